@@ -5,7 +5,7 @@ use std::ops::{Add, AddAssign, Mul, Neg, Sub};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Energy, Money, Power, Price};
+use crate::{CarbonIntensity, Emissions, Energy, Money, Power, Price};
 
 /// Energy in watt-seconds, exact. Its sign follows the power it was made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +22,16 @@ pub struct ExactPrice(i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ExactMoney(i128);
+
+/// Emissions per energy in millionths of a kgCO2 per kWh, exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExactIntensity(i64);
+
+/// Emissions in 1/3 600 000 of a millionth of a kgCO2, exact like [`ExactMoney`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExactEmissions(i128);
 
 const WATT_SECONDS_PER_KWH: f64 = 3.6e6;
 const MILLIONTHS: f64 = 1e6;
@@ -87,6 +97,32 @@ impl ExactMoney {
     }
 }
 
+impl ExactIntensity {
+    /// Rounded to a millionth of a kgCO2 per kWh.
+    #[must_use]
+    pub fn from_intensity(intensity: CarbonIntensity) -> Self {
+        Self((intensity.as_kg_per_kwh() * MILLIONTHS).round() as i64)
+    }
+}
+
+impl ExactEmissions {
+    /// No emissions.
+    pub const ZERO: Self = Self(0);
+
+    /// For people; the exact value stays here.
+    #[must_use]
+    pub fn to_emissions(self) -> Emissions {
+        Emissions::kg(self.0 as f64 / (WATT_SECONDS_PER_KWH * MILLIONTHS))
+    }
+}
+
+impl Mul<ExactEnergy> for ExactIntensity {
+    type Output = ExactEmissions;
+    fn mul(self, energy: ExactEnergy) -> ExactEmissions {
+        ExactEmissions(i128::from(self.0) * i128::from(energy.0))
+    }
+}
+
 impl Mul<ExactEnergy> for ExactPrice {
     type Output = ExactMoney;
     fn mul(self, energy: ExactEnergy) -> ExactMoney {
@@ -128,6 +164,7 @@ macro_rules! exact_sums {
 }
 exact_sums!(ExactEnergy);
 exact_sums!(ExactMoney);
+exact_sums!(ExactEmissions);
 
 #[cfg(test)]
 mod tests {

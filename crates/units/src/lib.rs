@@ -18,6 +18,6 @@ mod reading;
 
 pub use flexible::{EnvelopeStep, FlexibleWork, PowerEnvelope};
 pub use grid::{GridError, TimeGrid};
-pub use ledger::{ExactEnergy, ExactMoney, ExactPrice};
+pub use ledger::{ExactEmissions, ExactEnergy, ExactIntensity, ExactMoney, ExactPrice};
 pub use quantity::{CarbonIntensity, CarbonPrice, Emissions, Energy, Hours, Money, Power, Price, Soc};
 pub use reading::{Missing, Reading};
