@@ -1,0 +1,164 @@
+# Shell functions shared by ./run and ./test. Source it from a script that stands in the repository's root.
+# shellcheck shell=bash
+
+# Pinned tools are kept here, outside the checkout, so that a fresh clone finds them again.
+SOS_TOOLS="${XDG_CACHE_HOME:-$HOME/.cache}/sos/tools"
+
+# Oldest Node that builds web/, and the one installed where the system's is older.
+NODE_OLDEST_MAJOR=20
+NODE_OLDEST_MINOR=19
+NODE_PINNED=22.23.3
+
+say() { printf '%s\n' "== $*" >&2; }
+
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 3
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null 2>&1; then
+    sudo "$@"
+  else
+    die "needs root to run: $* (install sudo, or run it as root yourself)"
+  fi
+}
+
+has_package() {
+  [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# ensure_packages PACKAGE…: installs the Debian/Ubuntu packages that are missing; says nothing when none is.
+ensure_packages() {
+  local missing=() package
+  command -v dpkg-query >/dev/null 2>&1 ||
+    die "this is no Debian or Ubuntu; install what these packages hold, then build with cargo: $*"
+  for package in "$@"; do
+    has_package "$package" || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  say "installing ${missing[*]}"
+  as_root apt-get update -qq >&2 || say "apt-get update failed; trying with the lists there are"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+    die "apt-get could not install: ${missing[*]}"
+}
+
+# What cargo needs besides Rust: compiler and linker, cmake and libclang for the solver.
+ensure_build_tools() {
+  ensure_packages build-essential clang libclang-dev mold cmake pkg-config git ca-certificates
+  ensure_rust
+}
+
+ensure_rust() {
+  command -v cargo >/dev/null 2>&1 || PATH="$HOME/.cargo/bin:$PATH"
+  command -v cargo >/dev/null 2>&1 || die "Rust is missing; install it from https://rustup.rs and start again"
+  if ! rustc --version >/dev/null 2>&1 && command -v rustup >/dev/null 2>&1; then
+    say "installing the Rust toolchain that rust-toolchain.toml names"
+    rustup toolchain install >&2 || die "rustup could not install the toolchain that rust-toolchain.toml names"
+  fi
+  rustc --version >/dev/null 2>&1 || die "rustc does not run; see rust-toolchain.toml for the version this project needs"
+}
+
+node_is_new_enough() {
+  local version major minor
+  version="$(node --version 2>/dev/null)" || return 1
+  command -v npm >/dev/null 2>&1 || return 1
+  version="${version#v}"
+  major="${version%%.*}"
+  minor="${version#*.}"
+  minor="${minor%%.*}"
+  [ "$major" -gt "$NODE_OLDEST_MAJOR" ] || { [ "$major" -eq "$NODE_OLDEST_MAJOR" ] && [ "$minor" -ge "$NODE_OLDEST_MINOR" ]; }
+}
+
+# Node builds the dashboard. Where the distribution's is too old, a pinned one comes from the npm registry.
+ensure_node() {
+  [ -f web/package.json ] || return 0
+  node_is_new_enough && return 0
+  local folder="$SOS_TOOLS/node-$NODE_PINNED"
+  if [ ! -x "$folder/node_modules/node/bin/node" ]; then
+    command -v npm >/dev/null 2>&1 || ensure_packages nodejs npm
+    node_is_new_enough && return 0
+    say "installing Node $NODE_PINNED into $folder (the system's $(node --version) is too old)"
+    npm install --prefix "$folder" --no-audit --no-fund --loglevel=error "node@$NODE_PINNED" >&2 ||
+      die "npm could not install node@$NODE_PINNED"
+  fi
+  PATH="$folder/node_modules/node/bin:$PATH"
+  export PATH
+  node_is_new_enough || die "Node $NODE_OLDEST_MAJOR.$NODE_OLDEST_MINOR or newer is needed, with npm; found $(node --version)"
+}
+
+# Packages of the dashboard, as locked; only when they changed.
+ensure_web_packages() {
+  [ -f web/package.json ] || return 0
+  local wanted
+  wanted="$(sha256sum web/package-lock.json | cut -d' ' -f1) node $(node --version)"
+  [ "$(cat web/node_modules/.sos-installed 2>/dev/null)" = "$wanted" ] && return 0
+  say "installing the dashboard's packages"
+  (cd web && npm ci --no-audit --no-fund --loglevel=error >&2) || die "npm ci failed in web/"
+  printf '%s\n' "$wanted" >web/node_modules/.sos-installed
+}
+
+# The dashboard, before cargo embeds it; only when its sources changed.
+build_web() {
+  [ -f web/package.json ] || return 0
+  local wanted
+  wanted="$(web_fingerprint)"
+  [ -d web/dist ] && [ "$(cat web/node_modules/.sos-built 2>/dev/null)" = "$wanted" ] && return 0
+  say "building the dashboard"
+  (cd web && npm run --silent build >&2) || die "npm run build failed in web/"
+  printf '%s\n' "$wanted" >web/node_modules/.sos-built
+}
+
+web_fingerprint() {
+  find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print0 |
+    LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+}
+
+# Python with the independent SunSpec and Modbus peers, in an environment of its own.
+ensure_peers() {
+  local wanted folder
+  wanted="$(sha256sum scripts/peers.txt | cut -c1-12)"
+  folder="$SOS_TOOLS/peers-$wanted"
+  export SOS_PEERS_PYTHON="$folder/bin/python"
+  [ -f "$folder/.complete" ] && return 0
+  python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || ensure_packages python3 python3-venv
+  say "installing the independent peers of scripts/peers.txt"
+  rm -rf "$folder"
+  python3 -m venv "$folder" || die "python3 could not make an environment in $folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement scripts/peers.txt >&2 ||
+    die "pip could not install scripts/peers.txt"
+  touch "$folder/.complete"
+}
+
+# A browser without a screen, for the tests of the page.
+ensure_browser() {
+  local name
+  [ -f web/package.json ] || return 0
+  for name in chromium chromium-browser google-chrome; do
+    # Ubuntu's chromium-browser may be a stub that asks for snap; it cannot say its version.
+    if "$name" --version >/dev/null 2>&1; then
+      SOS_CHROMIUM="$(command -v "$name")"
+      export SOS_CHROMIUM
+      return 0
+    fi
+  done
+  ensure_packages chromium
+  SOS_CHROMIUM="$(command -v chromium)" || die "chromium was installed but is not on the PATH"
+  export SOS_CHROMIUM
+}
+
+# cargo-deny takes minutes to build, so it is built once and kept.
+CARGO_DENY=0.20.2
+ensure_cargo_deny() {
+  local folder="$SOS_TOOLS/cargo-deny-$CARGO_DENY"
+  PATH="$folder/bin:$PATH"
+  export PATH
+  [ -x "$folder/bin/cargo-deny" ] && return 0
+  say "building cargo-deny $CARGO_DENY into $folder (some minutes, once)"
+  # Outside the checkout: its .cargo/config.toml and toolchain are not meant for tools.
+  CARGO_TARGET_DIR="$folder/build" cargo install cargo-deny --version "$CARGO_DENY" --locked --root "$folder" >&2 ||
+    die "cargo could not install cargo-deny $CARGO_DENY"
+  rm -rf "$folder/build"
+}

@@ -1,0 +1,147 @@
+//! `cargo xtask bench NAME`: measures the built product. To add a benchmark, write a function and a line in
+//! [`BENCHMARKS`].
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::Outcome;
+
+type Benchmark = fn(&Path, &[&str]) -> Result<Outcome, String>;
+
+const BENCHMARKS: &[(&str, &str, Benchmark)] =
+    &[("loop", "a year of examples/fontana in lock-step; [--until TIME] shortens it", control_loop)];
+
+/// The example's data ends here.
+const YEAR_END: &str = "2017-07-31T23:00:00-08:00";
+
+/// What the control loop must keep, by the path inside `timings`: largest value and unit. Wall time and memory are
+/// those of a whole year.
+const LOOP_LIMITS: &[(&str, f64)] = &[("tick_seconds.p99", 0.060), ("wall_seconds", 120.0), ("rss_mb", 80.0)];
+
+/// Runs one benchmark, or lists them all.
+///
+/// # Errors
+/// When the name is unknown, the product is not built or its report cannot be read.
+pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    let Some((name, rest)) = arguments.split_first() else {
+        for (name, about, _) in BENCHMARKS {
+            println!("{name:<10} {about}");
+        }
+        return Ok(Outcome::Done);
+    };
+    match BENCHMARKS.iter().find(|(known, _, _)| known == name) {
+        Some((_, _, benchmark)) => benchmark(root, rest),
+        None => {
+            let known: Vec<&str> = BENCHMARKS.iter().map(|(known, _, _)| *known).collect();
+            Err(format!("no benchmark `{name}`; known are: {}", known.join(", ")))
+        }
+    }
+}
+
+fn control_loop(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    let until = match arguments {
+        [] => YEAR_END,
+        ["--until", time] => time,
+        other => return Err(format!("bench loop takes `--until TIME` only, not `{}`", other.join(" "))),
+    };
+    let target = target_folder(root);
+    let binary = built_product(&target)?;
+    let scratch = target.join("bench").join("loop");
+    if scratch.exists() {
+        // A run on an old data folder would continue it instead of starting at the first row.
+        std::fs::remove_dir_all(&scratch).map_err(|e| format!("cannot empty {}: {e}", scratch.display()))?;
+    }
+    std::fs::create_dir_all(&scratch).map_err(|e| format!("cannot make {}: {e}", scratch.display()))?;
+    let report = scratch.join("report.json");
+    let status = Command::new(&binary)
+        .args(["up", "examples/fontana", "--speed", "max", "--seed", "1", "--until", until, "--report"])
+        .arg(&report)
+        .arg("--data-dir")
+        .arg(scratch.join("data"))
+        .args(["--listen", "127.0.0.1:0"])
+        .current_dir(root)
+        .status()
+        .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
+    if !status.success() {
+        return Err(format!("sos up examples/fontana ended with {status}; its messages are above"));
+    }
+    let text = std::fs::read_to_string(&report)
+        .map_err(|e| format!("sos up wrote no report at {}: {e}", report.display()))?;
+    show_timings(&text)
+}
+
+fn target_folder(root: &Path) -> PathBuf {
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    root.join(folder)
+}
+
+fn built_product(target: &Path) -> Result<PathBuf, String> {
+    let binary = target.join("release").join("sos");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    Err(format!("{} is not built; run `cargo build --release -p sos --locked` first", binary.display()))
+}
+
+fn show_timings(report: &str) -> Result<Outcome, String> {
+    let report: Value = serde_json::from_str(report).map_err(|e| format!("the report is not JSON: {e}"))?;
+    let timings = report.get("timings").ok_or("the report has no `timings`")?;
+    let mut rows = Vec::new();
+    flatten("", timings, &mut rows);
+    let mut outcome = Outcome::Done;
+    for (name, value) in rows {
+        let limit = LOOP_LIMITS.iter().find(|(limited, _)| *limited == name).map(|(_, limit)| *limit);
+        let note = match limit {
+            Some(limit) if value > limit => {
+                outcome = Outcome::Failed;
+                format!("  over the limit of {limit}")
+            }
+            Some(limit) => format!("  (limit {limit})"),
+            None => String::new(),
+        };
+        println!("{name:<20} {value:>12.6}{note}");
+    }
+    Ok(outcome)
+}
+
+/// Numbers of an object by their dotted path: `{"a":{"b":1}}` → `("a.b", 1.0)`.
+fn flatten(prefix: &str, value: &Value, rows: &mut Vec<(String, f64)>) {
+    if let Some(number) = value.as_f64() {
+        rows.push((prefix.to_owned(), number));
+    }
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        flatten(&path, inner, rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_benchmark_is_answered_with_the_known_ones() {
+        let message = run(Path::new("."), &["lop"]).unwrap_err();
+        assert_eq!(message, "no benchmark `lop`; known are: loop");
+    }
+
+    #[test]
+    fn a_missing_product_is_named_with_the_command_that_builds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = built_product(folder.path()).unwrap_err();
+        assert!(message.contains("release/sos is not built") && message.contains("cargo build"), "{message}");
+    }
+
+    #[test]
+    fn timings_over_a_limit_fail() {
+        let report = |p99: f64| {
+            format!(r#"{{"timings":{{"wall_seconds":80,"tick_seconds":{{"p50":0.001,"p99":{p99}}}}}}}"#)
+        };
+        assert_eq!(show_timings(&report(0.010)), Ok(Outcome::Done));
+        assert_eq!(show_timings(&report(0.061)), Ok(Outcome::Failed));
+        assert!(show_timings("{}").unwrap_err().contains("no `timings`"));
+        assert!(show_timings("oops").unwrap_err().contains("not JSON"));
+    }
+}
