@@ -21,7 +21,7 @@ pub const MAX_ALIAS_BYTES: usize = 256 << 10;
 /// # Errors
 /// Not UTF-8, too large, not YAML, too deep, too many values, aliases that expand too far, foreign tags: the
 /// first of these ends the reading. Duplicate keys are listed all.
-pub fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Node>, Vec<Problem>> {
+pub(crate) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Node>, Vec<Problem>> {
     let size = bytes.len() as u64;
     if size > MAX_MANIFEST_BYTES {
         return Err(vec![too_large(path, size, MAX_MANIFEST_BYTES)]);
@@ -31,7 +31,12 @@ pub fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Node>, Vec<Problem>> {
     for event in Parser::new_from_str(text) {
         let step = event
             .map_err(|error| {
-                let message = format!("not valid YAML: {}", shown(error.info()));
+                // The parser has a bound of its own, behind ours, on brackets that it must look beyond.
+                let message = if error.info().contains("recursion limit") {
+                    format!("nested deeper than {MAX_DEPTH} levels")
+                } else {
+                    format!("not valid YAML: {}", shown(error.info()))
+                };
                 Box::new(Problem::at(
                     path,
                     place(error.marker()),
