@@ -1,0 +1,449 @@
+//! References between resources: what is named exists and fits, nothing is declared twice, nothing depends on itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::currency::Currency;
+use crate::declared::{Declared, Outline, Spec};
+use crate::kind::Kind;
+use crate::kinds::{
+    AssetSpec, AssetType, CarbonSource, DeviceHost, Dimension, EnvSource, PriceSource, ProbeAction,
+    ServiceSpec, SiteSpec, ValueFrom,
+};
+use crate::problem::{Problem, did_you_mean, known_list, shown};
+use crate::reference::{Reference, references};
+use crate::scalar::PortRef;
+
+/// Checks declared resources against each other and against `stored` ones, which they replace where kind and name
+/// are equal. The answer is sorted; empty means all is well.
+#[must_use]
+pub fn check(declared: &[Declared], stored: &[Declared]) -> Vec<Problem> {
+    check_with(declared, stored, &BTreeSet::new())
+}
+
+/// Like [`check`], knowing that resources of these outlines exist but could not be read.
+pub(crate) fn check_with(
+    declared: &[Declared],
+    stored: &[Declared],
+    unread: &BTreeSet<Outline>,
+) -> Vec<Problem> {
+    let mut checker = Checker { index: index(declared, stored, unread), problems: Vec::new() };
+    checker.duplicates(declared);
+    for one in declared {
+        match &one.spec {
+            Spec::Service(spec) => checker.service(one, spec),
+            Spec::Site(spec) => checker.site(one, spec),
+            Spec::Asset(spec) => checker.asset(one, spec),
+            Spec::Signal(_) | Spec::Secret(_) => {}
+        }
+    }
+    checker.fixed_ports();
+    checker.cycles("spec.dependsOn", "services depend on each other", Kind::Service, |one| {
+        one.service()
+            .map(|spec| spec.depends_on.iter().map(|name| name.as_str()).collect())
+            .unwrap_or_default()
+    });
+    checker.cycles("spec.netOf", "loads are measured together in a circle", Kind::Asset, |one| {
+        one.asset().map(|spec| spec.net_of.iter().map(|name| name.as_str()).collect()).unwrap_or_default()
+    });
+    checker.problems.sort();
+    checker.problems.dedup();
+    checker.problems
+}
+
+type Index<'a> = BTreeMap<Kind, BTreeMap<&'a str, Entry<'a>>>;
+
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    /// `None` when the resource exists but could not be read.
+    resource: Option<&'a Declared>,
+    stored: bool,
+}
+
+fn index<'a>(declared: &'a [Declared], stored: &'a [Declared], unread: &'a BTreeSet<Outline>) -> Index<'a> {
+    let mut index = Index::new();
+    for one in stored {
+        let entry = Entry { resource: Some(one), stored: true };
+        index.entry(one.kind()).or_default().insert(one.name.as_str(), entry);
+    }
+    for (kind, name) in unread {
+        index.entry(*kind).or_default().insert(name, Entry { resource: None, stored: false });
+    }
+    for one in declared {
+        let entry = Entry { resource: Some(one), stored: false };
+        index.entry(one.kind()).or_default().insert(one.name.as_str(), entry);
+    }
+    index
+}
+
+struct Checker<'a> {
+    index: Index<'a>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    fn report(&mut self, one: &Declared, field: &str, message: impl AsRef<str>, help: impl Into<String>) {
+        self.problems.push(one.problem(field, message, help));
+    }
+
+    fn names(&self, kind: Kind) -> Vec<&'a str> {
+        self.index.get(&kind).map(|map| map.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// The resource that is named, when it could be read; reports when there is none.
+    fn find(&mut self, one: &Declared, field: &str, kind: Kind, name: &str) -> Option<&'a Declared> {
+        match self.index.get(&kind).and_then(|map| map.get(name)) {
+            Some(entry) => entry.resource,
+            None => {
+                let names = self.names(kind);
+                let help = format!("{}{}", did_you_mean(name, names.iter().copied()), known_list(names));
+                self.report(one, field, format!("no {kind} is named \"{}\"", shown(name)), help);
+                None
+            }
+        }
+    }
+
+    fn duplicates(&mut self, declared: &[Declared]) {
+        let mut seen: BTreeMap<(Kind, &str), &Declared> = BTreeMap::new();
+        for one in declared {
+            if let Some(first) = seen.get(&(one.kind(), one.name.as_str())) {
+                let place = first.position("metadata.name");
+                let help =
+                    format!("the first is in {}:{}; rename one of them", first.source.path, place.line);
+                self.report(one, "metadata.name", format!("{} is declared twice", one.id()), help);
+            } else {
+                seen.insert((one.kind(), one.name.as_str()), one);
+            }
+        }
+    }
+
+    /// Reports a port that a service does not have.
+    fn port(&mut self, one: &Declared, field: &str, service: &Declared, port: &str) {
+        let Some(spec) = service.service() else { return };
+        if spec.port(port).is_none() {
+            let names: Vec<&str> = spec.ports.iter().map(|port| port.name.as_str()).collect();
+            let help = format!("{}{}", did_you_mean(port, names.iter().copied()), known_list(names));
+            self.report(one, field, format!("{} has no port named \"{}\"", service.id(), shown(port)), help);
+        }
+    }
+
+    fn currency(&mut self, one: &Declared, field: &str, written: Currency, site: &Declared) {
+        let Some(spec) = site.site() else { return };
+        if written != spec.currency {
+            let message = format!("{written}, but {} counts in {}", site.id(), spec.currency);
+            self.report(one, field, message, format!("expected {}", spec.currency));
+        }
+    }
+
+    fn service(&mut self, one: &'a Declared, spec: &'a ServiceSpec) {
+        for (i, name) in spec.depends_on.iter().enumerate() {
+            self.find(one, &format!("spec.dependsOn[{i}]"), Kind::Service, name);
+        }
+        if let Some(clock) = &spec.clock {
+            self.find(one, "spec.clock.site", Kind::Site, &clock.site);
+            if let Some(port) = &clock.port {
+                self.port(one, "spec.clock.port", one, port);
+            }
+        }
+        if let Some(batch) = &spec.batch {
+            let site = self.find(one, "spec.batch.site", Kind::Site, &batch.site);
+            if let (Some(site), Some(value)) = (site, batch.value) {
+                self.currency(one, "spec.batch.value", value.currency, site);
+            }
+        }
+        self.service_probes(one, spec);
+        self.service_texts(one, spec);
+        self.service_secrets(one, spec);
+    }
+
+    fn service_probes(&mut self, one: &Declared, spec: &ServiceSpec) {
+        for (key, probe) in spec.probes.iter() {
+            let (action, port) = match &probe.action {
+                ProbeAction::Http(http) => ("http", &http.port),
+                ProbeAction::Tcp(tcp) => ("tcp", &tcp.port),
+                ProbeAction::Exec(exec) => {
+                    for (i, text) in exec.command.iter().enumerate() {
+                        self.text(one, &format!("spec.probes.{key}.exec.command[{i}]"), text);
+                    }
+                    continue;
+                }
+            };
+            if let PortRef::Name(name) = port {
+                self.port(one, &format!("spec.probes.{key}.{action}.port"), one, name);
+            }
+        }
+    }
+
+    fn service_texts(&mut self, one: &Declared, spec: &ServiceSpec) {
+        for (i, text) in spec.command.iter().enumerate() {
+            self.text(one, &format!("spec.command[{i}]"), text);
+        }
+        for (i, text) in spec.args.iter().enumerate() {
+            self.text(one, &format!("spec.args[{i}]"), text);
+        }
+        for (key, text) in &spec.config {
+            self.text(one, &format!("spec.config.{key}"), text);
+        }
+        for (i, variable) in spec.env.iter().enumerate() {
+            if let EnvSource::Value(text) = &variable.source {
+                self.text(one, &format!("spec.env[{i}].value"), text);
+            }
+        }
+    }
+
+    /// Checks the `${…}` of a text.
+    fn text(&mut self, one: &Declared, field: &str, text: &str) {
+        match references(text) {
+            Err(wrong) => {
+                for message in wrong {
+                    let (message, help) = message.split_once("; ").unwrap_or((&message, ""));
+                    self.report(one, field, message, help);
+                }
+            }
+            Ok(found) => {
+                for reference in found {
+                    match reference {
+                        Reference::Port(port) => self.port(one, field, one, &port),
+                        Reference::Service { service, port } => {
+                            if let Some(other) = self.find(one, field, Kind::Service, &service) {
+                                self.port(one, field, other, &port);
+                            }
+                        }
+                        Reference::DataDir | Reference::SelfBinary => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn service_secrets(&mut self, one: &Declared, spec: &ServiceSpec) {
+        for (i, variable) in spec.env.iter().enumerate() {
+            let EnvSource::ValueFrom(ValueFrom::Secret(wanted)) = &variable.source else { continue };
+            let field = format!("spec.env[{i}].valueFrom.secret");
+            let secret = self.find(one, &format!("{field}.name"), Kind::Secret, &wanted.name);
+            let Some(data) = secret.and_then(Declared::secret).map(|secret| &secret.data) else { continue };
+            if !data.contains_key(&wanted.key) {
+                let names = || data.keys().map(String::as_str);
+                let help = format!("{}{}", did_you_mean(&wanted.key, names()), known_list(names()));
+                let message = format!("Secret/{} has no key \"{}\"", wanted.name, shown(&wanted.key));
+                self.report(one, &format!("{field}.key"), message, help);
+            }
+        }
+    }
+
+    fn site(&mut self, one: &'a Declared, spec: &SiteSpec) {
+        let connection = &spec.connection;
+        let prices = [
+            ("importPrice", Some(&connection.import_price)),
+            ("exportPrice", connection.export_price.as_ref()),
+        ];
+        for (key, price) in prices {
+            match price {
+                Some(PriceSource::Signal(name)) => {
+                    self.signal(one, &format!("spec.connection.{key}.signal"), name, true)
+                }
+                Some(PriceSource::Fixed(price)) => {
+                    self.currency(one, &format!("spec.connection.{key}.fixed"), price.currency, one);
+                }
+                None => {}
+            }
+        }
+        if let Some(CarbonSource::Signal(name)) = &connection.carbon_intensity {
+            self.signal(one, "spec.connection.carbonIntensity.signal", name, false);
+        }
+        if let Some(price) = connection.limit_breach_price {
+            self.currency(one, "spec.connection.limitBreachPrice", price.currency, one);
+        }
+        if let Some(price) = spec.carbon_price {
+            self.currency(one, "spec.carbonPrice", price.currency, one);
+        }
+    }
+
+    /// A signal that must be a price in the site's currency, or a carbon intensity.
+    fn signal(&mut self, site: &'a Declared, field: &str, name: &str, price: bool) {
+        let found = self.find(site, field, Kind::Signal, name).and_then(Declared::signal);
+        let Some(unit) = found.map(|signal| &signal.unit) else { return };
+        match unit.dimension {
+            Dimension::Price(currency) if price => self.currency(site, field, currency, site),
+            Dimension::CarbonIntensity if !price => {}
+            _ => {
+                let expected =
+                    if price { "a price, such as USD/kWh" } else { "a carbon intensity, such as kg/kWh" };
+                let message = format!("Signal/{} is in {}", shown(name), shown(&unit.text));
+                self.report(site, field, message, format!("expected {expected}"));
+            }
+        }
+    }
+
+    fn asset(&mut self, one: &'a Declared, spec: &AssetSpec) {
+        let site = self.find(one, "spec.site", Kind::Site, &spec.site);
+        let wear = spec.battery.as_ref().and_then(|battery| battery.wear_cost);
+        if let (Some(site), Some(cost)) = (site, wear) {
+            self.currency(one, "spec.battery.wearCost", cost.currency, site);
+        }
+        if let Some(via) = &spec.via {
+            let adapter = self.find(one, "spec.via.service", Kind::Service, &via.service);
+            if adapter.and_then(Declared::service).is_some_and(|service| !service.adapter.is_on()) {
+                let message = format!("Service/{} is not an adapter", via.service);
+                self.report(one, "spec.via.service", message, "expected a service with adapter: true");
+            }
+            if let (DeviceHost::Service(name), PortRef::Name(port)) = (&via.device.at, &via.device.port)
+                && let Some(device) = self.find(one, "spec.via.device.service", Kind::Service, name)
+            {
+                self.port(one, "spec.via.device.port", device, port);
+            }
+        }
+        self.net_of(one, spec);
+    }
+
+    fn net_of(&mut self, one: &'a Declared, spec: &AssetSpec) {
+        for (i, name) in spec.net_of.iter().enumerate() {
+            let field = format!("spec.netOf[{i}]");
+            if spec.net_of[..i].contains(name) {
+                self.report(one, &field, format!("\"{name}\" is named twice"), "name each asset once");
+            }
+            let other = self.find(one, &field, Kind::Asset, name).and_then(Declared::asset);
+            if let Some(other) = other.filter(|other| other.site != spec.site) {
+                let message = format!(
+                    "Asset/{name} belongs to the site \"{}\", this one to \"{}\"",
+                    other.site, spec.site
+                );
+                self.report(one, &field, message, "expected an asset of the same site");
+            }
+            if other.is_some_and(|other| {
+                other.r#type == AssetType::Load && !other.net_of.is_empty() && name != &one.name
+            }) {
+                let message = format!("Asset/{name} is itself measured together with others");
+                self.report(one, &field, message, "expected assets that are measured by themselves");
+            }
+        }
+    }
+
+    /// Fixed ports that two services of this machine want.
+    fn fixed_ports(&mut self) {
+        let mut taken: BTreeMap<u16, (&'a Declared, String)> = BTreeMap::new();
+        let services = self.index.get(&Kind::Service).cloned().unwrap_or_default();
+        // Stored ones first, so that the problem is reported where something can be changed.
+        let (stored, new): (Vec<_>, Vec<_>) = services.into_values().partition(|entry| entry.stored);
+        for entry in stored.into_iter().chain(new) {
+            let Some((one, spec)) = entry.resource.and_then(|one| one.service().map(|spec| (one, spec)))
+            else {
+                continue;
+            };
+            if spec.external.is_some() {
+                continue;
+            }
+            for (i, port) in spec.ports.iter().enumerate() {
+                let Some(number) = port.port else { continue };
+                match taken.get(&number) {
+                    Some((other, name)) if other.name != one.name => {
+                        if !entry.stored {
+                            let message =
+                                format!("port {number} is also the port \"{name}\" of {}", other.id());
+                            let help = "choose another number, or leave it out to get a free one";
+                            self.report(one, &format!("spec.ports[{i}].port"), message, help);
+                        }
+                    }
+                    _ => {
+                        taken.insert(number, (one, port.name.to_string()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reports every circle of references within a kind once, at its first member.
+    fn cycles(&mut self, field: &str, what: &str, kind: Kind, edges: impl Fn(&'a Declared) -> Vec<&'a str>) {
+        let Some(entries) = self.index.get(&kind) else { return };
+        let resources: BTreeMap<&str, Entry<'a>> = entries.clone();
+        let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (name, entry) in &resources {
+            let to = entry.resource.map(&edges).unwrap_or_default();
+            graph.insert(name, to.into_iter().filter(|to| resources.contains_key(to)).collect());
+        }
+        for cycle in cycles_of(graph) {
+            let declared = |name: &&str| {
+                resources.get(name).filter(|entry| !entry.stored).and_then(|entry| entry.resource)
+            };
+            let Some(start) = cycle.iter().position(|name| declared(name).is_some()) else { continue };
+            let Some(one) = declared(&cycle[start]) else { continue };
+            let path: Vec<&str> = (0..=cycle.len()).map(|i| cycle[(start + i) % cycle.len()]).collect();
+            let next = path[1];
+            let index = edges(one).iter().position(|to| *to == next).unwrap_or_default();
+            let message = format!("{what}: {}", path.join(" → "));
+            self.report(one, &format!("{field}[{index}]"), message, "remove one of them");
+        }
+    }
+}
+
+/// The circles of a graph, each starting at its smallest member; circles that share members count once.
+fn cycles_of<'a>(mut graph: BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<Vec<&'a str>> {
+    let mut cycles = Vec::new();
+    loop {
+        remove_ends(&mut graph);
+        // Every name that is left leads to another one that is left, so that a walk must come back.
+        let Some(mut at) = graph.keys().next().copied() else { return cycles };
+        let mut walk: Vec<&str> = Vec::new();
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        while !seen.contains_key(at) {
+            seen.insert(at, walk.len());
+            walk.push(at);
+            match graph.get(at).and_then(|to| to.first()) {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        let mut cycle = walk.split_off(seen.get(at).copied().unwrap_or_default());
+        for name in &cycle {
+            graph.remove(name);
+        }
+        let smallest = cycle.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(i, _)| i);
+        cycle.rotate_left(smallest);
+        cycles.push(cycle);
+    }
+}
+
+/// Removes, again and again, the names that lead nowhere.
+fn remove_ends<'a>(graph: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) {
+    let names: BTreeSet<&str> = graph.keys().copied().collect();
+    let mut incoming: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (from, to) in graph.iter_mut() {
+        to.retain(|to| names.contains(to));
+        for to in to.iter() {
+            incoming.entry(to).or_default().push(from);
+        }
+    }
+    let mut ends: Vec<&str> = graph.iter().filter(|(_, to)| to.is_empty()).map(|(name, _)| *name).collect();
+    while let Some(end) = ends.pop() {
+        graph.remove(end);
+        for from in incoming.remove(end).unwrap_or_default() {
+            if let Some(to) = graph.get_mut(from) {
+                to.remove(end);
+                if to.is_empty() {
+                    ends.push(from);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(edges: &[(&'static str, &[&'static str])]) -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+        edges.iter().map(|(from, to)| (*from, to.iter().copied().collect())).collect()
+    }
+
+    #[test]
+    fn every_circle_is_found_and_chains_are_none() {
+        let found = cycles_of(graph(&[
+            ("a", &["b"]),
+            ("b", &["c"]),
+            ("c", &["b"]),
+            ("d", &["d"]),
+            ("e", &["a", "f"]),
+            ("f", &[]),
+        ]));
+        assert_eq!(found, [vec!["b", "c"], vec!["d"]]);
+    }
+}

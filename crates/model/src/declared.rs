@@ -1,0 +1,376 @@
+//! A declared resource: from manifest to typed value, to canonical JSON and back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value as Json, json};
+
+use crate::check::check_with;
+use crate::declare::record;
+use crate::field::{Cx, Field};
+use crate::kind::{API_VERSION, Kind};
+use crate::kinds::{AssetSpec, SecretSpec, ServiceSpec, SignalSpec, SiteSpec};
+use crate::node::{Node, Value};
+use crate::problem::{Position, Problem, did_you_mean, known_list, shown};
+use crate::scalar::Name;
+use crate::schema::{FieldSchema, Object, Schema};
+use crate::yaml;
+
+record! {
+    /// Name and labels of a resource.
+    pub struct Metadata {
+        /// Name, unique among resources of the kind: lower-case letters, digits and `-`, at most 63 characters.
+        name: Name;
+        /// Free keys with values to select resources by.
+        labels: BTreeMap<String, String> = BTreeMap::new();
+        /// Free keys with values for people and tools.
+        annotations: BTreeMap<String, String> = BTreeMap::new();
+    }
+}
+
+/// The spec of a resource, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spec {
+    /// A program that runs.
+    Service(Box<ServiceSpec>),
+    /// A connection to the grid.
+    Site(Box<SiteSpec>),
+    /// A battery, a solar plant or a load.
+    Asset(Box<AssetSpec>),
+    /// A series of values from outside.
+    Signal(Box<SignalSpec>),
+    /// Where secret values come from.
+    Secret(Box<SecretSpec>),
+}
+
+/// A declared resource with the place it was read from.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Name, unique within the kind.
+    pub name: Name,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What is declared.
+    pub spec: Spec,
+    /// Where it was read; empty when it was read from JSON.
+    pub source: Source,
+}
+
+/// The place a resource was read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The file as the user named it; empty when there is none.
+    pub path: String,
+    /// Where the document starts.
+    pub position: Position,
+    /// Places of all values by their dotted path, such as `spec.ports[0].name`.
+    pub fields: BTreeMap<String, Position>,
+}
+
+/// Two resources are equal when they declare the same, wherever that was written.
+impl PartialEq for Declared {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.labels == other.labels
+            && self.annotations == other.annotations
+            && self.spec == other.spec
+    }
+}
+
+impl Spec {
+    /// The kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::Site(_) => Kind::Site,
+            Self::Asset(_) => Kind::Asset,
+            Self::Signal(_) => Kind::Signal,
+            Self::Secret(_) => Kind::Secret,
+        }
+    }
+
+    fn read(kind: Kind, node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        match kind {
+            Kind::Service => Box::read(node, cx).map(Self::Service),
+            Kind::Site => Box::read(node, cx).map(Self::Site),
+            Kind::Asset => Box::read(node, cx).map(Self::Asset),
+            Kind::Signal => Box::read(node, cx).map(Self::Signal),
+            Kind::Secret => Box::read(node, cx).map(Self::Secret),
+        }
+    }
+
+    fn write(&self) -> Json {
+        match self {
+            Self::Service(spec) => spec.write(),
+            Self::Site(spec) => spec.write(),
+            Self::Asset(spec) => spec.write(),
+            Self::Signal(spec) => spec.write(),
+            Self::Secret(spec) => spec.write(),
+        }
+    }
+
+    fn schema(kind: Kind) -> Schema {
+        match kind {
+            Kind::Service => ServiceSpec::schema(),
+            Kind::Site => SiteSpec::schema(),
+            Kind::Asset => AssetSpec::schema(),
+            Kind::Signal => SignalSpec::schema(),
+            Kind::Secret => SecretSpec::schema(),
+        }
+    }
+}
+
+macro_rules! spec_getter {
+    ($get:ident, $variant:ident, $ty:ty) => {
+        /// The spec when it is of this kind.
+        #[must_use]
+        pub fn $get(&self) -> Option<&$ty> {
+            match &self.spec {
+                Spec::$variant(spec) => Some(spec),
+                _ => None,
+            }
+        }
+    };
+}
+
+impl Declared {
+    spec_getter!(service, Service, ServiceSpec);
+    spec_getter!(site, Site, SiteSpec);
+    spec_getter!(asset, Asset, AssetSpec);
+    spec_getter!(signal, Signal, SignalSpec);
+    spec_getter!(secret, Secret, SecretSpec);
+
+    /// The kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.spec.kind()
+    }
+
+    /// `Kind/name`, as messages and events name a resource.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.kind(), self.name)
+    }
+
+    /// The place of a value by its dotted path, or of the nearest value around it.
+    #[must_use]
+    pub fn position(&self, field: &str) -> Position {
+        let mut path = field;
+        loop {
+            if let Some(position) = self.source.fields.get(path) {
+                return *position;
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return self.source.position,
+            }
+        }
+    }
+
+    /// A problem at one of its values.
+    #[must_use]
+    pub fn problem(&self, field: &str, message: impl AsRef<str>, help: impl Into<String>) -> Problem {
+        let message = format!("{field}: {}", message.as_ref());
+        Problem::at(&self.source.path, self.position(field), message, help)
+    }
+
+    /// The canonical JSON: every default written out, every quantity in its canonical unit, keys sorted.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let metadata = Metadata {
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+        };
+        json!({
+            "apiVersion": API_VERSION,
+            "kind": self.kind().name(),
+            "metadata": metadata.write(),
+            "spec": self.spec.write(),
+        })
+    }
+
+    /// Reads again what [`Declared::to_json`] wrote, or what a client sent; `label` names it in problems.
+    ///
+    /// # Errors
+    /// All problems, without line and column.
+    pub fn from_json(label: &str, json: &Json) -> Result<Self, Vec<Problem>> {
+        let node = Node::from_json(json);
+        let mut cx = Cx::new(label);
+        let declared = read_document(label, &node, &mut cx);
+        match (declared, cx.into_problems()) {
+            (Some(declared), problems) if problems.is_empty() => Ok(declared),
+            (_, problems) => Err(problems),
+        }
+    }
+}
+
+/// Kind and name of a document as far as they can be read, so that references to a wrong resource do not count as
+/// missing.
+pub(crate) type Outline = (Kind, String);
+
+fn outline(node: &Node) -> Option<Outline> {
+    let kind = Kind::resolve(node.get("kind")?.text()?).ok()?;
+    Some((kind, node.get("metadata")?.get("name")?.text()?.to_owned()))
+}
+
+/// Reads one file of any number of documents: what could be read, what was wrong, and the outlines of all.
+pub(crate) fn read_file(path: &str, bytes: &[u8]) -> (Vec<Declared>, Vec<Outline>, Vec<Problem>) {
+    let documents = match yaml::parse(path, bytes) {
+        Ok(documents) => documents,
+        Err(problems) => return (Vec::new(), Vec::new(), problems),
+    };
+    let mut cx = Cx::new(path);
+    let declared = documents.iter().filter_map(|node| read_document(path, node, &mut cx)).collect();
+    let outlines = documents.iter().filter_map(outline).collect();
+    (declared, outlines, cx.into_problems())
+}
+
+const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+
+fn read_document(path: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Declared> {
+    let Value::Map(entries) = &node.value else {
+        cx.report(
+            node.position,
+            format!("{} here", node.what()),
+            "expected a resource: apiVersion, kind, metadata, spec",
+        );
+        return None;
+    };
+    let before = cx.count();
+    // `status` is what `get -o yaml` prints; it is not declared, so it is passed over.
+    for (key, _) in
+        entries.iter().filter(|(key, _)| !ENVELOPE.contains(&key.text.as_str()) && key.text != "status")
+    {
+        let help = format!("{}{}", did_you_mean(&key.text, ENVELOPE), known_list(ENVELOPE));
+        cx.report(key.position, format!("unknown key \"{}\"", shown(&key.text)), help);
+    }
+    read_version(node, cx);
+    let kind = read_kind(node, cx);
+    let metadata: Option<Metadata> = cx.key(node, "metadata", None, None);
+    let spec = kind.and_then(|kind| match node.get("spec") {
+        Some(spec) if spec.value != Value::Null => cx.inside("spec", |cx| Spec::read(kind, spec, cx)),
+        _ => {
+            cx.report(
+                node.position,
+                "\"spec\" is missing",
+                format!("expected {}", Spec::schema(kind).expected()),
+            );
+            None
+        }
+    });
+    let (metadata, spec) = (metadata?, spec?);
+    if cx.count() > before {
+        return None;
+    }
+    let mut fields = BTreeMap::new();
+    if node.position != Position::NONE {
+        node.positions("", &mut fields);
+    }
+    let Metadata { name, labels, annotations } = metadata;
+    let source = Source { path: path.to_owned(), position: node.position, fields };
+    Some(Declared { name, labels, annotations, spec, source })
+}
+
+fn read_version(node: &Node, cx: &mut Cx<'_>) {
+    let Some(version) = cx.key::<String>(node, "apiVersion", None, None) else { return };
+    if version != API_VERSION {
+        let position = node.get("apiVersion").map_or(node.position, |n| n.position);
+        cx.report(
+            position,
+            format!("unknown apiVersion \"{}\"", shown(&version)),
+            format!("known: {API_VERSION}"),
+        );
+    }
+}
+
+fn read_kind(node: &Node, cx: &mut Cx<'_>) -> Option<Kind> {
+    let text = cx.key::<String>(node, "kind", None, None)?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    if kind.is_none() {
+        let names = Kind::ALL.map(Kind::name);
+        let position = node.get("kind").map_or(node.position, |n| n.position);
+        let help = format!("{}{}", did_you_mean(&text, names), known_list(names));
+        cx.report(position, format!("unknown kind \"{}\"", shown(&text)), help);
+    }
+    kind
+}
+
+/// Reads manifests: `files` are display paths with their bytes. All problems of all files come at once, sorted.
+///
+/// References between resources are not looked at; [`load_checked`] does both.
+///
+/// # Errors
+/// All problems, sorted by file, line and column.
+pub fn load(files: &[(String, Vec<u8>)]) -> Result<Vec<Declared>, Vec<Problem>> {
+    let mut all = Vec::new();
+    let mut problems = Vec::new();
+    for (path, bytes) in files {
+        let (declared, _, wrong) = read_file(path, bytes);
+        all.extend(declared);
+        problems.extend(wrong);
+    }
+    finish(all, problems)
+}
+
+/// Reads manifests and checks the references among them and to `stored` resources: every problem at once.
+///
+/// # Errors
+/// All problems, sorted by file, line and column.
+pub fn load_checked(files: &[(String, Vec<u8>)], stored: &[Declared]) -> Result<Vec<Declared>, Vec<Problem>> {
+    let mut all = Vec::new();
+    let mut problems = Vec::new();
+    let mut outlines = BTreeSet::new();
+    for (path, bytes) in files {
+        let (declared, seen, wrong) = read_file(path, bytes);
+        all.extend(declared);
+        outlines.extend(seen);
+        problems.extend(wrong);
+    }
+    problems.extend(check_with(&all, stored, &outlines));
+    finish(all, problems)
+}
+
+fn finish(all: Vec<Declared>, mut problems: Vec<Problem>) -> Result<Vec<Declared>, Vec<Problem>> {
+    problems.sort();
+    problems.dedup();
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
+}
+
+/// What a manifest of a kind accepts, from the top.
+#[must_use]
+pub fn kind_schema(kind: Kind) -> Schema {
+    let text = |word: &str| crate::field::scalar_schema("text", "text", json!({"const": word}));
+    let field = |key: &str, doc: &str, schema: Schema| FieldSchema {
+        key: key.to_owned(),
+        doc: doc.to_owned(),
+        required: true,
+        default: None,
+        range: None,
+        schema,
+    };
+    let spec = Spec::schema(kind);
+    let doc = spec.object().map(|object| object.doc.clone()).unwrap_or_default();
+    let fields = vec![
+        field("apiVersion", &format!("Always `{API_VERSION}`."), text(API_VERSION)),
+        field("kind", &format!("Always `{kind}`."), text(kind.name())),
+        field("metadata", "Name and labels.", Metadata::schema()),
+        field("spec", &doc, spec),
+    ];
+    Schema::Object(Object { name: kind.name(), doc, fields, choices: Vec::new() })
+}
+
+/// The JSON Schema (draft 2020-12) of manifests of a kind.
+#[must_use]
+pub fn json_schema(kind: Kind) -> Json {
+    let mut schema = kind_schema(kind).to_json_schema();
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["$id"] = json!(format!("https://{API_VERSION}/{}.json", kind.name().to_lowercase()));
+    schema["title"] = json!(kind.name());
+    // What `get -o yaml` prints can be applied again.
+    schema["properties"]["status"] =
+        json!({"type": "object", "description": "Written by `sos`, passed over when declared."});
+    schema
+}

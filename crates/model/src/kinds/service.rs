@@ -1,0 +1,501 @@
+//! `Service`: a program that runs, is watched and restarted, and may be a flexible load.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use jiff::civil::Time;
+use sos_units::{Energy, Money, Power};
+
+use crate::declare::{choice, record, words};
+use crate::field::Cx;
+use crate::node::Node;
+use crate::quantity::{Amount, Bytes, Cpu};
+use crate::scalar::{Name, PortRef, Switch};
+use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE, Range};
+
+/// The ports a process can listen on.
+const PORT: Range = Range::between(1.0, 65535.0);
+
+record! {
+    /// A program that runs, is watched and restarted.
+    pub struct ServiceSpec checked by check_service {
+        /// What runs the program.
+        runtime: Runtime = Runtime::Process;
+        /// Program and first arguments; the first word `sos` means this very binary. `${port:NAME}`,
+        /// `${service:NAME:PORT}`, `${dataDir}` and `${self}` are replaced at deployment.
+        command: Vec<String> = Vec::new();
+        /// Further arguments; the same references are replaced.
+        args: Vec<String> = Vec::new();
+        /// Directory the program starts in, relative to the manifest. Default: the manifest's directory.
+        working_dir: Option<String>;
+        /// Environment variables; values may hold the same references.
+        env: Vec<EnvVar> = Vec::new();
+        /// Configuration given to the program as environment variables.
+        config: BTreeMap<String, String> = BTreeMap::new();
+        /// How many copies run, 0 … 1000.
+        replicas: u32 = 1, in Range::between(0.0, 1000.0);
+        /// Ports the program listens on.
+        ports: Vec<Port> = Vec::new();
+        /// Names of services that must be ready before this one starts.
+        depends_on: Vec<Name> = Vec::new();
+        /// How health is found out.
+        probes: Probes = Probes::default();
+        /// Limits of processor and memory.
+        resources: Resources = Resources::default();
+        /// What happens when the program ends.
+        restart: Restart = Restart::default();
+        /// How long the program may take to stop before it is killed.
+        stop_timeout: SignedDuration = SignedDuration::from_secs(10), in NOT_NEGATIVE;
+        /// How much of its output is kept.
+        logs: Logs = Logs::default();
+        /// The program follows the time of a site: it gets the epoch and factor at its start.
+        clock: Option<Clock>;
+        /// The program is a job whose run can be moved in time.
+        batch: Option<Batch>;
+        /// The program runs elsewhere: it is registered and probed, never deployed.
+        external: Option<External>;
+        /// The program speaks the device-adapter protocol on its port named `adapter`.
+        adapter: Switch<Adapter> = Switch::off();
+    }
+}
+
+words! {
+    /// What runs a program.
+    pub enum Runtime as "runtime" {
+        /// A process of this machine.
+        Process,
+    }
+    later: ["docker", "kubernetes"]
+}
+
+record! {
+    /// An environment variable.
+    pub struct EnvVar checked by check_env {
+        ..source: EnvSource;
+        /// Its name, without `=`.
+        name: String;
+    }
+}
+
+choice! {
+    /// The value of an environment variable.
+    pub enum EnvSource {
+        /// The value as text; references are replaced.
+        Value(String),
+        /// Taken from elsewhere.
+        ValueFrom(ValueFrom),
+    }
+}
+
+choice! {
+    /// A value that is taken from elsewhere.
+    pub enum ValueFrom {
+        /// A key of a `Secret`.
+        Secret(SecretKey),
+    }
+}
+
+record! {
+    /// A key of a `Secret`.
+    pub struct SecretKey {
+        /// Name of the `Secret`.
+        name: Name;
+        /// Key in its `data`.
+        key: String;
+    }
+}
+
+record! {
+    /// A port a program listens on.
+    pub struct Port {
+        /// Its name, unique in the service.
+        name: Name;
+        /// Its number, 1 … 65535. Default: a free one is assigned.
+        port: Option<u16>, in PORT;
+        /// Its protocol.
+        protocol: Protocol = Protocol::Tcp;
+    }
+}
+
+words! {
+    /// Protocol of a port.
+    pub enum Protocol as "protocol" {
+        /// A byte stream.
+        Tcp,
+    }
+}
+
+record! {
+    /// How health is found out.
+    pub struct Probes {
+        /// Until it succeeds the other probes wait; when it fails for good the program is restarted.
+        startup: Option<Probe>;
+        /// While it fails the program is not used.
+        readiness: Option<Probe>;
+        /// When it fails the program is restarted.
+        liveness: Option<Probe>;
+    }
+}
+
+record! {
+    /// One way to ask a program for its health, with the defaults of Kubernetes.
+    pub struct Probe {
+        ..action: ProbeAction;
+        /// Time between two questions; above zero.
+        period: SignedDuration = SignedDuration::from_secs(10), in ABOVE_ZERO;
+        /// Time to answer; above zero.
+        timeout: SignedDuration = SignedDuration::from_secs(1), in ABOVE_ZERO;
+        /// How many failures in a row count as failed, 1 or more.
+        failure_threshold: u32 = 3, in Range::between(1.0, 100_000.0);
+        /// How many successes in a row count as recovered, 1 or more.
+        success_threshold: u32 = 1, in Range::between(1.0, 100_000.0);
+        /// Wait after the start before the first question.
+        initial_delay: SignedDuration = SignedDuration::ZERO, in NOT_NEGATIVE;
+    }
+}
+
+choice! {
+    /// How a program is asked for its health.
+    pub enum ProbeAction {
+        /// HTTP GET; a status from 200 to 399 is a success.
+        Http(HttpProbe),
+        /// A connection that opens is a success.
+        Tcp(TcpProbe),
+        /// A command that exits with 0 is a success.
+        Exec(ExecProbe),
+    }
+}
+
+record! {
+    /// An HTTP GET.
+    pub struct HttpProbe {
+        /// Path of the request, starting with `/`.
+        path: String = "/".to_owned();
+        /// Name of the service's port, or a number.
+        port: PortRef;
+    }
+}
+
+record! {
+    /// A connection.
+    pub struct TcpProbe {
+        /// Name of the service's port, or a number.
+        port: PortRef;
+    }
+}
+
+record! {
+    /// A command.
+    pub struct ExecProbe {
+        /// Program and arguments; references are replaced.
+        command: Vec<String>;
+    }
+}
+
+record! {
+    /// Limits of processor and memory.
+    pub struct Resources {
+        /// Share of processors, such as `500m` or `0.5`. Default: no limit.
+        cpu: Option<Cpu>;
+        /// Memory, such as `64 MiB`. Default: no limit.
+        memory: Option<Bytes>, in ABOVE_ZERO;
+    }
+}
+
+record! {
+    /// What happens when the program ends.
+    pub struct Restart checked by check_restart {
+        /// When it is started again.
+        policy: RestartPolicy = RestartPolicy::Always;
+        /// Wait before the first restart; it doubles with each further one.
+        initial_backoff: SignedDuration = SignedDuration::from_secs(1), in ABOVE_ZERO;
+        /// Longest wait before a restart.
+        max_backoff: SignedDuration = SignedDuration::from_mins(5), in ABOVE_ZERO;
+        /// A program that ran this long starts again with `initialBackoff`.
+        reset_after: SignedDuration = SignedDuration::from_mins(10), in ABOVE_ZERO;
+    }
+}
+
+words! {
+    /// When a program that ended is started again.
+    pub enum RestartPolicy as "policy" {
+        /// Whenever it ends.
+        Always,
+        /// When it ended with an error.
+        OnFailure,
+        /// Not at all.
+        Never,
+    }
+}
+
+record! {
+    /// How much output of a program is kept.
+    pub struct Logs {
+        /// Size at which a log file is closed and a new one begun.
+        max_size: Bytes = Bytes(10 << 20), in Range { min: Some(1024.0), above: false, max: None };
+        /// How many closed files are kept, 0 … 1000.
+        keep: u32 = 5, in Range::between(0.0, 1000.0);
+    }
+}
+
+record! {
+    /// The clock a program follows.
+    pub struct Clock {
+        /// Name of the `Site` whose time it follows.
+        site: Name;
+        /// Name of the port on which the program takes the site's time in lock-step. Default: it gets only epoch and
+        /// factor at its start.
+        port: Option<Name>;
+    }
+}
+
+record! {
+    /// A job whose run can be moved within a window.
+    pub struct Batch checked by check_batch {
+        /// Name of the `Site` whose energy it uses.
+        site: Name;
+        /// When it may run, every day.
+        window: Window;
+        /// Energy of one run, such as `2 kWh`; above zero.
+        energy: Energy, in ABOVE_ZERO;
+        /// Highest power while it runs, such as `1 kW`; above zero.
+        power: Power, in ABOVE_ZERO;
+        /// Lowest power while it runs; zero or above. Default: `power`.
+        min_power: Option<Power>, in NOT_NEGATIVE;
+        /// Site time that one run takes; above zero.
+        duration: SignedDuration, in ABOVE_ZERO;
+        /// Whether the run may pause and continue.
+        interruptible: bool = false;
+        /// What it is worth to finish in time, such as `5 USD`. Default: it must finish.
+        value: Option<Amount<Money>>, in NOT_NEGATIVE;
+    }
+}
+
+record! {
+    /// A window of every day in the site's local time; it may pass midnight.
+    pub struct Window checked by check_window {
+        /// Earliest start, such as `"22:00"`.
+        from: Time;
+        /// Deadline, such as `"06:00"`.
+        to: Time;
+    }
+}
+
+record! {
+    /// A program that runs elsewhere.
+    pub struct External checked by check_external {
+        /// Its address: `http://HOST:PORT/…`, `https://…` or `tcp://HOST:PORT`.
+        url: String;
+    }
+}
+
+record! {
+    /// The device-adapter protocol.
+    pub struct Adapter {
+        /// Version of the protocol.
+        protocol: AdapterProtocol = AdapterProtocol::V1;
+    }
+}
+
+words! {
+    /// Versions of the device-adapter protocol.
+    pub enum AdapterProtocol as "protocol" {
+        /// The first version.
+        V1,
+    }
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self { startup: None, readiness: None, liveness: None }
+    }
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { cpu: None, memory: None }
+    }
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            policy: RestartPolicy::Always,
+            initial_backoff: SignedDuration::from_secs(1),
+            max_backoff: SignedDuration::from_mins(5),
+            reset_after: SignedDuration::from_mins(10),
+        }
+    }
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { max_size: Bytes(10 << 20), keep: 5 }
+    }
+}
+
+impl ServiceSpec {
+    /// The declared port with this name.
+    #[must_use]
+    pub fn port(&self, name: &str) -> Option<&Port> {
+        self.ports.iter().find(|port| port.name == name)
+    }
+}
+
+impl Probes {
+    /// The declared probes with their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Probe)> {
+        [("startup", &self.startup), ("readiness", &self.readiness), ("liveness", &self.liveness)]
+            .into_iter()
+            .filter_map(|(key, probe)| probe.as_ref().map(|probe| (key, probe)))
+    }
+}
+
+fn check_env(variable: &EnvVar, node: &Node, cx: &mut Cx<'_>) {
+    if variable.name.is_empty() || variable.name.contains(['=', ' ']) {
+        let position = node.get("name").map_or(node.position, |n| n.position);
+        cx.report(position, "name is not the name of a variable", "expected text without = and spaces");
+    }
+}
+
+fn check_restart(restart: &Restart, node: &Node, cx: &mut Cx<'_>) {
+    if restart.max_backoff < restart.initial_backoff {
+        let key = if node.get("maxBackoff").is_some() { "maxBackoff" } else { "initialBackoff" };
+        let position = node.get(key).map_or(node.position, |n| n.position);
+        cx.report(position, "maxBackoff is shorter than initialBackoff", "expected initialBackoff or longer");
+    }
+}
+
+fn check_window(window: &Window, node: &Node, cx: &mut Cx<'_>) {
+    if window.from == window.to {
+        let position = node.get("to").map_or(node.position, |n| n.position);
+        cx.report(position, "the window is empty", "expected to after from, or past midnight before it");
+    }
+}
+
+/// The length of the daily window, past midnight where `to` is before `from`.
+fn window_length(window: &Window) -> SignedDuration {
+    let span = window.from.duration_until(window.to);
+    if span.is_negative() { span + SignedDuration::from_hours(24) } else { span }
+}
+
+fn check_batch(batch: &Batch, node: &Node, cx: &mut Cx<'_>) {
+    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
+    let hours = batch.duration.as_secs_f64() / 3600.0;
+    let most = batch.power.as_kw() * hours;
+    if batch.energy.as_kwh() > most * (1.0 + 1e-9) {
+        let message = format!(
+            "{} kWh cannot be used at {} in {}",
+            batch.energy.as_kwh(),
+            batch.power,
+            crate::quantity::duration_text(batch.duration)
+        );
+        cx.report(at("energy"), message, format!("expected at most {most} kWh, or more power or duration"));
+    }
+    if let Some(min) = batch.min_power {
+        if min > batch.power {
+            cx.report(at("minPower"), "minPower is above power", format!("expected at most {}", batch.power));
+        } else if min.as_kw() * hours > batch.energy.as_kwh() * (1.0 + 1e-9) {
+            let message = "minPower over the duration uses more than energy";
+            cx.report(at("minPower"), message, "expected less power or more energy");
+        }
+    }
+    let window = window_length(&batch.window);
+    if batch.duration > window {
+        let text = crate::quantity::duration_text;
+        let message =
+            format!("a run of {} does not fit the window of {}", text(batch.duration), text(window));
+        cx.report(at("duration"), message, "expected a longer window or a shorter run");
+    }
+}
+
+fn check_external(external: &External, node: &Node, cx: &mut Cx<'_>) {
+    let rest = ["http://", "https://", "tcp://"].iter().find_map(|scheme| external.url.strip_prefix(scheme));
+    let valid = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':']))
+        && !external.url.contains(char::is_whitespace);
+    if !valid {
+        let position = node.get("url").map_or(node.position, |n| n.position);
+        cx.report(position, "url is not an address", "expected http://…, https://… or tcp://HOST:PORT");
+    }
+}
+
+fn check_service(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
+    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
+    match (&service.external, service.command.is_empty()) {
+        (None, true) => cx.report(
+            node.position,
+            "\"command\" is missing",
+            "expected the program and its arguments, or external",
+        ),
+        (Some(_), false) => cx.report(
+            at("command"),
+            "command and external cannot stand together",
+            "an external service is not deployed; remove one",
+        ),
+        _ => {}
+    }
+    if service.command.first().is_some_and(|program| program.trim().is_empty()) {
+        cx.report(at("command"), "the program is empty text", "expected a program");
+    }
+    check_unique_ports(service, node, cx);
+    check_env_names(service, node, cx);
+    if service.adapter.is_on() && service.port("adapter").is_none() {
+        cx.report(
+            at("adapter"),
+            "adapter without a port named adapter",
+            "add it under ports: [{name: adapter}]",
+        );
+    }
+    if service.replicas > 1
+        && let Some(port) = service.ports.iter().find(|port| port.port.is_some())
+    {
+        let message =
+            format!("{} replicas cannot share the fixed port of \"{}\"", service.replicas, port.name);
+        cx.report(at("replicas"), message, "leave the number out, so that each replica gets its own port");
+    }
+    for (key, probe) in service.probes.iter() {
+        if let ProbeAction::Exec(exec) = &probe.action
+            && exec.command.is_empty()
+        {
+            cx.report(
+                at("probes"),
+                format!("the {key} probe has an empty command"),
+                "expected program and arguments",
+            );
+        }
+        if let ProbeAction::Http(http) = &probe.action
+            && !http.path.starts_with('/')
+        {
+            cx.report(
+                at("probes"),
+                format!("the path of the {key} probe does not start with /"),
+                "expected a path such as /healthz",
+            );
+        }
+    }
+}
+
+fn check_unique_ports(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
+    let at = node.get("ports").map_or(node.position, |n| n.position);
+    for (index, port) in service.ports.iter().enumerate() {
+        let earlier = &service.ports[..index];
+        if earlier.iter().any(|other| other.name == port.name) {
+            cx.report(at, format!("two ports are named \"{}\"", port.name), "expected different names");
+        }
+        if port.port.is_some() && earlier.iter().any(|other| other.port == port.port) {
+            let number = port.port.unwrap_or_default();
+            cx.report(at, format!("two ports have the number {number}"), "expected different numbers");
+        }
+    }
+}
+
+fn check_env_names(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
+    let at = node.get("env").map_or(node.position, |n| n.position);
+    let mut seen: std::collections::BTreeSet<&str> = service.config.keys().map(String::as_str).collect();
+    for variable in &service.env {
+        if !seen.insert(&variable.name) {
+            let message = format!("variable \"{}\" is given twice", crate::problem::shown(&variable.name));
+            cx.report(at, message, "keep one of them, in env or config");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `Site`: a connection to the grid with everything behind it.
+
+use jiff::{SignedDuration, Timestamp};
+use sos_units::{CarbonIntensity, CarbonPrice, Power, Price};
+
+use crate::currency::Currency;
+use crate::declare::{choice, record};
+use crate::field::Cx;
+use crate::node::Node;
+use crate::quantity::Amount;
+use crate::scalar::{Name, Switch, ZoneName};
+use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE};
+
+record! {
+    /// A connection to the grid, the assets behind it, and how often they are measured, commanded and planned.
+    pub struct SiteSpec checked by check_site {
+        /// IANA time zone of the site, such as `America/Los_Angeles`; local hours and days are meant in it.
+        time_zone: ZoneName;
+        /// ISO 4217 code of the currency of all prices of the site, such as `USD`.
+        currency: Currency;
+        /// Time between two measurements and set-points. Default `10 s`; in replay the step of the data.
+        tick: Option<SignedDuration>, in ABOVE_ZERO;
+        /// Time between two plans. Default `15 min`; in replay the step of the data.
+        plan_every: Option<SignedDuration>, in ABOVE_ZERO;
+        /// How far a plan looks ahead.
+        horizon: SignedDuration = SignedDuration::from_hours(36), in ABOVE_ZERO;
+        /// The site replays its file signals and devices instead of following the real time.
+        replay: Switch<Replay> = Switch::off();
+        /// The connection to the grid.
+        connection: Connection;
+        /// Price put on emissions of imported energy, such as `0.1 USD/kg`. Default: none.
+        carbon_price: Option<Amount<CarbonPrice>>, in NOT_NEGATIVE;
+        /// Power of the machine that runs `sos`; it is reported as the system's own use.
+        controller_power: Power = Power::kw(0.005), in NOT_NEGATIVE;
+    }
+}
+
+record! {
+    /// What part of recorded data is replayed.
+    pub struct Replay checked by check_replay {
+        /// Start of the replay, RFC 3339 with offset. Default: the first row of the data.
+        from: Option<Timestamp>;
+        /// End of the replay, RFC 3339 with offset. Default: the last row of the data.
+        until: Option<Timestamp>;
+    }
+}
+
+record! {
+    /// Limits and prices of the connection to the grid.
+    pub struct Connection {
+        /// Highest power drawn from the grid, zero or above. Default: no limit.
+        import_limit: Option<Power>, in NOT_NEGATIVE;
+        /// Highest power fed into the grid, zero or above. Default: no limit.
+        export_limit: Option<Power>, in NOT_NEGATIVE;
+        /// Price paid for imported energy.
+        import_price: PriceSource;
+        /// Price earned for exported energy. Default: nothing is earned.
+        export_price: Option<PriceSource>;
+        /// Emissions of imported energy. Default: emissions are not counted.
+        carbon_intensity: Option<CarbonSource>;
+        /// Price in the plan for energy beyond a limit, such as `10 USD/kWh`; limits are elastic so that there is
+        /// always a plan. Default: far above every other price.
+        limit_breach_price: Option<Amount<Price>>, in ABOVE_ZERO;
+    }
+}
+
+choice! {
+    /// Where a price comes from.
+    pub enum PriceSource {
+        /// Name of a `Signal` with a unit such as `USD/kWh`.
+        Signal(Name),
+        /// The same price at all times, such as `0.2 USD/kWh`.
+        Fixed(Amount<Price>),
+    }
+}
+
+choice! {
+    /// Where a carbon intensity comes from.
+    pub enum CarbonSource {
+        /// Name of a `Signal` with a unit such as `kg/kWh`.
+        Signal(Name),
+        /// The same intensity at all times, such as `0.2 kg/kWh`; zero or above.
+        Fixed(CarbonIntensity),
+    }
+}
+
+impl SiteSpec {
+    /// The price on emissions, zero when none is declared.
+    #[must_use]
+    pub fn carbon_price_or_zero(&self) -> CarbonPrice {
+        self.carbon_price.map_or(CarbonPrice::ZERO, |price| price.value)
+    }
+}
+
+fn check_replay(replay: &Replay, node: &Node, cx: &mut Cx<'_>) {
+    if let (Some(from), Some(until)) = (replay.from, replay.until)
+        && until <= from
+    {
+        let position = node.get("until").map_or(node.position, |n| n.position);
+        cx.report(position, "until is not after from", "expected a later time");
+    }
+}
+
+/// The most steps of a plan: what a solver is asked for at most.
+const MAX_PLAN_STEPS: i64 = 2000;
+
+fn check_site(site: &SiteSpec, node: &Node, cx: &mut Cx<'_>) {
+    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
+    for (key, value) in [("tick", site.tick), ("planEvery", site.plan_every)] {
+        if value.is_some_and(|v| v.subsec_nanos() != 0) {
+            cx.report(
+                at(key),
+                format!("{key} is not a whole number of seconds"),
+                "expected a value such as 10 s",
+            );
+        }
+    }
+    if let (Some(tick), Some(every)) = (site.tick, site.plan_every) {
+        if tick > every {
+            cx.report(at("planEvery"), "planEvery is shorter than tick", "expected a multiple of tick");
+        } else if tick.as_secs() > 0 && every.as_secs() % tick.as_secs() != 0 {
+            cx.report(at("planEvery"), "planEvery is not a multiple of tick", "expected a multiple of tick");
+        }
+    }
+    if let Some(every) = site.plan_every {
+        if site.horizon < every {
+            cx.report(
+                at("horizon"),
+                "horizon is shorter than planEvery",
+                "expected at least one step of the plan",
+            );
+        } else if every.as_secs() > 0 && site.horizon.as_secs() / every.as_secs() > MAX_PLAN_STEPS {
+            let message = format!("horizon has more than {MAX_PLAN_STEPS} steps of planEvery");
+            cx.report(at("horizon"), message, "shorten horizon or lengthen planEvery");
+        }
+    }
+    if let Some(CarbonSource::Fixed(intensity)) = site.connection.carbon_intensity
+        && intensity.as_kg_per_kwh() < 0.0
+    {
+        cx.report(at("connection"), "a negative carbon intensity", "expected zero or above");
+    }
+}

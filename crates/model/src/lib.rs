@@ -1,0 +1,38 @@
+//! The declared kinds: parsed with positions, defaulted, validated all at once, explained, and as JSON Schema.
+//!
+//! One commented declaration per kind (see `declare.rs`) gives the type, its reading from YAML and JSON, its
+//! defaults, the text of `explain`, JSON Schema and canonical JSON. Nothing here reads files, clocks or the network.
+
+mod check;
+mod currency;
+mod declare;
+mod declared;
+mod diff;
+mod explain;
+pub mod field;
+mod kind;
+mod kinds;
+mod node;
+mod problem;
+mod quantity;
+mod reference;
+mod scalar;
+pub mod schema;
+pub mod series;
+mod status;
+mod yaml;
+
+pub use check::check;
+pub use currency::Currency;
+pub use declared::{Declared, Metadata, Source, Spec, json_schema, kind_schema, load, load_checked};
+pub use diff::{FieldChange, diff};
+pub use explain::explain;
+pub use kind::{API_VERSION, AnyKind, Kind, ReadOnlyKind};
+pub use kinds::*;
+pub use node::{Key, Node, Value};
+pub use problem::{Position, Problem, too_large};
+pub use quantity::{Amount, Bytes, Cpu, Fraction, Ramp, duration_text};
+pub use reference::{Reference, references, resolve_references};
+pub use scalar::{KnownAhead, Name, PortRef, Switch, ZoneName};
+pub use status::{Condition, ConditionStatus, Event, EventType, ObjectRef, set_condition};
+pub use yaml::{MAX_ALIAS_BYTES, MAX_DEPTH, MAX_MANIFEST_BYTES, MAX_NODES};
