@@ -1,0 +1,29 @@
+//! HTTP for people and programs: the JSON API, server-sent events, access control, metrics and the dashboard that is
+//! embedded in the binary.
+//!
+//! The crate knows nothing of engine and store: the binary implements [`Platform`] over them and calls [`serve`].
+//! What travels is in [`wire`]; the dashboard's sources are in `web/` and are built by this crate's `build.rs`.
+
+mod access;
+mod assets;
+mod extract;
+mod handlers;
+mod metrics;
+mod platform;
+mod problem;
+mod routes;
+mod server;
+mod session;
+mod sites;
+mod stream;
+pub mod wire;
+#[cfg(test)]
+mod wire_ts;
+
+pub use access::Access;
+pub use handlers::MAX_MANIFEST_BYTES;
+pub use metrics::Exposition;
+pub use platform::{ApplyRequest, AuditEntry, Identity, LiveEvent, Platform, Reply, Role};
+pub use problem::Problem;
+pub use routes::{RouteInfo, openapi, routes};
+pub use server::{Options, router, serve};

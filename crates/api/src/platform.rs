@@ -1,0 +1,145 @@
+//! What the server needs from the rest of the system, implemented by the binary over engine and store.
+
+use std::{fmt, sync::Arc};
+
+use axum::body::Bytes;
+use futures::{future::BoxFuture, stream::BoxStream};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::broadcast;
+use utoipa::ToSchema;
+
+use crate::{
+    Problem,
+    wire::{
+        ApplyResult, DiffResult, EventRecord, Revision, RolloutStatus, Scale, SiteChart, SiteLive, SiteSummary,
+    },
+};
+
+/// The answer of a platform call: a value or the problem that is sent to the caller as it is.
+pub type Reply<'a, T> = BoxFuture<'a, Result<T, Problem>>;
+
+/// What a token may do; each role may do all that the one before may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Also scales, restarts, rolls back.
+    Operator,
+    /// Also applies, deletes, issues tokens.
+    Admin,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// The owner of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name, as it appears in the audit record.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// Something that is pushed to the readers of the event stream.
+#[derive(Clone, Debug)]
+pub enum LiveEvent {
+    /// A tick of a site. Readers get the newest of each site at most four times a second.
+    Site(Arc<SiteLive>),
+    /// Something happened to a resource.
+    Event(Arc<EventRecord>),
+}
+
+/// Manifests to apply.
+#[derive(Clone, Debug)]
+pub struct ApplyRequest {
+    /// YAML, one or more documents, at most [`crate::MAX_MANIFEST_BYTES`].
+    pub manifest: Bytes,
+    /// Owner of what is applied (`dir`, `cli`, …).
+    pub manager: String,
+    /// Only say what would happen.
+    pub dry_run: bool,
+    /// Take over what another manager owns.
+    pub force: bool,
+}
+
+/// A command, recorded before it is given to the platform.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEntry {
+    /// Name of the token's owner.
+    pub who: String,
+    /// Role it acted with.
+    pub role: Role,
+    /// `apply`, `delete`, `scale`, `rollout-undo`, `restart`.
+    pub action: &'static str,
+    /// `Kind/name`, or the manager for an apply.
+    pub target: String,
+    /// Arguments of the command; never holds secret values.
+    pub detail: Value,
+    /// Why, from the request's `Sos-Reason` header.
+    pub reason: Option<String>,
+}
+
+/// Engine and store as the server sees them. All methods may be called from many tasks at once; those that may wait
+/// return a boxed future, the others must answer from memory without blocking.
+///
+/// The server has checked role, origin and size before it calls, and has called [`Platform::audit`] before each method
+/// that changes something; a refused audit stops the command. What stood before and after is the platform's to record,
+/// where it performs the change.
+pub trait Platform: Send + Sync + 'static {
+    /// The owner of a token, `None` when unknown or revoked. Compare in constant time (hash first).
+    fn check_token(&self, token: &str) -> Option<Identity>;
+    /// Exchanges a one-time code for a token; a second use of the code gives `None`.
+    fn login(&self, code: &str) -> Option<String>;
+    /// Records a command durably; an error means that the command is not carried out.
+    fn audit(&self, entry: AuditEntry) -> Reply<'_, ()>;
+
+    /// All sites, in the order of their names.
+    fn sites(&self) -> Vec<SiteSummary>;
+    /// State at the latest tick; `None` when there is no such site or no tick yet.
+    fn site_live(&self, site: &str) -> Option<Arc<SiteLive>>;
+    /// Series with `from ≤ time < to` and the plan in force within it.
+    fn site_chart<'a>(&'a self, site: &'a str, from: Timestamp, to: Timestamp) -> Reply<'a, SiteChart>;
+    /// Everything that happens from now on. A channel of some hundred entries is enough; a slow reader skips.
+    fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;
+
+    /// Resources of a kind as Kubernetes-shaped JSON objects, secrets redacted, narrowed by a label selector (`a=b,c!=d`).
+    fn list<'a>(&'a self, kind: &'a str, selector: Option<&'a str>) -> Reply<'a, Vec<Value>>;
+    /// One resource, with status and conditions.
+    fn get<'a>(&'a self, kind: &'a str, name: &'a str) -> Reply<'a, Value>;
+    /// Applies all documents or none. Bad input is [`Problem::bad_input`], another owner [`Problem::conflict`].
+    fn apply(&self, request: ApplyRequest) -> Reply<'_, Vec<ApplyResult>>;
+    /// What an apply would change.
+    fn diff(&self, manifest: Bytes) -> Reply<'_, Vec<DiffResult>>;
+    /// Removes a resource and what runs for it.
+    fn delete<'a>(&'a self, kind: &'a str, name: &'a str) -> Reply<'a, ()>;
+
+    /// Events with an id above `since`, oldest first, at most `limit` of them, the newest when there are more.
+    fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>>;
+    /// The last `lines` lines of a service's log without line ends; with `follow` the stream goes on until dropped.
+    fn logs<'a>(&'a self, service: &'a str, lines: usize, follow: bool) -> Reply<'a, BoxStream<'static, String>>;
+    /// Sets the number of replicas (a subresource: the manifest's owner stays).
+    fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale>;
+    /// How far the rollout is.
+    fn rollout_status<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus>;
+    /// Revisions, oldest first.
+    fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>>;
+    /// Returns to revision `to`, or to the one before the current.
+    fn rollout_undo<'a>(&'a self, service: &'a str, to: Option<u64>) -> Reply<'a, RolloutStatus>;
+    /// Restarts all replicas, one after the other.
+    fn restart<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus>;
+
+    /// Metrics in Prometheus text form, made with [`crate::Exposition`]; the server adds its own.
+    fn metrics(&self) -> String;
+}

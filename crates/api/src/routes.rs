@@ -1,0 +1,147 @@
+//! The one table of routes: method, path, access and handler. The router, the access matrix of the tests and the check
+//! that every route is documented all read it.
+
+use axum::{
+    Json,
+    http::Method,
+    routing::{MethodRouter, delete, get, post, put},
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
+};
+
+use crate::{Access, Role, handlers::*, server::App, session::*, sites::*, stream};
+
+/// One route as others may know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// HTTP method; `GET` answers `HEAD` too.
+    pub method: Method,
+    /// Path with its parameters in braces.
+    pub path: &'static str,
+    /// What it asks of the caller.
+    pub access: Access,
+}
+
+pub(crate) struct Route {
+    pub(crate) info: RouteInfo,
+    pub(crate) handler: MethodRouter<App>,
+}
+
+/// All routes of the API, in the order of the documentation.
+pub fn routes() -> Vec<RouteInfo> {
+    table().into_iter().map(|route| route.info).collect()
+}
+
+pub(crate) fn table() -> Vec<Route> {
+    let open = Access::Open;
+    let viewer = Access::Needs(Role::Viewer);
+    let operator = Access::Needs(Role::Operator);
+    let admin = Access::Needs(Role::Admin);
+    let route = |method, path, access, handler| Route { info: RouteInfo { method, path, access }, handler };
+    vec![
+        route(Method::GET, "/healthz", open, get(healthz)),
+        route(Method::GET, "/metrics", viewer, get(metrics)),
+        route(Method::POST, "/api/v1/login", open, post(login)),
+        route(Method::GET, "/api/v1/session", viewer, get(session)),
+        route(Method::DELETE, "/api/v1/session", viewer, delete(logout)),
+        route(Method::GET, "/api/v1/sites", viewer, get(sites)),
+        route(Method::GET, "/api/v1/sites/{name}/live", viewer, get(site_live)),
+        route(Method::GET, "/api/v1/sites/{name}/chart", viewer, get(site_chart)),
+        route(Method::GET, "/api/v1/stream", viewer, get(stream::stream)),
+        route(Method::GET, "/api/v1/events", viewer, get(events)),
+        route(Method::GET, "/api/v1/resources/{kind}", viewer, get(list)),
+        route(Method::GET, "/api/v1/resources/{kind}/{name}", viewer, get(resource)),
+        route(Method::DELETE, "/api/v1/resources/{kind}/{name}", admin, delete(remove)),
+        route(Method::POST, "/api/v1/apply", admin, post(apply)),
+        route(Method::POST, "/api/v1/diff", viewer, post(diff)),
+        route(Method::GET, "/api/v1/services/{name}/logs", viewer, get(logs)),
+        route(Method::PUT, "/api/v1/services/{name}/scale", operator, put(scale)),
+        route(Method::GET, "/api/v1/services/{name}/rollout", viewer, get(rollout_status)),
+        route(Method::GET, "/api/v1/services/{name}/rollout/history", viewer, get(rollout_history)),
+        route(Method::POST, "/api/v1/services/{name}/rollout/undo", operator, post(rollout_undo)),
+        route(Method::POST, "/api/v1/services/{name}/rollout/restart", operator, post(restart)),
+        route(Method::GET, "/api/v1/openapi.json", viewer, get(document)),
+    ]
+}
+
+/// The OpenAPI document of all routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Documentation::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "SOS", description = "Services and energy of one platform: resources, live state, commands."),
+    paths(
+        healthz, metrics, login, session, logout, sites, site_live, site_chart, stream::stream, events, list, resource,
+        remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, document
+    ),
+    components(schemas(crate::wire::SiteLive, crate::wire::EventRecord)),
+    security(("token" = []), ("cookie" = [])),
+    modifiers(&Tokens)
+)]
+struct Documentation;
+
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        let cookie = ApiKeyValue::with_description("sos_session_PORT", "set by /api/v1/login");
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "server", responses((status = 200, body = serde_json::Value)))]
+async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(openapi())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_is_documented_and_every_documented_route_exists() {
+        let document = serde_json::to_value(openapi()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let documented: BTreeSet<_> = paths
+            .iter()
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
+            })
+            .collect();
+        let served: BTreeSet<_> = routes().iter().map(|r| (r.method.to_string(), r.path.to_owned())).collect();
+        assert_eq!(documented, served);
+    }
+
+    #[test]
+    fn every_operation_says_what_it_does_and_what_it_answers() {
+        let document = serde_json::to_value(openapi()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let text = operation["summary"].as_str().unwrap_or("");
+                assert!(text.len() > 10, "{method} {path} has no summary");
+                assert!(!operation["responses"].as_object().unwrap().is_empty(), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_health_and_login_are_open_and_only_reading_is_for_viewers() {
+        for route in routes() {
+            let open = matches!(route.path, "/healthz" | "/api/v1/login");
+            assert_eq!(route.access == Access::Open, open, "{route:?}");
+            let harmless = route.method == Method::GET || matches!(route.path, "/api/v1/diff" | "/api/v1/session");
+            if !open && !harmless {
+                assert!(matches!(route.access, Access::Needs(role) if role > Role::Viewer), "{route:?}");
+            }
+        }
+    }
+}

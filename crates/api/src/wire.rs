@@ -1,0 +1,408 @@
+//! What travels between server, dashboard and command line, as JSON.
+//!
+//! The unit is in the field's name: `_kw` is kW, `_kwh` kWh, `_kg` kg CO2; `price_per_kwh` is in the site's currency;
+//! state of charge is 0…1. Signs follow the project's one rule: power above zero flows into the site (generation,
+//! discharge, import), below zero is consumption, charging, export; `load_kw` alone is stated as consumption, zero or above.
+//! Times are RFC 3339 with the site's offset ([`wire_time`]). A number that is not known is `null` or left out, never
+//! zero and never NaN (which JSON cannot carry; the page shows both as "–").
+//!
+//! The dashboard's TypeScript types are generated from these (`web/src/contract.ts`, held equal by a test).
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// RFC 3339 with the offset that holds in `zone` at that time, the form of every time on the wire.
+pub fn wire_time(time: Timestamp, zone: &TimeZone) -> String {
+    let offset = zone.to_offset(time);
+    time.display_with_offset(offset).to_string()
+}
+
+/// The controlled case beside the uncontrolled reference case, over the same period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Compared {
+    /// What happened.
+    pub actual: f64,
+    /// What would have happened without control.
+    pub baseline: f64,
+}
+
+/// A count in the controlled case beside the uncontrolled reference case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ComparedCount {
+    /// What happened.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub actual: u64,
+    /// What would have happened without control.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub baseline: u64,
+}
+
+/// The state of one site at one tick, complete in itself: a reader that missed ticks needs no earlier one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SiteLive {
+    /// Name of the site.
+    pub site: String,
+    /// Site time of the tick.
+    pub time: String,
+    /// Ticks since the site's start.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub tick: u64,
+    /// Length of a data step, seconds, above zero.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub step_seconds: u64,
+    /// `max` in lock-step, else how many times faster than the wall clock, as text (`1`, `600`).
+    pub speed: String,
+    /// ISO 4217 code of all money here.
+    pub currency: String,
+    /// What people must know about how the site runs now ("advise only: nothing is written").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub mode_note: Option<String>,
+    /// The shared connection to the grid.
+    pub connection: Connection,
+    /// Price of import now, currency per kWh.
+    pub price_per_kwh: Option<f64>,
+    /// Carbon intensity of import now, kg CO2 per kWh.
+    pub carbon_kg_per_kwh: Option<f64>,
+    /// Sums since the site's start.
+    pub totals: Totals,
+    /// Generation of all photovoltaics, kW, zero or above.
+    pub solar_kw: Option<f64>,
+    /// Consumption of all loads, kW, zero or above.
+    pub load_kw: Option<f64>,
+    /// Power of all batteries: above zero discharges, below zero charges.
+    pub battery_kw: Option<f64>,
+    /// Energy stored over all batteries by their capacity, 0…1.
+    pub soc: Option<f64>,
+    /// In the order they are shown.
+    pub assets: Vec<AssetLive>,
+    /// The schedule in force; `null` before the first.
+    pub plan: Option<PlanLive>,
+    /// Services of the site's platform.
+    pub services: Vec<ServiceLive>,
+}
+
+/// The connection to the grid: measured exchange and its limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Connection {
+    /// Import above zero, export below.
+    pub power_kw: Option<f64>,
+    /// Most that may be imported, kW, zero or above; left out when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub import_limit_kw: Option<f64>,
+    /// Most that may be exported, kW, zero or above; left out when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub export_limit_kw: Option<f64>,
+    /// How far the exchange is over its limit now, kW, zero when within.
+    pub over_limit_kw: f64,
+}
+
+/// Sums of a site since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Totals {
+    /// Paid for energy, currency.
+    pub cost: Compared,
+    /// Emissions of what was imported or burnt, kg CO2.
+    pub emissions_kg: Compared,
+    /// Cost + carbon price × emissions + unserved energy − value of what is stored, currency.
+    pub objective: Compared,
+    /// `objective.baseline − objective.actual`, currency; below zero when control cost more.
+    pub saving: f64,
+    /// Imported, kWh.
+    pub import_kwh: f64,
+    /// Exported, kWh.
+    pub export_kwh: f64,
+    /// Surplus of one home used by another, kWh.
+    pub shared_kwh: f64,
+    /// Part of the generation used on site, 0…1; `null` before any was generated.
+    pub self_consumption: Option<f64>,
+    /// Steps in which a limit of the connection was exceeded.
+    pub limit_violations: ComparedCount,
+}
+
+/// One asset at one tick.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct AssetLive {
+    /// Name of the asset, unique in its site.
+    pub name: String,
+    /// `battery`, `pv`, `load`, …: the asset's declared type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `observe`, `advise` or `control`.
+    pub mode: String,
+    /// The home or building it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub group: Option<String>,
+    /// Measured: generation and discharge above zero, consumption and charging below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub power_kw: Option<f64>,
+    /// State of charge, 0…1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub soc: Option<f64>,
+    /// What it was last told, same sign as `power_kw`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub setpoint_kw: Option<f64>,
+    /// Whether it can be measured and, in mode `control`, commanded.
+    pub available: bool,
+    /// Why it does what it does, a sentence for people.
+    pub reason: String,
+    /// Why a measurement is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub missing: Option<String>,
+}
+
+/// The schedule in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct PlanLive {
+    /// Site time at which it was made.
+    pub made_at: String,
+    /// What made it: the optimiser, or the name of the fallback.
+    pub source: String,
+    /// From now on, in order of time.
+    pub steps: Vec<PlanStep>,
+}
+
+/// One step of the schedule in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct PlanStep {
+    /// Start of the step.
+    pub time: String,
+    /// Planned exchange with the grid, import above zero.
+    pub grid_kw: f64,
+    /// Planned state of charge over all batteries at the step's end, 0…1.
+    pub soc: Option<f64>,
+    /// Expected price of import, currency per kWh.
+    pub price_per_kwh: Option<f64>,
+    /// Why, a sentence for people.
+    pub because: String,
+}
+
+/// One service now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ServiceLive {
+    /// Name of the service.
+    pub name: String,
+    /// `Pending`, `Starting`, `Ready`, `Degraded`, `BackOff`, `Failed`, `Stopped`, `Completed`.
+    pub phase: String,
+    /// Replicas that answer their readiness probe.
+    pub ready: u32,
+    /// Replicas that are declared.
+    pub replicas: u32,
+    /// Restarts since the service was deployed, over all replicas.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub restarts: u64,
+    /// What people should know; empty when all is well.
+    pub message: String,
+}
+
+/// Measured and planned series of one site, for a chart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SiteChart {
+    /// Name of the site.
+    pub site: String,
+    /// Length of a step, seconds, above zero.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub step_seconds: u64,
+    /// In order of time; a gap in the data is a row of `null`s or no row.
+    pub actual: Vec<ActualPoint>,
+    /// The plan in force, in order of time.
+    pub plan: Vec<PlanPoint>,
+}
+
+/// Measured means over the step that starts at `time`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ActualPoint {
+    /// Start of the step.
+    pub time: String,
+    /// Exchange with the grid, import above zero.
+    pub grid_kw: Option<f64>,
+    /// What the plan in force at that time said.
+    pub planned_grid_kw: Option<f64>,
+    /// Generation, zero or above.
+    pub solar_kw: Option<f64>,
+    /// Consumption, zero or above.
+    pub load_kw: Option<f64>,
+    /// State of charge over all batteries at the step's end, 0…1.
+    pub soc: Option<f64>,
+    /// Price of import, currency per kWh.
+    pub price_per_kwh: Option<f64>,
+}
+
+/// One planned step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct PlanPoint {
+    /// Start of the step.
+    pub time: String,
+    /// Exchange with the grid, import above zero.
+    pub grid_kw: f64,
+    /// State of charge over all batteries at the step's end, 0…1.
+    pub soc: Option<f64>,
+    /// Expected price of import, currency per kWh.
+    pub price_per_kwh: Option<f64>,
+}
+
+/// Something that happened to a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct EventRecord {
+    /// Rises by one with each event; never used twice.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub id: u64,
+    /// When it last happened.
+    pub time: String,
+    /// `Normal` or `Warning`.
+    #[serde(rename = "type")]
+    pub level: String,
+    /// One word for machines (`Started`, `BackOff`, `PlanFallback`).
+    pub reason: String,
+    /// Kind of the resource.
+    pub kind: String,
+    /// Name of the resource.
+    pub name: String,
+    /// A sentence for people.
+    pub message: String,
+    /// How often it happened in a row.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub count: u64,
+}
+
+/// One site in the list of sites.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SiteSummary {
+    /// Name of the site.
+    pub name: String,
+}
+
+/// Who is asking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Session {
+    /// Name of the token's owner.
+    pub name: String,
+    /// What it may do.
+    pub role: crate::Role,
+}
+
+/// What an apply did, or would do, to one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApplyResult {
+    /// Kind of the resource.
+    pub kind: String,
+    /// Name of the resource.
+    pub name: String,
+    /// `created`, `configured` or `unchanged`.
+    pub action: String,
+    /// The resource's version afterwards (before, for a dry run).
+    pub version: u64,
+}
+
+/// How one resource differs from a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DiffResult {
+    /// Kind of the resource.
+    pub kind: String,
+    /// Name of the resource.
+    pub name: String,
+    /// What an apply would do: `created`, `configured` or `unchanged`.
+    pub action: String,
+    /// Every field that would change.
+    pub changes: Vec<FieldChange>,
+}
+
+/// One field that would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// Path of the field, `spec.replicas`.
+    pub path: String,
+    /// Value now; `null` when absent.
+    pub before: serde_json::Value,
+    /// Value in the manifest; `null` when absent.
+    pub after: serde_json::Value,
+}
+
+/// Replicas asked for and in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Scale {
+    /// Number of replicas.
+    pub replicas: u32,
+}
+
+/// How far a service's rollout is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutStatus {
+    /// Name of the service.
+    pub service: String,
+    /// The revision being rolled out.
+    pub revision: u64,
+    /// Replicas declared.
+    pub replicas: u32,
+    /// Replicas of that revision.
+    pub updated: u32,
+    /// Replicas of that revision that are ready.
+    pub ready: u32,
+    /// Whether nothing is left to do.
+    pub done: bool,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// One revision of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Revision {
+    /// Number of the revision, rising.
+    pub revision: u64,
+    /// When it was applied.
+    pub time: String,
+    /// Who applied it and what changed.
+    pub change: String,
+    /// Whether it is in force.
+    pub current: bool,
+}
+
+/// Body of a rollout undo.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UndoRequest {
+    /// The revision to return to; the one before the current when left out.
+    #[serde(default)]
+    pub to: Option<u64>,
+}
+
+/// Body of a login: one of the two.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// The one-time code from the link that `sos up` printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// A token, when the link was used already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for LoginRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoginRequest { *** }")
+    }
+}

@@ -1,0 +1,49 @@
+// Calls to the server.
+
+import type { EventRecord, Session, SiteChart, SiteLive, SiteSummary } from "./contract";
+
+/** A refusal or failure, with the server's own sentence. */
+export class ApiError extends Error {
+  constructor(
+    /** HTTP status; 0 when the server could not be reached. */
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+async function call(path: string, options?: RequestInit): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch(`/api/v1/${path}`, { ...options, signal: AbortSignal.timeout(20_000) });
+  } catch {
+    throw new ApiError(0, "the server does not answer");
+  }
+  const text = await response.text().catch(() => "");
+  let body: unknown;
+  try {
+    body = text === "" ? undefined : JSON.parse(text);
+  } catch {
+    body = undefined;
+  }
+  if (response.ok) return body;
+  const detail = (body as { detail?: unknown } | undefined)?.detail;
+  throw new ApiError(response.status, typeof detail === "string" ? detail : `the server answered ${response.status}`);
+}
+
+function post(body: unknown): RequestInit {
+  return { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+}
+
+const name = encodeURIComponent;
+
+export const api = {
+  login: (secret: { code: string } | { token: string }) => call("login", post(secret)) as Promise<Session>,
+  logout: () => call("session", { method: "DELETE" }),
+  session: () => call("session") as Promise<Session>,
+  sites: () => call("sites") as Promise<SiteSummary[]>,
+  live: (site: string) => call(`sites/${name(site)}/live`) as Promise<SiteLive>,
+  chart: (site: string) => call(`sites/${name(site)}/chart`) as Promise<SiteChart>,
+  events: (since: number) => call(`events?since=${since}`) as Promise<EventRecord[]>,
+};

@@ -1,0 +1,374 @@
+// Generated from crates/api/src/wire.rs. Do not edit; after a change there run
+// SOS_WRITE_CONTRACT=1 cargo test --release -p sos-api contract
+
+export type Compared = { 
+/**
+ * What happened.
+ */
+actual: number, 
+/**
+ * What would have happened without control.
+ */
+baseline: number, };
+
+export type ComparedCount = { 
+/**
+ * What happened.
+ */
+actual: number, 
+/**
+ * What would have happened without control.
+ */
+baseline: number, };
+
+export type Connection = { 
+/**
+ * Import above zero, export below.
+ */
+power_kw: number | null, 
+/**
+ * Most that may be imported, kW, zero or above; left out when there is none.
+ */
+import_limit_kw?: number, 
+/**
+ * Most that may be exported, kW, zero or above; left out when there is none.
+ */
+export_limit_kw?: number, 
+/**
+ * How far the exchange is over its limit now, kW, zero when within.
+ */
+over_limit_kw: number, };
+
+export type Totals = { 
+/**
+ * Paid for energy, currency.
+ */
+cost: Compared, 
+/**
+ * Emissions of what was imported or burnt, kg CO2.
+ */
+emissions_kg: Compared, 
+/**
+ * Cost + carbon price × emissions + unserved energy − value of what is stored, currency.
+ */
+objective: Compared, 
+/**
+ * `objective.baseline − objective.actual`, currency; below zero when control cost more.
+ */
+saving: number, 
+/**
+ * Imported, kWh.
+ */
+import_kwh: number, 
+/**
+ * Exported, kWh.
+ */
+export_kwh: number, 
+/**
+ * Surplus of one home used by another, kWh.
+ */
+shared_kwh: number, 
+/**
+ * Part of the generation used on site, 0…1; `null` before any was generated.
+ */
+self_consumption: number | null, 
+/**
+ * Steps in which a limit of the connection was exceeded.
+ */
+limit_violations: ComparedCount, };
+
+export type AssetLive = { 
+/**
+ * Name of the asset, unique in its site.
+ */
+name: string, 
+/**
+ * `battery`, `pv`, `load`, …: the asset's declared type.
+ */
+type: string, 
+/**
+ * `observe`, `advise` or `control`.
+ */
+mode: string, 
+/**
+ * The home or building it belongs to.
+ */
+group?: string, 
+/**
+ * Measured: generation and discharge above zero, consumption and charging below.
+ */
+power_kw?: number, 
+/**
+ * State of charge, 0…1.
+ */
+soc?: number, 
+/**
+ * What it was last told, same sign as `power_kw`.
+ */
+setpoint_kw?: number, 
+/**
+ * Whether it can be measured and, in mode `control`, commanded.
+ */
+available: boolean, 
+/**
+ * Why it does what it does, a sentence for people.
+ */
+reason: string, 
+/**
+ * Why a measurement is missing.
+ */
+missing?: string, };
+
+export type PlanStep = { 
+/**
+ * Start of the step.
+ */
+time: string, 
+/**
+ * Planned exchange with the grid, import above zero.
+ */
+grid_kw: number, 
+/**
+ * Planned state of charge over all batteries at the step's end, 0…1.
+ */
+soc: number | null, 
+/**
+ * Expected price of import, currency per kWh.
+ */
+price_per_kwh: number | null, 
+/**
+ * Why, a sentence for people.
+ */
+because: string, };
+
+export type PlanLive = { 
+/**
+ * Site time at which it was made.
+ */
+made_at: string, 
+/**
+ * What made it: the optimiser, or the name of the fallback.
+ */
+source: string, 
+/**
+ * From now on, in order of time.
+ */
+steps: Array<PlanStep>, };
+
+export type ServiceLive = { 
+/**
+ * Name of the service.
+ */
+name: string, 
+/**
+ * `Pending`, `Starting`, `Ready`, `Degraded`, `BackOff`, `Failed`, `Stopped`, `Completed`.
+ */
+phase: string, 
+/**
+ * Replicas that answer their readiness probe.
+ */
+ready: number, 
+/**
+ * Replicas that are declared.
+ */
+replicas: number, 
+/**
+ * Restarts since the service was deployed, over all replicas.
+ */
+restarts: number, 
+/**
+ * What people should know; empty when all is well.
+ */
+message: string, };
+
+export type SiteLive = { 
+/**
+ * Name of the site.
+ */
+site: string, 
+/**
+ * Site time of the tick.
+ */
+time: string, 
+/**
+ * Ticks since the site's start.
+ */
+tick: number, 
+/**
+ * Length of a data step, seconds, above zero.
+ */
+step_seconds: number, 
+/**
+ * `max` in lock-step, else how many times faster than the wall clock, as text (`1`, `600`).
+ */
+speed: string, 
+/**
+ * ISO 4217 code of all money here.
+ */
+currency: string, 
+/**
+ * What people must know about how the site runs now ("advise only: nothing is written").
+ */
+mode_note?: string, 
+/**
+ * The shared connection to the grid.
+ */
+connection: Connection, 
+/**
+ * Price of import now, currency per kWh.
+ */
+price_per_kwh: number | null, 
+/**
+ * Carbon intensity of import now, kg CO2 per kWh.
+ */
+carbon_kg_per_kwh: number | null, 
+/**
+ * Sums since the site's start.
+ */
+totals: Totals, 
+/**
+ * Generation of all photovoltaics, kW, zero or above.
+ */
+solar_kw: number | null, 
+/**
+ * Consumption of all loads, kW, zero or above.
+ */
+load_kw: number | null, 
+/**
+ * Power of all batteries: above zero discharges, below zero charges.
+ */
+battery_kw: number | null, 
+/**
+ * Energy stored over all batteries by their capacity, 0…1.
+ */
+soc: number | null, 
+/**
+ * In the order they are shown.
+ */
+assets: Array<AssetLive>, 
+/**
+ * The schedule in force; `null` before the first.
+ */
+plan: PlanLive | null, 
+/**
+ * Services of the site's platform.
+ */
+services: Array<ServiceLive>, };
+
+export type ActualPoint = { 
+/**
+ * Start of the step.
+ */
+time: string, 
+/**
+ * Exchange with the grid, import above zero.
+ */
+grid_kw: number | null, 
+/**
+ * What the plan in force at that time said.
+ */
+planned_grid_kw: number | null, 
+/**
+ * Generation, zero or above.
+ */
+solar_kw: number | null, 
+/**
+ * Consumption, zero or above.
+ */
+load_kw: number | null, 
+/**
+ * State of charge over all batteries at the step's end, 0…1.
+ */
+soc: number | null, 
+/**
+ * Price of import, currency per kWh.
+ */
+price_per_kwh: number | null, };
+
+export type PlanPoint = { 
+/**
+ * Start of the step.
+ */
+time: string, 
+/**
+ * Exchange with the grid, import above zero.
+ */
+grid_kw: number, 
+/**
+ * State of charge over all batteries at the step's end, 0…1.
+ */
+soc: number | null, 
+/**
+ * Expected price of import, currency per kWh.
+ */
+price_per_kwh: number | null, };
+
+export type SiteChart = { 
+/**
+ * Name of the site.
+ */
+site: string, 
+/**
+ * Length of a step, seconds, above zero.
+ */
+step_seconds: number, 
+/**
+ * In order of time; a gap in the data is a row of `null`s or no row.
+ */
+actual: Array<ActualPoint>, 
+/**
+ * The plan in force, in order of time.
+ */
+plan: Array<PlanPoint>, };
+
+export type EventRecord = { 
+/**
+ * Rises by one with each event; never used twice.
+ */
+id: number, 
+/**
+ * When it last happened.
+ */
+time: string, 
+/**
+ * `Normal` or `Warning`.
+ */
+type: string, 
+/**
+ * One word for machines (`Started`, `BackOff`, `PlanFallback`).
+ */
+reason: string, 
+/**
+ * Kind of the resource.
+ */
+kind: string, 
+/**
+ * Name of the resource.
+ */
+name: string, 
+/**
+ * A sentence for people.
+ */
+message: string, 
+/**
+ * How often it happened in a row.
+ */
+count: number, };
+
+export type SiteSummary = { 
+/**
+ * Name of the site.
+ */
+name: string, };
+
+export type Role = "viewer" | "operator" | "admin";
+
+export type Session = { 
+/**
+ * Name of the token's owner.
+ */
+name: string, 
+/**
+ * What it may do.
+ */
+role: Role, };

@@ -1,0 +1,17 @@
+import { render } from "preact";
+import { App } from "./app";
+import { open, start, state } from "./live";
+import "./style.css";
+
+function Root() {
+  return <App state={state.value} />;
+}
+
+const root = document.getElementById("app");
+if (root) render(<Root />, root);
+addEventListener("hashchange", () => {
+  // A pasted login link is a hash change too when the page is open already.
+  if (location.hash.includes("login=")) void start();
+  else if (location.hash.startsWith("#/") && state.value.session) void open();
+});
+void start();

@@ -1,0 +1,89 @@
+// From the server's chart to columns for drawing. Power and price are means over the step that starts at their time and
+// are drawn as steps; the state of charge holds at a step's end and is drawn there.
+
+import type { SiteChart } from "./contract";
+import { seconds } from "./format";
+
+type Column = (number | null)[];
+
+export interface PowerColumns {
+  time: number[];
+  actual: Column;
+  planned: Column;
+  limit: Column;
+  price: Column;
+}
+
+export interface StorageColumns {
+  time: number[];
+  actual: Column;
+  planned: Column;
+}
+
+function finite(value: number | null | undefined): number | null {
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
+}
+
+interface Row {
+  actual: number | null;
+  planned: number | null;
+  price: number | null;
+}
+
+function rowAt(rows: Map<number, Row>, time: number): Row {
+  const row = rows.get(time) ?? { actual: null, planned: null, price: null };
+  rows.set(time, row);
+  return row;
+}
+
+function sorted(rows: Map<number, Row>): [number, Row][] {
+  return [...rows.entries()].filter(([time]) => Number.isFinite(time)).sort((a, b) => a[0] - b[0]);
+}
+
+/** Grid exchange measured and planned, the limit as a line, the price measured and then expected. */
+export function powerColumns(chart: SiteChart, limitKw: number | undefined): PowerColumns {
+  const rows = new Map<number, Row>();
+  for (const point of chart.actual) {
+    const row = rowAt(rows, seconds(point.time));
+    row.actual = finite(point.grid_kw);
+    row.planned = finite(point.planned_grid_kw);
+    row.price = finite(point.price_per_kwh);
+  }
+  for (const point of chart.plan) {
+    const row = rowAt(rows, seconds(point.time));
+    row.planned = finite(point.grid_kw);
+    row.price ??= finite(point.price_per_kwh);
+  }
+  const all = sorted(rows);
+  // The last step has a length too: its value ends where the next one would begin.
+  const last = all.at(-1);
+  if (last) all.push([last[0] + chart.step_seconds, { ...last[1] }]);
+  return {
+    time: all.map(([time]) => time),
+    actual: all.map(([, row]) => row.actual),
+    planned: all.map(([, row]) => row.planned),
+    limit: all.map(() => finite(limitKw)),
+    price: all.map(([, row]) => row.price),
+  };
+}
+
+/** State of charge in percent, each value at the end of its step. */
+export function storageColumns(chart: SiteChart): StorageColumns {
+  const rows = new Map<number, Row>();
+  const percent = (soc: number | null) => (finite(soc) === null ? null : (soc ?? 0) * 100);
+  for (const point of chart.actual) {
+    rowAt(rows, seconds(point.time) + chart.step_seconds).actual = percent(point.soc);
+  }
+  const plan = chart.plan.map((point) => [seconds(point.time) + chart.step_seconds, percent(point.soc)] as const);
+  // The planned line starts where the measured one ends.
+  const begin = Math.min(...plan.map(([time]) => time));
+  const before = sorted(rows).filter(([time, row]) => time < begin && row.actual !== null).at(-1);
+  if (before) rowAt(rows, before[0]).planned = before[1].actual;
+  for (const [time, soc] of plan) rowAt(rows, time).planned = soc;
+  const all = sorted(rows);
+  return {
+    time: all.map(([time]) => time),
+    actual: all.map(([, row]) => row.actual),
+    planned: all.map(([, row]) => row.planned),
+  };
+}

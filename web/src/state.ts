@@ -1,0 +1,102 @@
+// What the page knows, and how each message changes it. Pure: the effects are in live.ts.
+
+import type { EventRecord, Session, SiteChart, SiteLive } from "./contract";
+
+/** The connection to the server. */
+export type Link = "connecting" | "live" | "lost";
+
+export interface State {
+  /** `undefined`: not yet asked; `null`: nobody is logged in. */
+  session: Session | null | undefined;
+  /** Why the login did not work, or is needed again. */
+  loginNote: string | undefined;
+  link: Link;
+  sites: string[];
+  site: string | undefined;
+  live: SiteLive | undefined;
+  /** Wall time of the latest message, ms since 1970. */
+  received: number | undefined;
+  chart: SiteChart | undefined;
+  /** Newest first. */
+  events: EventRecord[];
+  /** A failure that is not about the connection. */
+  problem: string | undefined;
+}
+
+export type Message =
+  | { type: "logged-in"; session: Session }
+  | { type: "logged-out"; note?: string }
+  | { type: "sites"; sites: string[] }
+  | { type: "site"; site: string | undefined }
+  | { type: "connected"; at: number }
+  | { type: "alive"; at: number }
+  | { type: "lost" }
+  | { type: "live"; live: SiteLive; at: number }
+  | { type: "chart"; chart: SiteChart }
+  | { type: "events"; events: EventRecord[] }
+  | { type: "problem"; problem: string | undefined };
+
+/** Events kept on the page. */
+export const EVENTS = 50;
+
+export const INITIAL: State = {
+  session: undefined,
+  loginNote: undefined,
+  link: "connecting",
+  sites: [],
+  site: undefined,
+  live: undefined,
+  received: undefined,
+  chart: undefined,
+  events: [],
+  problem: undefined,
+};
+
+export function reduce(state: State, message: Message): State {
+  switch (message.type) {
+    case "logged-in":
+      return { ...state, session: message.session, loginNote: undefined };
+    case "logged-out":
+      // Nothing of the installation stays on a page whose reader may not see it.
+      return { ...INITIAL, session: null, loginNote: message.note };
+    case "sites":
+      return { ...state, sites: message.sites };
+    case "site":
+      if (message.site === state.site) return state;
+      return { ...state, site: message.site, live: undefined, chart: undefined, problem: undefined };
+    case "connected":
+      return { ...state, link: "live", received: message.at, problem: undefined };
+    case "alive":
+      return { ...state, received: message.at };
+    case "lost":
+      return state.link === "lost" ? state : { ...state, link: "lost" };
+    case "live":
+      if (message.live.site !== state.site) return state;
+      return { ...state, live: newer(state.live, message.live), received: message.at };
+    case "chart":
+      return message.chart.site === state.site ? { ...state, chart: message.chart } : state;
+    case "events":
+      return { ...state, events: merge(state.events, message.events) };
+    case "problem":
+      return { ...state, problem: message.problem };
+  }
+}
+
+/** An answer that was overtaken by the stream does not set the page back; a restarted site may. */
+function newer(known: SiteLive | undefined, next: SiteLive): SiteLive {
+  const overtaken = known !== undefined && next.tick < known.tick && next.tick > known.tick - 10;
+  return overtaken ? known : next;
+}
+
+/** Newest first, each id once (a repeated event comes again with a higher count), bounded. */
+function merge(known: EventRecord[], more: EventRecord[]): EventRecord[] {
+  const byId = new Map([...known, ...more].map((event) => [event.id, event]));
+  return [...byId.values()].sort((a, b) => b.id - a.id).slice(0, EVENTS);
+}
+
+/** The chart is read again when a step was completed or a new plan was made. */
+export function chartKey(live: SiteLive | undefined): string {
+  if (!live) return "";
+  const step = Math.floor(Date.parse(live.time) / 1000 / Math.max(1, live.step_seconds));
+  return `${live.site} ${step} ${live.plan?.made_at ?? ""}`;
+}
