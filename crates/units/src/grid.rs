@@ -42,7 +42,8 @@ impl TimeGrid {
         if step_seconds <= 0 || step.subsec_nanos() != 0 {
             return Err(GridError::Step);
         }
-        let span = i64::try_from(len).ok().and_then(|n| n.checked_mul(step_seconds)).ok_or(GridError::Range)?;
+        let span =
+            i64::try_from(len).ok().and_then(|n| n.checked_mul(step_seconds)).ok_or(GridError::Range)?;
         start.checked_add(SignedDuration::from_secs(span)).map_err(|_| GridError::Range)?;
         Ok(Self { start, step_seconds, len })
     }
