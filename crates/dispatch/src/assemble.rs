@@ -1,0 +1,181 @@
+//! From decisions to a schedule and its costs.
+
+use sos_units::{Energy, Money, Power, Soc};
+
+use crate::problem::Problem;
+use crate::schedule::{Breach, BreachKind, Costs, Schedule, Shadow, StorageSchedule};
+use crate::work::{Profile, price_after};
+
+/// Decisions in plain numbers, in the problem's order: kW and kWh.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Raw {
+    /// Power of each storage, discharge positive.
+    pub(crate) storage: Vec<Vec<f64>>,
+    /// Used generation.
+    pub(crate) generation: Vec<Vec<f64>>,
+    pub(crate) work: Vec<WorkPlan>,
+    pub(crate) shadow: Shadow,
+}
+
+/// When one piece of work runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkPlan {
+    /// Consumption, kW per step.
+    pub(crate) power: Vec<f64>,
+    /// Left for the time after the horizon, kWh.
+    pub(crate) later: f64,
+}
+
+impl WorkPlan {
+    pub(crate) fn add(&mut self, profile: &Profile, part: f64) {
+        for (k, power) in profile.power.iter().enumerate() {
+            self.power[profile.start + k] += part * power;
+        }
+        self.later += part * profile.later;
+    }
+}
+
+/// Overshoot of a limit below which it counts as held, kW.
+pub(crate) const HELD: f64 = 1e-6;
+
+/// Completes decisions to a schedule: energy in store, exchange with the grid, breaches, costs.
+pub(crate) fn assemble(problem: &Problem, raw: &Raw) -> (Schedule, Costs) {
+    let mut schedule = Schedule::default();
+    let mut net: Vec<f64> = problem.fixed.iter().map(|p| p.as_kw()).collect();
+    let mut costs = Costs::default();
+    for (index, storage) in problem.storages.iter().enumerate() {
+        let plan = store(problem, index, &raw.storage[index]);
+        for (sum, power) in net.iter_mut().zip(&plan.power) {
+            *sum += power.as_kw();
+        }
+        for (step, power) in problem.steps.iter().zip(&plan.power) {
+            costs.wear += storage.wear_cost * (power.abs() * step.duration);
+        }
+        let last = plan.stored_after.last().copied().unwrap_or_default();
+        costs.end_value += -(storage.end_value * last);
+        for target in &storage.targets {
+            let missing = (target.soc * storage.capacity - plan.stored_after[target.step]).max(Energy::ZERO);
+            costs.targets += target.price * missing;
+        }
+        schedule.storage.insert(storage.id.clone(), plan);
+    }
+    for (item, used) in problem.curtailable.iter().zip(&raw.generation) {
+        net.iter_mut().zip(used).for_each(|(sum, p)| *sum += p);
+        schedule.generation.insert(item.id.clone(), used.iter().map(|&p| Power::kw(p)).collect());
+    }
+    for (index, plan) in raw.work.iter().enumerate() {
+        net.iter_mut().zip(&plan.power).for_each(|(sum, p)| *sum -= p);
+        add_work(problem, index, plan, &mut schedule, &mut costs);
+    }
+    schedule.grid = net.iter().map(|&p| Power::kw(if p == 0.0 { 0.0 } else { -p })).collect();
+    exchange(problem, &mut schedule, &mut costs);
+    reserve(problem, &mut schedule, &mut costs);
+    (schedule, costs)
+}
+
+/// Follows the energy in store; rounding of the solver that would leave the limits is taken off the power.
+fn store(problem: &Problem, index: usize, power: &[f64]) -> StorageSchedule {
+    let s = &problem.storages[index];
+    let (low, high) = (s.energy_min().as_kwh(), s.energy_max().as_kwh());
+    let mut energy = (s.soc * s.capacity).as_kwh();
+    let mut plan = StorageSchedule::default();
+    for (step, &wanted) in problem.steps.iter().zip(power) {
+        let h = step.duration.get();
+        let most_out = (energy - low).max(0.0) * s.discharge_efficiency / h;
+        let most_in = (high - energy).max(0.0) / (s.charge_efficiency * h);
+        // A trace below a milliwatt is the solver's rounding, not a decision.
+        let wanted = if wanted.abs() < 1e-9 { 0.0 } else { wanted };
+        let power = wanted.clamp(-most_in.min(s.max_charge.as_kw()), most_out.min(s.max_discharge.as_kw()));
+        energy += if power > 0.0 { -power * h / s.discharge_efficiency } else { -power * h * s.charge_efficiency };
+        energy = energy.clamp(low, high);
+        let capacity = s.capacity.as_kwh();
+        plan.power.push(Power::kw(power));
+        plan.stored_after.push(Energy::kwh(energy));
+        plan.soc_after.push(Soc::fraction(if capacity > 0.0 { energy / capacity } else { 0.0 }));
+    }
+    plan
+}
+
+fn add_work(problem: &Problem, index: usize, plan: &WorkPlan, schedule: &mut Schedule, costs: &mut Costs) {
+    let work = &problem.work[index];
+    // What runs after the deadline counts as not done; only work that goes on anyway can.
+    let in_time: f64 = (0..problem.len())
+        .map(|t| {
+            let step = problem.steps[t];
+            let late = crate::problem::end_of(step).duration_since(work.deadline).as_secs_f64() / 3600.0;
+            let hours = (step.duration.get() - late.max(0.0)).max(0.0);
+            (plan.power[t] * step.duration.get()).min(work.max_power.as_kw() * hours)
+        })
+        .sum();
+    let missing = (work.energy.as_kwh() - in_time - plan.later).max(0.0);
+    if missing > 1e-6 * (1.0 + work.energy.as_kwh()) {
+        schedule.work_not_done.insert(work.id.clone(), Energy::kwh(missing));
+        let part = if work.interruptible { missing / work.energy.as_kwh() } else { 1.0 };
+        costs.work_lost += work.value * part;
+    }
+    costs.work_later += Money::new(plan.later * price_after(problem));
+    schedule.work.insert(work.id.clone(), plan.power.iter().map(|&p| Power::kw(p)).collect());
+}
+
+/// Prices the exchange with the grid and lists breaches.
+fn exchange(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
+    let c = &problem.connection;
+    for (t, &grid) in schedule.grid.iter().enumerate() {
+        let hours = problem.steps[t].duration;
+        let (import, export) = (grid.max(Power::ZERO), (-grid).max(Power::ZERO));
+        costs.energy += c.import_price[t] * (import * hours);
+        costs.energy += -(c.export_price[t] * (export * hours));
+        costs.carbon += c.carbon_price * (c.carbon_intensity[t] * (import * hours));
+        let limits = [
+            (BreachKind::Import, import, c.import_limit[t]),
+            (BreachKind::Export, export, c.export_limit[t]),
+        ];
+        for (kind, power, limit) in limits {
+            let over = limit.map_or(Power::ZERO, |limit| (power - limit).max(Power::ZERO));
+            costs.breach += c.breach_price * (over * hours);
+            if over.as_kw() > HELD {
+                schedule.breaches.push(Breach { step: t, kind, over });
+            }
+        }
+    }
+}
+
+/// Prices what the reserve for the pessimistic net power lacks: storages are asked for what they have left beyond
+/// the plan, step after step over each run of steps in which the pessimistic net alone exceeds the limit. What is
+/// used early must not be missing later in the run, where the plan itself needs it.
+fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
+    let Some(low) = &problem.pessimistic else { return };
+    let lacks = |t: usize| {
+        let limit = problem.connection.import_limit[t].map(Power::as_kw);
+        limit.filter(|limit| -low.fixed[t].as_kw() > *limit)
+    };
+    // From the end: the least energy that is left in any later step of the same run.
+    let mut spare = vec![0.0; problem.len()];
+    for t in (0..problem.len()).rev() {
+        let able = problem.storages.iter().filter(|s| s.is_available(t));
+        let left = |s: &crate::problem::Storage| {
+            (schedule.storage[&s.id].stored_after[t] - s.energy_min()).as_kwh() * s.discharge_efficiency
+        };
+        let later = spare.get(t + 1).copied().filter(|_| lacks(t + 1).is_some()).unwrap_or(f64::INFINITY);
+        spare[t] = able.map(left).sum::<f64>().min(later);
+    }
+    let mut used = 0.0;
+    for t in 0..problem.len() {
+        let Some(limit) = lacks(t) else {
+            used = 0.0;
+            continue;
+        };
+        let hours = problem.steps[t].duration;
+        // The plan's exchange if the fixed power were the pessimistic one, less the limit.
+        let over = schedule.grid[t].as_kw() + (problem.fixed[t] - low.fixed[t]).as_kw() - limit;
+        let able = problem.storages.iter().filter(|s| s.is_available(t));
+        let power: f64 = able.map(|s| (s.max_discharge - schedule.storage[&s.id].power[t]).as_kw()).sum();
+        let extra = over.max(0.0).min(power.max(0.0)).min((spare[t] - used).max(0.0) / hours.get());
+        used += extra * hours.get();
+        let missing = Power::kw((over - extra).max(0.0));
+        costs.reserve += low.price * (missing * hours);
+        if missing.as_kw() > HELD {
+            schedule.breaches.push(Breach { step: t, kind: BreachKind::Reserve, over: missing });
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Dispatch: from prices, limits, storages and flexible work to a schedule, its bound and its reasons; an
+//! independent verifier; the follower that holds a plan on measured power; the guard behind every command.
+//!
+//! Pure: no clock, no randomness, no input or output. The same input gives the same output, bit for bit.
+//!
+//! # Signs
+//! Power is positive from the asset into the site; `Schedule::grid` is positive for import. Work states consumption
+//! as zero or above.
+
+mod assemble;
+mod fallback;
+mod follow;
+mod group;
+mod guard;
+mod lp;
+mod model;
+mod problem;
+mod reasons;
+mod schedule;
+mod solve;
+mod verify;
+mod work;
+
+pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
+pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, follow};
+pub use guard::{AssetState, Guarded, GuardState, NarrowedBy, Narrowing, Source, Target, guard};
+pub use problem::{
+    Budget, Connection, Curtailable, Invalid, Pessimistic, Problem, SocTarget, Step, Storage,
+};
+pub use reasons::explain;
+pub use schedule::{Breach, BreachKind, Costs, Reason, ReasonCode, Schedule, Shadow, StorageSchedule};
+pub use solve::{Solved, Stats, Status, Unsolvable, perfect, solve};
+pub use verify::{Verification, Violation, verify};

@@ -1,0 +1,424 @@
+//! A problem as a linear programme, and back.
+//!
+//! Per step: import and export (each with a dearer part above its limit), per group of storages charge, discharge
+//! and energy in store, generation that may be turned down, work. Rows: the site's balance, each store's balance,
+//! each work's "one start or none", and the reserve for the pessimistic net power where it can matter.
+
+use std::collections::BTreeSet;
+
+use crate::group::Group;
+use crate::lp::Lp;
+use crate::problem::{Problem, Storage};
+use crate::work::{Options, options, price_after};
+
+/// Steps in which a choice must be made outright because prices reward going both ways at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Exclusive {
+    /// Group and step: charge or discharge.
+    pub(crate) storage: BTreeSet<(usize, usize)>,
+    /// Import or export.
+    pub(crate) grid: BTreeSet<usize>,
+}
+
+/// Columns of one piece of work.
+#[derive(Clone, Debug)]
+pub(crate) enum WorkColumns {
+    GoesOn,
+    /// One column per start, then the one for "not done".
+    Block { starts: Vec<usize>, undone: usize },
+    /// Power per step of the window, energy left for later, energy not done.
+    Free { power: Vec<usize>, later: usize },
+}
+
+/// A linear programme with the meaning of its columns and rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    pub(crate) lp: Lp,
+    /// Costs without the tie-breaking part that `lp.cost` carries.
+    pub(crate) costs: Vec<f64>,
+    /// Cost that no decision changes.
+    pub(crate) constant: f64,
+    pub(crate) grid: Vec<[usize; 2]>,
+    pub(crate) balance: Vec<usize>,
+    pub(crate) store_rows: Vec<Vec<usize>>,
+    pub(crate) charge: Vec<Vec<usize>>,
+    pub(crate) discharge: Vec<Vec<usize>>,
+    pub(crate) stored: Vec<Vec<usize>>,
+    pub(crate) generation: Vec<Vec<usize>>,
+    pub(crate) work: Vec<WorkColumns>,
+    pub(crate) options: Vec<Options>,
+}
+
+/// Horizons beyond this get no tie-breaking by time: its steps would fall below the solver's tolerance.
+const LONG: usize = 1000;
+
+/// Secondary costs that decide between plans of equal cost, far below any price.
+///
+/// Storing surplus costs a little more the later it happens, and import a little less: so surplus is stored as
+/// early and grid power as late as its price allows, discharge comes first where hours are equally dear, and work
+/// runs early. Moving energy at all costs a trace, so nothing is cycled for nothing.
+struct Ties {
+    unit: f64,
+    time: Vec<f64>,
+}
+
+impl Ties {
+    fn new(problem: &Problem) -> Self {
+        let n = problem.len();
+        let prices = (0..n).map(|t| problem.connection.full_import_price(t).as_per_kwh().abs());
+        let mean = prices.sum::<f64>() / n as f64;
+        let unit = 1e-5 * if mean > 0.0 { mean } else { 1.0 };
+        let slope = if n > LONG { 0.0 } else { 1.0 / n as f64 };
+        Self { unit, time: (0..n).map(|t| slope * t as f64).collect() }
+    }
+    fn charge(&self, t: usize) -> f64 {
+        self.unit * (0.1 + self.time[t])
+    }
+    fn discharge(&self) -> f64 {
+        self.unit * 0.1
+    }
+    fn import(&self, t: usize) -> f64 {
+        -2.0 * self.unit * self.time[t]
+    }
+    fn generation(&self) -> f64 {
+        -0.05 * self.unit
+    }
+    fn work(&self, t: usize) -> f64 {
+        3.0 * self.unit * self.time[t]
+    }
+}
+
+struct Builder<'a> {
+    problem: &'a Problem,
+    groups: &'a [Group],
+    ties: Ties,
+    built: Built,
+    /// More than can flow through the connection, kW, per step.
+    most: Vec<f64>,
+}
+
+/// Writes the programme.
+pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) -> Built {
+    let n = problem.len();
+    let options: Vec<Options> = problem.work.iter().map(|work| options(problem, work)).collect();
+    let built = Built {
+        lp: Lp::default(),
+        costs: Vec::new(),
+        constant: 0.0,
+        grid: Vec::with_capacity(n),
+        balance: Vec::with_capacity(n),
+        store_rows: Vec::new(),
+        charge: Vec::new(),
+        discharge: Vec::new(),
+        stored: Vec::new(),
+        generation: Vec::new(),
+        work: Vec::new(),
+        options,
+    };
+    let most = (0..n).map(|t| most_exchange(problem, t)).collect();
+    let mut builder = Builder { problem, groups, ties: Ties::new(problem), built, most };
+    builder.rows();
+    builder.grid(exclusive);
+    builder.storages(exclusive);
+    builder.generation();
+    builder.work();
+    builder.reserve();
+    builder.built.lp.finish();
+    builder.built
+}
+
+fn most_exchange(problem: &Problem, t: usize) -> f64 {
+    let storages: f64 = problem.storages.iter().map(|s| s.max_charge.as_kw() + s.max_discharge.as_kw()).sum();
+    let generation: f64 = problem.curtailable.iter().map(|c| c.available[t].as_kw()).sum();
+    let work: f64 = problem.work.iter().map(|w| w.max_power.as_kw()).sum();
+    1.0 + problem.fixed[t].as_kw().abs() + storages + generation + work
+}
+
+impl Builder<'_> {
+    fn hours(&self, t: usize) -> f64 {
+        self.problem.steps[t].duration.get()
+    }
+
+    fn column(&mut self, cost: f64, tie: f64, low: f64, high: f64, entries: &[(usize, f64)]) -> usize {
+        self.built.costs.push(cost);
+        self.built.lp.add_column(cost + tie, low, high, entries)
+    }
+
+    /// All rows but those of reserve and exclusion. A work that goes on anyway is part of the balance's side.
+    fn rows(&mut self) {
+        let n = self.problem.len();
+        let mut side: Vec<f64> = self.problem.fixed.iter().map(|p| -p.as_kw()).collect();
+        for (work, option) in self.problem.work.iter().zip(&self.built.options) {
+            if let Options::GoesOn(profile) = option {
+                for (k, power) in profile.power.iter().enumerate() {
+                    side[profile.start + k] += power;
+                }
+                self.built.constant += profile.later * price_after(self.problem);
+                if profile.missed > 1e-9 {
+                    self.built.constant += work.value.get();
+                }
+            }
+        }
+        self.built.balance = side.iter().map(|&s| self.built.lp.add_row(s, s)).collect();
+        for group in self.groups {
+            let lp = &mut self.built.lp;
+            let first = |t| if t == 0 { group.energy } else { 0.0 };
+            self.built.store_rows.push((0..n).map(|t| lp.add_row(first(t), first(t))).collect());
+        }
+    }
+
+    fn grid(&mut self, exclusive: &Exclusive) {
+        let connection = &self.problem.connection;
+        let breach = connection.breach_price.as_per_kwh();
+        for t in 0..self.problem.len() {
+            let (h, most, row) = (self.hours(t), self.most[t], self.built.balance[t]);
+            let buy = connection.full_import_price(t).as_per_kwh() * h;
+            let sell = connection.export_price[t].as_per_kwh() * h;
+            let tie = self.ties.import(t) * h;
+            let choice = exclusive.grid.contains(&t).then(|| self.choice(most, most));
+            let entries = |sign: f64, side: usize| {
+                let mut entries = vec![(row, sign)];
+                entries.extend(choice.map(|rows| (rows[side], 1.0)));
+                entries
+            };
+            let (import, export) = (entries(1.0, 0), entries(-1.0, 1));
+            let limit = connection.import_limit[t].map_or(most, |p| p.as_kw().min(most));
+            let buying = self.column(buy, tie, 0.0, limit, &import);
+            if limit < most {
+                self.column(buy + breach * h, tie, 0.0, most, &import);
+            }
+            let limit = connection.export_limit[t].map_or(most, |p| p.as_kw().min(most));
+            let selling = self.column(-sell, 0.0, 0.0, limit, &export);
+            if limit < most {
+                self.column(-sell + breach * h, 0.0, 0.0, most, &export);
+            }
+            self.built.grid.push([buying, selling]);
+        }
+    }
+
+    /// Two rows and a binary column such that only one of two flows can be above zero:
+    /// `a ≤ A·z` and `b ≤ B·(1 − z)`.
+    fn choice(&mut self, a: f64, b: f64) -> [usize; 2] {
+        let lp = &mut self.built.lp;
+        let rows = [lp.add_row(f64::NEG_INFINITY, 0.0), lp.add_row(f64::NEG_INFINITY, b)];
+        let z = self.column(0.0, 0.0, 0.0, 1.0, &[(rows[0], -a), (rows[1], b)]);
+        self.built.lp.integer[z] = true;
+        rows
+    }
+
+    fn storages(&mut self, exclusive: &Exclusive) {
+        for (g, group) in self.groups.iter().enumerate() {
+            let storage = &self.problem.storages[group.members[0]];
+            let (mut charge, mut discharge, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+            for t in 0..self.problem.len() {
+                let choice = exclusive.storage.contains(&(g, t));
+                let choice = choice.then(|| self.choice(group.charge, group.discharge));
+                charge.push(self.flow(storage, group, g, t, true, choice.map(|rows| rows[0])));
+                discharge.push(self.flow(storage, group, g, t, false, choice.map(|rows| rows[1])));
+                stored.push(self.stored(storage, group, g, t));
+            }
+            self.targets(storage, &stored);
+            self.built.charge.push(charge);
+            self.built.discharge.push(discharge);
+            self.built.stored.push(stored);
+        }
+    }
+
+    fn flow(
+        &mut self,
+        storage: &Storage,
+        group: &Group,
+        g: usize,
+        t: usize,
+        charging: bool,
+        choice: Option<usize>,
+    ) -> usize {
+        let h = self.hours(t);
+        let (row, store) = (self.built.balance[t], self.built.store_rows[g][t]);
+        let (sign, change, tie, most) = if charging {
+            (-1.0, -storage.charge_efficiency * h, self.ties.charge(t), group.charge)
+        } else {
+            (1.0, h / storage.discharge_efficiency, self.ties.discharge(), group.discharge)
+        };
+        let mut entries = vec![(row, sign), (store, change)];
+        entries.extend(choice.map(|row| (row, 1.0)));
+        let most = if !storage.is_available(t) {
+            0.0
+        } else if t == 0 {
+            most.min(self.first_step(group, charging))
+        } else {
+            most
+        };
+        self.column(storage.wear_cost.as_per_kwh() * h, tie * h, 0.0, most, &entries)
+    }
+
+    /// What the members of a group can do together in the first step, each within its own room: tightens the sum.
+    fn first_step(&self, group: &Group, charging: bool) -> f64 {
+        let h = self.hours(0);
+        let each = |&i: &usize| {
+            let s = &self.problem.storages[i];
+            let energy = (s.soc * s.capacity).as_kwh();
+            // Going both ways at once is ruled out elsewhere, so the room at the start is all there is.
+            if charging {
+                s.max_charge.as_kw().min((s.energy_max().as_kwh() - energy) / (s.charge_efficiency * h))
+            } else {
+                s.max_discharge
+                    .as_kw()
+                    .min((energy - s.energy_min().as_kwh()) * s.discharge_efficiency / h)
+            }
+        };
+        group.members.iter().map(each).map(|p| p.max(0.0)).sum()
+    }
+
+    fn stored(&mut self, storage: &Storage, group: &Group, g: usize, t: usize) -> usize {
+        let last = t + 1 == self.problem.len();
+        let mut entries = vec![(self.built.store_rows[g][t], 1.0)];
+        if !last {
+            entries.push((self.built.store_rows[g][t + 1], -1.0));
+        }
+        let value = if last { -storage.end_value.as_per_kwh() } else { 0.0 };
+        self.column(value, 0.0, group.energy_min, group.energy_max, &entries)
+    }
+
+    fn targets(&mut self, storage: &Storage, stored: &[usize]) {
+        for target in &storage.targets {
+            let wanted = (target.soc * storage.capacity).as_kwh();
+            let row = self.built.lp.add_row(wanted, f64::INFINITY);
+            self.built.lp.append(stored[target.step], row, 1.0);
+            self.column(target.price.as_per_kwh(), 0.0, 0.0, wanted.max(0.0), &[(row, 1.0)]);
+        }
+    }
+
+    fn generation(&mut self) {
+        for item in &self.problem.curtailable {
+            let mut columns = Vec::new();
+            for (t, available) in item.available.iter().enumerate() {
+                let (row, tie) = (self.built.balance[t], self.ties.generation() * self.hours(t));
+                columns.push(self.column(0.0, tie, 0.0, available.as_kw(), &[(row, 1.0)]));
+            }
+            self.built.generation.push(columns);
+        }
+    }
+
+    fn work(&mut self) {
+        let after = price_after(self.problem);
+        for (i, work) in self.problem.work.iter().enumerate() {
+            let option = self.built.options[i].clone();
+            let columns = match option {
+                Options::GoesOn(_) => WorkColumns::GoesOn,
+                Options::Block(profiles) => {
+                    let one = self.built.lp.add_row(1.0, 1.0);
+                    let mut starts = Vec::new();
+                    for profile in &profiles {
+                        let mut entries = vec![(one, 1.0)];
+                        let powers = profile.power.iter().enumerate();
+                        entries.extend(powers.map(|(k, &p)| (self.built.balance[profile.start + k], -p)));
+                        let tie = self.ties.work(profile.start.min(self.problem.len() - 1));
+                        let tie = tie * work.energy.as_kwh();
+                        let start = self.column(after * profile.later, tie, 0.0, 1.0, &entries);
+                        self.built.lp.integer[start] = true;
+                        starts.push(start);
+                    }
+                    let undone = self.column(work.value.get(), 0.0, 0.0, 1.0, &[(one, 1.0)]);
+                    self.built.lp.integer[undone] = true;
+                    WorkColumns::Block { starts, undone }
+                }
+                Options::Free(free) => {
+                    let energy = work.energy.as_kwh();
+                    let all = self.built.lp.add_row(energy, energy);
+                    let mut power = Vec::new();
+                    for (k, &most) in free.most.iter().enumerate() {
+                        let t = free.start + k;
+                        let (h, row) = (self.hours(t), self.built.balance[t]);
+                        let tie = self.ties.work(t) * h;
+                        power.push(self.column(0.0, tie, 0.0, most, &[(row, -1.0), (all, h)]));
+                    }
+                    let later = self.column(after, 0.0, 0.0, free.later.min(energy), &[(all, 1.0)]);
+                    let each = if energy > 0.0 { work.value.get() / energy } else { 0.0 };
+                    self.column(each, 0.0, 0.0, energy, &[(all, 1.0)]);
+                    WorkColumns::Free { power, later }
+                }
+            };
+            self.built.work.push(columns);
+        }
+    }
+
+    /// Keeps energy and power for the pessimistic net, in steps where it alone exceeds the import limit; elsewhere
+    /// charging less is enough and the follower does it.
+    ///
+    /// Over a run of such steps, `r` is the discharge beyond the plan: bounded by free power, and its sum so far
+    /// (delivered) by what the plan leaves in store.
+    fn reserve(&mut self) {
+        let Some(low) = &self.problem.pessimistic else { return };
+        let mut run: Vec<(usize, f64)> = Vec::new();
+        for t in 0..self.problem.len() {
+            let limit = self.problem.connection.import_limit[t].map(sos_units::Power::as_kw);
+            let need = limit.map_or(0.0, |limit| -low.fixed[t].as_kw() - limit);
+            if need <= 0.0 {
+                run.clear();
+                continue;
+            }
+            let h = self.hours(t);
+            let able: Vec<usize> = (0..self.groups.len())
+                .filter(|&g| self.problem.storages[self.groups[g].members[0]].is_available(t))
+                .collect();
+            let power: f64 = able.iter().map(|&g| self.groups[g].discharge).sum();
+            let free = self.built.lp.add_row(-power, f64::INFINITY);
+            let met = self.built.lp.add_row(need + self.going_on(t), f64::INFINITY);
+            let kept: f64 = able.iter().map(|&g| self.efficiency(g) * self.groups[g].energy_min).sum();
+            let energy = self.built.lp.add_row(kept, f64::INFINITY);
+            for &g in &able {
+                let (c, d, e) = (self.built.charge[g][t], self.built.discharge[g][t], self.built.stored[g][t]);
+                for (column, row, value) in
+                    [(c, free, 1.0), (d, free, -1.0), (c, met, -1.0), (d, met, 1.0), (e, energy, self.efficiency(g))]
+                {
+                    self.built.lp.append(column, row, value);
+                }
+            }
+            self.others_in(t, met);
+            let r = self.column(0.0, 0.0, 0.0, power, &[(free, -1.0), (met, 1.0), (energy, -h)]);
+            for &(earlier, hours) in &run {
+                self.built.lp.append(earlier, energy, -hours);
+            }
+            run.push((r, h));
+            self.column(low.price.as_per_kwh() * h, 0.0, 0.0, need + self.most[t], &[(met, 1.0)]);
+        }
+    }
+
+    fn efficiency(&self, g: usize) -> f64 {
+        self.problem.storages[self.groups[g].members[0]].discharge_efficiency
+    }
+
+    /// Power of work that goes on in a step.
+    fn going_on(&self, t: usize) -> f64 {
+        let power = |option: &Options| match option {
+            Options::GoesOn(p) => t.checked_sub(p.start).and_then(|k| p.power.get(k)).copied().unwrap_or(0.0),
+            _ => 0.0,
+        };
+        self.built.options.iter().map(power).sum()
+    }
+
+    /// Generation and work enter the pessimistic balance as they enter the expected one.
+    fn others_in(&mut self, t: usize, row: usize) {
+        let mut entries: Vec<(usize, f64)> = self.built.generation.iter().map(|c| (c[t], 1.0)).collect();
+        for (columns, option) in self.built.work.iter().zip(&self.built.options) {
+            match (columns, option) {
+                (WorkColumns::Block { starts, .. }, Options::Block(profiles)) => {
+                    for (&column, profile) in starts.iter().zip(profiles) {
+                        let k = t.checked_sub(profile.start);
+                        let power = k.and_then(|k| profile.power.get(k)).copied().unwrap_or(0.0);
+                        entries.push((column, -power));
+                    }
+                }
+                (WorkColumns::Free { power, .. }, Options::Free(free)) => {
+                    let column = t.checked_sub(free.start).and_then(|k| power.get(k));
+                    entries.extend(column.map(|&c| (c, -1.0)));
+                }
+                _ => {}
+            }
+        }
+        for (column, value) in entries {
+            self.built.lp.append(column, row, value);
+        }
+    }
+}

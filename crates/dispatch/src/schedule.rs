@@ -1,0 +1,162 @@
+//! What was decided, what it costs, and why.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sos_units::{Energy, Money, Power, Price};
+
+/// The plan of one storage; every list has one entry per step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StorageSchedule {
+    /// Power, kW, site sign: discharging positive, charging negative.
+    pub power: Vec<Power>,
+    /// Stored energy at the end of the step, kWh.
+    pub stored_after: Vec<Energy>,
+    /// State of charge at the end of the step, 0…1; 0 where the capacity is 0.
+    pub soc_after: Vec<sos_units::Soc>,
+}
+
+/// Which limit of the connection is exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreachKind {
+    /// More import than allowed.
+    Import,
+    /// More export than allowed.
+    Export,
+    /// The import limit would be exceeded with the pessimistic net power: the reserve is too small.
+    Reserve,
+}
+
+/// A limit that the plan does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Breach {
+    /// The step.
+    pub step: usize,
+    /// Which limit.
+    pub kind: BreachKind,
+    /// By how much, kW, above zero.
+    pub over: Power,
+}
+
+/// One reason, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// What kind of reason.
+    pub code: ReasonCode,
+    /// One sentence.
+    pub text: String,
+}
+
+/// Kinds of reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReasonCode {
+    /// Charging what would be exported.
+    ChargeSurplus,
+    /// Charging from the grid because it is cheap.
+    ChargeCheap,
+    /// Charging so that an export limit holds.
+    ChargeForLimit,
+    /// Discharging because power from the grid is dear.
+    DischargeDear,
+    /// Discharging into export because it pays.
+    DischargeExport,
+    /// Discharging so that an import limit holds.
+    DischargeForLimit,
+    /// Idle with energy kept for later.
+    Keep,
+    /// Idle with energy kept for a possible breach of the import limit.
+    KeepReserve,
+    /// Idle: nothing in store.
+    Empty,
+    /// Idle: no room.
+    Full,
+    /// Idle: moving energy would cost more than it earns.
+    NotWorth,
+    /// May not be used.
+    Unavailable,
+    /// Work runs at its cheapest time.
+    WorkRuns,
+    /// Work runs because it may not be interrupted.
+    WorkGoesOn,
+    /// Work waits for a better time.
+    WorkWaits,
+    /// Work is not done in time.
+    WorkNotDone,
+    /// Generation is turned down.
+    Curtailed,
+    /// Generation is used.
+    Generating,
+    /// A rule took the place of the solver.
+    Rule,
+}
+
+/// Marginal values at the optimum; empty when a rule made the plan.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// What one more kWh of load would cost, per step.
+    pub site_price: Vec<Price>,
+    /// What one more stored kWh at the end of the step would save, per storage and step: the water value.
+    pub stored_value: BTreeMap<String, Vec<Price>>,
+}
+
+/// A plan for every step of a problem.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Exchange with the grid, kW, import positive, per step.
+    pub grid: Vec<Power>,
+    /// Per storage.
+    pub storage: BTreeMap<String, StorageSchedule>,
+    /// Generation used of what may be turned down, kW, zero or above.
+    pub generation: BTreeMap<String, Vec<Power>>,
+    /// Consumption of work, kW, zero or above.
+    pub work: BTreeMap<String, Vec<Power>>,
+    /// Energy of work that is neither done in this horizon nor left for the time after it, kWh.
+    pub work_not_done: BTreeMap<String, Energy>,
+    /// Limits that are not held.
+    pub breaches: Vec<Breach>,
+    /// Why, per asset or work and step.
+    pub because: BTreeMap<String, Vec<Reason>>,
+    /// Marginal values.
+    pub shadow: Shadow,
+}
+
+/// What a plan costs, by cause; their sum is the objective.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// Paid for import less earned by export.
+    pub energy: Money,
+    /// Carbon price times emissions of import.
+    pub carbon: Money,
+    /// Wear of storages.
+    pub wear: Money,
+    /// Breaches of connection limits.
+    pub breach: Money,
+    /// Missing reserve for the pessimistic net power.
+    pub reserve: Money,
+    /// Missed state-of-charge targets.
+    pub targets: Money,
+    /// Value of work that is not done.
+    pub work_lost: Money,
+    /// Expected cost of work that is left for the time after the horizon.
+    pub work_later: Money,
+    /// Value of what is in store at the end, as a negative cost.
+    pub end_value: Money,
+}
+
+impl Costs {
+    /// The objective.
+    #[must_use]
+    pub fn total(&self) -> Money {
+        self.energy
+            + self.carbon
+            + self.wear
+            + self.breach
+            + self.reserve
+            + self.targets
+            + self.work_lost
+            + self.work_later
+            + self.end_value
+    }
+}

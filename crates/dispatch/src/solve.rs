@@ -1,0 +1,363 @@
+//! From a problem to a plan: relax, repair, branch only where it must be, split groups, explain.
+
+use serde::{Deserialize, Serialize};
+use sos_units::{Money, Price};
+use thiserror::Error;
+
+use crate::assemble::{Raw, WorkPlan, assemble};
+use crate::group::{Group, groups, split};
+use crate::lp::{Failure, Point, Relaxed};
+use crate::model::{Built, Exclusive, WorkColumns, build};
+use crate::problem::{Budget, Invalid, Problem};
+use crate::reasons::explain;
+use crate::schedule::{Costs, Schedule, Shadow};
+use crate::work::Options;
+
+/// How good a plan is known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Within the budget's gap of the bound.
+    Optimal,
+    /// Holds, but the budget ended before it was known to be that good.
+    Feasible,
+}
+
+/// Figures about a search.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Columns of the last programme.
+    pub columns: usize,
+    /// Rows of the last programme.
+    pub rows: usize,
+    /// Iterations, simplex and interior point, over all programmes.
+    pub iterations: u64,
+    /// Linear programmes solved.
+    pub programmes: u32,
+    /// Searches by branch and cut.
+    pub branched: u32,
+    /// Whether storages had to be planned one by one.
+    pub one_by_one: bool,
+}
+
+/// A plan with its proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Solved {
+    /// The plan.
+    pub schedule: Schedule,
+    /// What it costs, by cause.
+    pub costs: Costs,
+    /// What it costs.
+    pub objective: Money,
+    /// No plan costs less.
+    pub bound: Money,
+    /// (objective − bound) / max(|objective|, gross import cost).
+    pub gap: f64,
+    /// How good it is known to be.
+    pub status: Status,
+    /// Figures about the search.
+    pub stats: Stats,
+}
+
+/// Why there is no plan. Limits are elastic, so that it is never the limits.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum Unsolvable {
+    /// The problem makes no sense.
+    #[error("the dispatch problem is invalid: {0}")]
+    Invalid(#[from] Invalid),
+    /// The budget ended before there was any plan.
+    #[error("no plan within the budget of {iterations} iterations; raise the budget or shorten the horizon")]
+    Budget {
+        /// Iterations allowed.
+        iterations: u32,
+    },
+    /// The solver gave up.
+    #[error("the solver found no plan ({what}); the rule-based plan is used where one is needed")]
+    Solver {
+        /// What it said.
+        what: &'static str,
+    },
+}
+
+/// Finds the cheapest plan.
+///
+/// # Guarantees
+/// Deterministic: the same problem and budget give the same plan, bit for bit. Connection limits, targets and work
+/// are elastic, so every valid problem has a plan.
+///
+/// # Errors
+/// When the problem is invalid, or the solver stops without a plan.
+pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
+    problem.validate()?;
+    let mut search = Search { problem, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
+    if !search.run(&groups(problem, false)).map_err(|f| unsolvable(f, budget))? {
+        search.stats.one_by_one = true;
+        search.run(&groups(problem, true)).map_err(|f| unsolvable(f, budget))?;
+    }
+    search.finish()
+}
+
+/// The best plan that knows the whole period: `solve` for long horizons, with the same guarantees.
+/// Storages that are alike cost no more time than one.
+///
+/// # Errors
+/// As [`solve`].
+pub fn perfect(problem: &Problem) -> Result<Solved, Unsolvable> {
+    solve(problem, &Budget { gap: 1e-4, iterations: 20_000_000, nodes: 2_000 })
+}
+
+fn unsolvable(failure: Failure, budget: &Budget) -> Unsolvable {
+    match failure {
+        Failure::Budget => Unsolvable::Budget { iterations: budget.iterations },
+        Failure::Infeasible => Unsolvable::Solver { what: "reported as infeasible" },
+        Failure::Solver => Unsolvable::Solver { what: "numerical trouble" },
+    }
+}
+
+struct Search<'a> {
+    problem: &'a Problem,
+    budget: &'a Budget,
+    stats: Stats,
+    best: Option<Candidate>,
+    bound: f64,
+}
+
+/// A plan that holds, with its price and the marginal values around it.
+struct Candidate {
+    raw: Raw,
+    schedule: Schedule,
+    costs: Costs,
+}
+
+/// Rounds of adding either-or choices before what is found is taken as it is.
+const ROUNDS: usize = 4;
+/// Columns beyond which no branch and cut is tried: rounding is within the gap there.
+const BRANCHABLE: usize = 20_000;
+
+impl Search<'_> {
+    /// Plans with these groups. `false` when a plan cannot be split over a group's members.
+    fn run(&mut self, groups: &[Group]) -> Result<bool, Failure> {
+        let mut exclusive = Exclusive::default();
+        let summed = groups.iter().any(|g| g.members.len() > 1);
+        for round in 0..ROUNDS {
+            let built = build(self.problem, groups, &exclusive);
+            self.stats.columns = built.lp.columns();
+            self.stats.rows = built.lp.row_low.len();
+            let (point, bound) = self.optimise(&built, groups)?;
+            // Either-or choices of a sum are stricter than those of its members: no bound for them.
+            if round == 0 || !summed || exclusive.storage.is_empty() {
+                self.bound = self.bound.max(bound);
+            }
+            if !self.offer(&built, groups, &point) {
+                return Ok(false);
+            }
+            if self.gap() <= self.budget.gap.max(1e-9) || built.lp.columns() > BRANCHABLE {
+                break;
+            }
+            let before = exclusive.clone();
+            conflicts(&built, &point.x, &mut exclusive);
+            if exclusive == before {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    fn gap(&self) -> f64 {
+        self.best.as_ref().map_or(f64::INFINITY, |best| gap(self.problem, best, self.bound))
+    }
+
+    /// Solves one programme; where start times come out in parts, rounds them, and branches if that is not good
+    /// enough. Returns a point whose integers are whole, and a bound.
+    fn optimise(&mut self, built: &Built, groups: &[Group]) -> Result<(Point, f64), Failure> {
+        let relaxed = built.lp.relaxed(self.budget)?;
+        self.count(&relaxed, 0);
+        let mut bound = built.constant + built.lp.dual_bound(&built.costs, &relaxed.point.dual);
+        if whole(built, &relaxed.point.x) {
+            return Ok((relaxed.point, bound));
+        }
+        let choices_only = built.work.iter().all(|w| !matches!(w, WorkColumns::Block { .. }));
+        let mut start = relaxed.point.clone();
+        if !choices_only {
+            start = self.round(built, relaxed)?;
+            // The rounded plan may be good enough; if so, the search ends here.
+            let saved = self.bound;
+            self.bound = self.bound.max(bound);
+            let good = self.offer(built, groups, &start) && self.gap() <= self.budget.gap;
+            self.bound = saved;
+            if (good && whole(built, &start.x)) || built.lp.columns() > BRANCHABLE {
+                return Ok((start, bound));
+            }
+        }
+        self.stats.branched += 1;
+        match built.lp.mixed(&built.costs, self.budget) {
+            Ok(mixed) => {
+                bound = bound.max(built.constant + mixed.bound);
+                Ok((self.fixed_to(built, &mixed.x)?, bound))
+            }
+            // What was found without branching holds too.
+            Err(_) => Ok((start, bound)),
+        }
+    }
+
+    fn count(&mut self, relaxed: &Relaxed, before: i64) {
+        self.stats.programmes += 1;
+        self.stats.iterations += u64::try_from(relaxed.iterations - before).unwrap_or(0);
+    }
+
+    /// Gives every block of work the start with the largest part, the earliest of equals, and solves on.
+    fn round(&mut self, built: &Built, relaxed: Relaxed) -> Result<Point, Failure> {
+        let mut fixed = Vec::new();
+        for columns in &built.work {
+            let WorkColumns::Block { starts, undone } = columns else { continue };
+            let x = &relaxed.point.x;
+            let all: Vec<usize> = starts.iter().chain([undone]).copied().collect();
+            let best = all.iter().copied().reduce(|a, b| if x[b] > x[a] + 1e-6 { b } else { a });
+            fixed.extend(all.iter().map(|&c| (c, if Some(c) == best { 1.0 } else { 0.0 })));
+        }
+        let before = relaxed.iterations;
+        let next = relaxed.fix(&fixed)?;
+        self.count(&next, before);
+        Ok(next.point)
+    }
+
+    /// The programme with its integers fixed: continuous values under tie-breaking costs, and marginal values.
+    fn fixed_to(&mut self, built: &Built, x: &[f64]) -> Result<Point, Failure> {
+        let mut lp = built.lp.clone();
+        for (column, &value) in x.iter().enumerate() {
+            if lp.integer[column] {
+                (lp.low[column], lp.high[column]) = (value.round(), value.round());
+            }
+        }
+        let relaxed = lp.relaxed(self.budget)?;
+        self.count(&relaxed, 0);
+        Ok(relaxed.point)
+    }
+
+    /// Turns a point into a plan and keeps it when it is the best so far. `false` when a group cannot be split.
+    fn offer(&mut self, built: &Built, groups: &[Group], point: &Point) -> bool {
+        let Some(mut raw) = raw_plan(self.problem, built, groups, &point.x) else { return false };
+        raw.shadow = shadow(self.problem, built, groups, &point.dual);
+        let (schedule, costs) = assemble(self.problem, &raw);
+        let better = self.best.as_ref().is_none_or(|best| costs.total() < best.costs.total());
+        if better {
+            self.best = Some(Candidate { raw, schedule, costs });
+        }
+        true
+    }
+
+    fn finish(self) -> Result<Solved, Unsolvable> {
+        let Some(best) = self.best else { return Err(Unsolvable::Solver { what: "no plan could be split" }) };
+        let gap = gap(self.problem, &best, self.bound);
+        let objective = best.costs.total();
+        let bound = Money::new(self.bound).min(objective);
+        let status = if gap <= self.budget.gap.max(1e-6) { Status::Optimal } else { Status::Feasible };
+        let mut schedule = best.schedule;
+        schedule.shadow = best.raw.shadow;
+        schedule.because = explain(self.problem, &schedule);
+        Ok(Solved { schedule, costs: best.costs, objective, bound, gap, status, stats: self.stats })
+    }
+}
+
+fn gap(problem: &Problem, best: &Candidate, bound: f64) -> f64 {
+    let gross: f64 = best
+        .schedule
+        .grid
+        .iter()
+        .enumerate()
+        .map(|(t, grid)| {
+            let price = problem.connection.full_import_price(t).as_per_kwh();
+            grid.as_kw().max(0.0) * price.max(0.0) * problem.steps[t].duration.get()
+        })
+        .sum();
+    let objective = best.costs.total().get();
+    (objective - bound).max(0.0) / objective.abs().max(gross).max(1e-9)
+}
+
+/// Whether all integers are whole.
+fn whole(built: &Built, x: &[f64]) -> bool {
+    x.iter().zip(&built.lp.integer).all(|(&x, &integer)| !integer || (x - x.round()).abs() < 1e-6)
+}
+
+const BOTH: f64 = 1e-6;
+
+/// Adds choices where a point goes both ways at once.
+fn conflicts(built: &Built, x: &[f64], exclusive: &mut Exclusive) {
+    for (g, (charge, discharge)) in built.charge.iter().zip(&built.discharge).enumerate() {
+        for (t, (&c, &d)) in charge.iter().zip(discharge).enumerate() {
+            if x[c] > BOTH && x[d] > BOTH {
+                exclusive.storage.insert((g, t));
+            }
+        }
+    }
+    for (t, &[import, export]) in built.grid.iter().enumerate() {
+        if x[import] > BOTH && x[export] > BOTH {
+            exclusive.grid.insert(t);
+        }
+    }
+}
+
+/// Reads decisions from a point; going both ways at once is netted such that the energy in store stays.
+fn raw_plan(problem: &Problem, built: &Built, groups: &[Group], x: &[f64]) -> Option<Raw> {
+    let mut storage = vec![Vec::new(); problem.storages.len()];
+    for (g, group) in groups.iter().enumerate() {
+        let first = &problem.storages[group.members[0]];
+        let round_trip = first.charge_efficiency * first.discharge_efficiency;
+        let net = |(&c, &d): (&usize, &usize)| {
+            let (c, d) = (x[c].max(0.0), x[d].max(0.0));
+            // c·ηc − d/ηd is what reaches the store; one flow alone does the same.
+            let reach = c * round_trip - d;
+            if c == 0.0 || d == 0.0 {
+                d - c
+            } else if reach > 0.0 {
+                -reach / round_trip
+            } else {
+                -reach
+            }
+        };
+        let power: Vec<f64> = built.charge[g].iter().zip(&built.discharge[g]).map(net).collect();
+        for (&member, share) in group.members.iter().zip(split(problem, group, &power)?) {
+            storage[member] = share;
+        }
+    }
+    let generation =
+        built.generation.iter().map(|columns| columns.iter().map(|&c| x[c].max(0.0)).collect()).collect();
+    let work = built.work.iter().zip(&built.options).map(|(c, o)| work_plan(problem.len(), c, o, x)).collect();
+    Some(Raw { storage, generation, work, shadow: Shadow::default() })
+}
+
+fn work_plan(steps: usize, columns: &WorkColumns, option: &Options, x: &[f64]) -> WorkPlan {
+    let mut plan = WorkPlan { power: vec![0.0; steps], later: 0.0 };
+    match (columns, option) {
+        (WorkColumns::GoesOn, Options::GoesOn(profile)) => plan.add(profile, 1.0),
+        (WorkColumns::Block { starts, .. }, Options::Block(profiles)) => {
+            for (&column, profile) in starts.iter().zip(profiles) {
+                let part = if (x[column] - x[column].round()).abs() < 1e-6 { x[column].round() } else { x[column] };
+                plan.add(profile, part);
+            }
+        }
+        (WorkColumns::Free { power, later, .. }, Options::Free(free)) => {
+            for (k, &column) in power.iter().enumerate() {
+                plan.power[free.start + k] = x[column].max(0.0);
+            }
+            plan.later = x[*later].max(0.0);
+        }
+        _ => {}
+    }
+    plan
+}
+
+/// Marginal values: a balance row's dual is per kW over a step, a store row's per kWh given away.
+fn shadow(problem: &Problem, built: &Built, groups: &[Group], dual: &[f64]) -> Shadow {
+    let mut shadow = Shadow::default();
+    for (t, &row) in built.balance.iter().enumerate() {
+        shadow.site_price.push(Price::per_kwh(dual[row] / problem.steps[t].duration.get()));
+    }
+    for (group, rows) in groups.iter().zip(&built.store_rows) {
+        let values: Vec<Price> = rows.iter().map(|&row| Price::per_kwh(-dual[row])).collect();
+        for &member in &group.members {
+            shadow.stored_value.insert(problem.storages[member].id.clone(), values.clone());
+        }
+    }
+    shadow
+}
