@@ -40,6 +40,8 @@ fn an_untouched_record_verifies_also_while_it_is_written() {
     assert_eq!(listed.iter().map(|r| r.seq).collect::<Vec<_>>(), [19, 20, 21]);
     assert_eq!(listed[2].entry, entry(21));
     assert_eq!(store.list_audit(1, Some("Asset/battery-0"), 100).unwrap().len(), 7);
+    let recent = store.recent_audit(Some("Asset/battery-0"), 2).unwrap();
+    assert_eq!(recent.iter().map(|r| r.seq).collect::<Vec<_>>(), [18, 21]);
     let empty = tempfile::tempdir().unwrap();
     drop(open(empty.path()));
     assert_eq!(verify_audit(empty.path()).unwrap().entries, 0);
