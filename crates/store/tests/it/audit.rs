@@ -167,3 +167,20 @@ fn every_flipped_byte_of_an_entrys_text_is_found() {
         assert_eq!(first_bad(dir.path()).0, 3);
     }
 }
+
+#[test]
+fn an_entry_exchanged_with_a_valid_hash_of_its_own_breaks_the_chain_after_it() {
+    let (dir, other) = (filled(8), filled(4));
+    // The same first four entries, then another fifth: its hash is right for its place.
+    assert_eq!(open(other.path()).audit(&entry(77)).unwrap(), 5);
+    let path = other.path().join("sos.db");
+    tamper(
+        dir.path(),
+        &format!(
+            "DELETE FROM audit WHERE seq = 5; ATTACH '{}' AS other;
+             INSERT INTO audit SELECT * FROM other.audit WHERE seq = 5",
+            path.display()
+        ),
+    );
+    assert_eq!(first_bad(dir.path()).0, 6);
+}
