@@ -245,15 +245,30 @@ impl Store {
 
     /// Up to `limit` entries from number `from_seq` on, oldest first, only those of `target` when one is given.
     pub fn list_audit(&self, from_seq: u64, target: Option<&str>, limit: usize) -> Result<Vec<AuditRecord>> {
-        self.read(|conn| {
-            let mut query = conn.prepare_cached(
-                r#"SELECT seq, time, who, what, target, why, "before", "after", hash FROM audit
-                   WHERE seq >= ?1 AND (?2 IS NULL OR target = ?2) ORDER BY seq LIMIT ?3"#,
-            )?;
-            let found = query.query_map((rows::int(from_seq), target, rows::limit(limit)), record)?;
-            found.map(|r| r?).collect()
-        })
+        self.read(|conn| records(conn, "ASC", from_seq, target, limit))
     }
+
+    /// The last `limit` entries, oldest first, only those of `target` when one is given.
+    pub fn recent_audit(&self, target: Option<&str>, limit: usize) -> Result<Vec<AuditRecord>> {
+        let mut found = self.read(|conn| records(conn, "DESC", 0, target, limit))?;
+        found.reverse();
+        Ok(found)
+    }
+}
+
+fn records(
+    conn: &Connection,
+    order: &str,
+    from_seq: u64,
+    target: Option<&str>,
+    limit: usize,
+) -> Result<Vec<AuditRecord>> {
+    let mut query = conn.prepare_cached(&format!(
+        r#"SELECT seq, time, who, what, target, why, "before", "after", hash FROM audit
+           WHERE seq >= ?1 AND (?2 IS NULL OR target = ?2) ORDER BY seq {order} LIMIT ?3"#
+    ))?;
+    let found = query.query_map((rows::int(from_seq), target, rows::limit(limit)), record)?;
+    found.map(|r| r?).collect()
 }
 
 fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<AuditRecord>> {

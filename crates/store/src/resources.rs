@@ -376,10 +376,14 @@ fn from_row(conn: &Connection, row: &rusqlite::Row<'_>) -> Result<Resource> {
     })
 }
 
+pub(crate) fn get(conn: &Connection, kind: &str, name: &str) -> Result<Option<Resource>> {
+    Ok(query(conn, "kind = ? AND name = ?", (kind, name))?.pop())
+}
+
 impl Store {
     /// One resource, when it exists.
     pub fn get(&self, kind: &str, name: &str) -> Result<Option<Resource>> {
-        self.read(|conn| Ok(query(conn, "kind = ? AND name = ?", (kind, name))?.pop()))
+        self.read(|conn| get(conn, kind, name))
     }
 
     /// The resources of a kind that a selector matches, in order of their names.

@@ -16,16 +16,25 @@ pub(crate) const DB: &str = "sos.db";
 
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Opens `dir/sos.db` for writing at the newest schema, creating or migrating it.
+/// Brings an existing database to the newest schema.
+pub(crate) fn migrate_if_older(dir: &Path, migrations: &[&str]) -> Result<()> {
+    let known = schema_number(migrations);
+    let found = stored_schema(dir)?;
+    if found > known {
+        return Err(StoreError::NewerSchema { found, known });
+    }
+    if 0 < found && found < known { migrate_copy(dir, found, migrations) } else { Ok(()) }
+}
+
+/// Opens `dir/sos.db` for writing, creating it when it is missing.
 pub(crate) fn open_writer(dir: &Path, options: &Options, migrations: &[&str]) -> Result<Connection> {
     let path = dir.join(DB);
-    let known = schema_number(migrations);
-    let found = if file_has_content(&path) { schema_of(&open_reader_raw(&path)?)? } else { 0 };
+    let (found, known) = (stored_schema(dir)?, schema_number(migrations));
     if found > known {
         return Err(StoreError::NewerSchema { found, known });
     }
     if 0 < found && found < known {
-        migrate_copy(dir, found, migrations)?;
+        return Err(StoreError::OlderSchema { found, known });
     }
     drop(files::private_file(&path)?);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -36,6 +45,13 @@ pub(crate) fn open_writer(dir: &Path, options: &Options, migrations: &[&str]) ->
         files::sync_dir(dir)?;
     }
     Ok(conn)
+}
+
+/// Schema number of the database in `dir`; 0 when there is none.
+fn stored_schema(dir: &Path) -> Result<u32> {
+    let path = dir.join(DB);
+    let has_content = std::fs::metadata(&path).is_ok_and(|m| m.len() > 0);
+    if has_content { schema_of(&open_reader_raw(&path)?) } else { Ok(0) }
 }
 
 /// Opens an existing `dir/sos.db` for reading only.
@@ -99,10 +115,6 @@ pub(crate) fn newest() -> u32 {
 
 pub(crate) fn schema_of(conn: &Connection) -> Result<u32> {
     Ok(conn.query_row("PRAGMA user_version", [], |r| r.get(0))?)
-}
-
-fn file_has_content(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.len() > 0)
 }
 
 /// Applies every migration after `from` in one transaction.
@@ -191,9 +203,14 @@ mod tests {
     const NEXT_OK: &str = "CREATE TABLE extra (x); INSERT INTO extra VALUES (42);";
     const NEXT_BAD: &str = "CREATE TABLE extra (x); INSERT INTO nowhere VALUES (1);";
 
+    fn open(dir: &Path, migrations: &[&str]) -> Result<Connection> {
+        migrate_if_older(dir, migrations)?;
+        open_writer(dir, &Options::default(), migrations)
+    }
+
     fn old_store() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let conn = open_writer(dir.path(), &Options::default(), MIGRATIONS).unwrap();
+        let conn = open(dir.path(), MIGRATIONS).unwrap();
         conn.execute("INSERT INTO kv VALUES ('a', '1')", []).unwrap();
         dir
     }
@@ -202,11 +219,11 @@ mod tests {
     fn a_failing_migration_leaves_the_old_file_byte_identical() {
         let dir = old_store();
         let before = std::fs::read(dir.path().join(DB)).unwrap();
-        let error = open_writer(dir.path(), &Options::default(), &[MIGRATIONS[0], NEXT_BAD]).unwrap_err();
+        let error = open(dir.path(), &[MIGRATIONS[0], NEXT_BAD]).unwrap_err();
         assert!(matches!(error, StoreError::Migration { version: 2, .. }), "{error}");
         assert_eq!(before, std::fs::read(dir.path().join(DB)).unwrap());
         assert!(!dir.path().join("sos.db.migrating").exists());
-        let conn = open_writer(dir.path(), &Options::default(), MIGRATIONS).unwrap();
+        let conn = open(dir.path(), MIGRATIONS).unwrap();
         let kept: String = conn.query_row("SELECT value FROM kv", [], |r| r.get(0)).unwrap();
         assert_eq!(kept, "1");
     }
@@ -215,13 +232,13 @@ mod tests {
     fn a_migration_keeps_data_that_was_only_in_the_log() {
         let dir = old_store();
         // What a killed process leaves behind: the file, and a log that was not yet moved into it.
-        let writer = open_writer(dir.path(), &Options::default(), MIGRATIONS).unwrap();
+        let writer = open(dir.path(), MIGRATIONS).unwrap();
         writer.execute("INSERT INTO kv VALUES ('b', '2')", []).unwrap();
         let crashed = tempfile::tempdir().unwrap();
         for name in ["sos.db", "sos.db-wal"] {
             std::fs::copy(dir.path().join(name), crashed.path().join(name)).unwrap();
         }
-        let conn = open_writer(crashed.path(), &Options::default(), &[MIGRATIONS[0], NEXT_OK]).unwrap();
+        let conn = open(crashed.path(), &[MIGRATIONS[0], NEXT_OK]).unwrap();
         let n: i64 = conn.query_row("SELECT count(*) FROM kv, extra", [], |r| r.get(0)).unwrap();
         assert_eq!((n, schema_of(&conn).unwrap()), (2, 2));
     }
@@ -229,8 +246,8 @@ mod tests {
     #[test]
     fn a_newer_schema_is_refused_with_advice() {
         let dir = old_store();
-        drop(open_writer(dir.path(), &Options::default(), &[MIGRATIONS[0], NEXT_OK]).unwrap());
-        let error = open_writer(dir.path(), &Options::default(), MIGRATIONS).unwrap_err();
+        drop(open(dir.path(), &[MIGRATIONS[0], NEXT_OK]).unwrap());
+        let error = open(dir.path(), MIGRATIONS).unwrap_err();
         assert!(matches!(error, StoreError::NewerSchema { found: 2, known: 1 }));
         assert!(error.to_string().contains("use the newer `sos`"));
     }
@@ -239,7 +256,7 @@ mod tests {
     fn a_running_controller_keeps_a_migration_out() {
         let dir = old_store();
         let held = lock::exclude_controller(dir.path()).unwrap();
-        let error = open_writer(dir.path(), &Options::default(), &[MIGRATIONS[0], NEXT_OK]).unwrap_err();
+        let error = open(dir.path(), &[MIGRATIONS[0], NEXT_OK]).unwrap_err();
         assert!(matches!(error, StoreError::Locked { .. }));
         drop(held);
     }

@@ -116,8 +116,10 @@ impl Store {
         files::private_dir(dir)?;
         let fresh = !dir.join(schema::DB).exists();
         let head = Head::open(dir, fresh)?;
-        let conn = schema::open_writer(dir, &options, migrations)?;
+        schema::migrate_if_older(dir, migrations)?;
+        // From here on nobody migrates, so the file that is opened stays the one in the directory.
         let in_use = lock::share(dir)?;
+        let conn = schema::open_writer(dir, &options, migrations)?;
         head.check(&conn)?;
         let writer = Writer { conn, cache: Cache::default(), head, unsynced: 0, dir: dir.to_owned() };
         Ok(Self::assemble(dir, options, Some(Mutex::new(writer)), Some(in_use)))
@@ -155,7 +157,8 @@ impl Store {
         &self.0.dir
     }
 
-    /// Does everything that `work` asks of the transaction, or nothing of it.
+    /// Does everything that `work` asks of the transaction, or nothing of it. Inside `work` use the transaction only:
+    /// a call of the store itself would wait for this very transaction to end.
     ///
     /// # Errors
     /// The error `work` returned, or that of the commit. When a call inside `work` failed for another reason than a
@@ -299,7 +302,9 @@ impl Writer {
         });
         if outcome.is_err() {
             self.cache = Cache::default();
-            self.rollback_leftover()?;
+            if let Err(error) = self.rollback_leftover() {
+                tracing::warn!(%error, "a failed transaction could not be rolled back; tried again before the next one");
+            }
             return outcome;
         }
         self.after_commit(options.durability);
@@ -364,7 +369,8 @@ impl Writer {
         if self.cache.audit.is_none() {
             self.cache.audit = Some(audit::end(&self.conn)?);
         }
-        self.note_head(true)
+        self.note_head(true)?;
+        self.head.sync()
     }
 }
 

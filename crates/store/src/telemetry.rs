@@ -68,6 +68,8 @@ pub struct TelemetryStats {
     pub chunk_samples: u64,
     /// Bytes of the compressed chunks.
     pub chunk_bytes: u64,
+    /// Samples not yet in chunks.
+    pub hot_samples: u64,
     /// Appends not yet fully in chunks.
     pub hot_batches: u64,
 }
@@ -225,19 +227,18 @@ impl Store {
 
     /// How much telemetry there is.
     pub fn telemetry_stats(&self) -> Result<TelemetryStats> {
-        self.read(|conn| {
-            let (samples, bytes): (i64, i64) = conn.query_row(
-                "SELECT ifnull(sum(samples), 0), ifnull(sum(length(data)), 0) FROM chunk",
-                [],
-                |r| Ok((r.get(0)?, r.get(1)?)),
-            )?;
-            let hot: i64 = conn.query_row("SELECT count(*) FROM hot", [], |r| r.get(0))?;
-            Ok(TelemetryStats {
-                chunk_samples: samples.unsigned_abs(),
-                chunk_bytes: bytes.unsigned_abs(),
-                hot_batches: hot.unsigned_abs(),
-            })
-        })
+        self.read_with_cache(
+            |conn, cache| Ok(Hot::of(&mut cache.hot, conn)?.samples as u64),
+            |view, hot_samples| {
+                let number = |sql| view.query_row(sql, [], |r| r.get::<_, i64>(0)).map(i64::unsigned_abs);
+                Ok(TelemetryStats {
+                    chunk_samples: number("SELECT ifnull(sum(samples), 0) FROM chunk")?,
+                    chunk_bytes: number("SELECT ifnull(sum(length(data)), 0) FROM chunk")?,
+                    hot_samples,
+                    hot_batches: number("SELECT count(*) FROM hot")?,
+                })
+            },
+        )
     }
 }
 

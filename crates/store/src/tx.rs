@@ -11,8 +11,8 @@ use crate::error::{Result, StoreError};
 use crate::store::{Options, Store};
 use crate::telemetry::hot::Hot;
 use crate::{
-    AuditEntry, Event, Labels, PutOutcome, PutResource, Role, Sample, SeriesId, StatusOutcome, audit, events,
-    journal, kv, resources, secrets, telemetry, tokens,
+    AuditEntry, Event, Labels, PutOutcome, PutResource, Resource, Role, Sample, SeriesId, StatusOutcome,
+    audit, events, journal, kv, resources, secrets, telemetry, tokens,
 };
 
 /// What the writer remembers so as not to read it in every transaction. Dropped whenever a transaction fails or
@@ -47,6 +47,16 @@ impl<'a> Tx<'a> {
         dir: &'a Path,
     ) -> Self {
         Self { conn, cache, options, dir, changed: BTreeSet::new(), failed: false }
+    }
+
+    /// One resource as it is inside the transaction, when it exists.
+    pub fn get(&self, kind: &str, name: &str) -> Result<Option<Resource>> {
+        resources::get(self.conn, kind, name)
+    }
+
+    /// A named value as it is inside the transaction, when there is one.
+    pub fn get_kv(&self, name: &str) -> Result<Option<Value>> {
+        kv::get(self.conn, name)
     }
 
     /// Last work before the commit; answers the newest version when resources changed.

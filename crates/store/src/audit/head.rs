@@ -52,10 +52,16 @@ impl Head {
         let mut head = Self { file, path, boot: boot_id(), note: Note::default() };
         if missing {
             head.note((0, [0; 32]), true)?;
+            head.sync()?;
             files::sync_dir(dir)?;
         }
         head.reload();
         Ok(head)
+    }
+
+    /// Waits until the note is on disk. Only the first one needs it; a later one that is lost leaves an older one.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(StoreError::io("sync", &self.path))
     }
 
     /// Reads the note again, after another process may have written it.

@@ -124,7 +124,7 @@ fn put_signed(out: &mut Vec<u8>, n: i64) {
 }
 
 fn refused(error: pco::errors::PcoError) -> StoreError {
-    StoreError::invalid(format!("telemetry cannot be compressed: {error}"))
+    StoreError::corrupt(format!("telemetry cannot be compressed: {error}"))
 }
 
 fn damaged(error: pco::errors::PcoError) -> StoreError {

@@ -27,7 +27,7 @@ pub(crate) struct Hot {
     pub(crate) series: u32,
     tails: BTreeMap<u32, Tail>,
     full: BTreeSet<u32>,
-    samples: usize,
+    pub(crate) samples: usize,
     next_batch: i64,
     oldest_row: i64,
     buffer: Vec<u8>,

@@ -40,6 +40,8 @@ fn an_untouched_record_verifies_also_while_it_is_written() {
     assert_eq!(listed.iter().map(|r| r.seq).collect::<Vec<_>>(), [19, 20, 21]);
     assert_eq!(listed[2].entry, entry(21));
     assert_eq!(store.list_audit(1, Some("Asset/battery-0"), 100).unwrap().len(), 7);
+    let recent = store.recent_audit(Some("Asset/battery-0"), 2).unwrap();
+    assert_eq!(recent.iter().map(|r| r.seq).collect::<Vec<_>>(), [18, 21]);
     let empty = tempfile::tempdir().unwrap();
     drop(open(empty.path()));
     assert_eq!(verify_audit(empty.path()).unwrap().entries, 0);
@@ -164,4 +166,21 @@ fn every_flipped_byte_of_an_entrys_text_is_found() {
         std::fs::write(&path, changed).unwrap();
         assert_eq!(first_bad(dir.path()).0, 3);
     }
+}
+
+#[test]
+fn an_entry_exchanged_with_a_valid_hash_of_its_own_breaks_the_chain_after_it() {
+    let (dir, other) = (filled(8), filled(4));
+    // The same first four entries, then another fifth: its hash is right for its place.
+    assert_eq!(open(other.path()).audit(&entry(77)).unwrap(), 5);
+    let path = other.path().join("sos.db");
+    tamper(
+        dir.path(),
+        &format!(
+            "DELETE FROM audit WHERE seq = 5; ATTACH '{}' AS other;
+             INSERT INTO audit SELECT * FROM other.audit WHERE seq = 5",
+            path.display()
+        ),
+    );
+    assert_eq!(first_bad(dir.path()).0, 6);
 }
