@@ -275,27 +275,40 @@ fn read_document(path: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Declared> {
 }
 
 fn read_version(node: &Node, cx: &mut Cx<'_>) {
-    let Some(version) = cx.key::<String>(node, "apiVersion", None, None) else { return };
-    if version != API_VERSION {
-        let position = node.get("apiVersion").map_or(node.position, |n| n.position);
-        cx.report(
-            position,
-            format!("unknown apiVersion \"{}\"", shown(&version)),
-            format!("known: {API_VERSION}"),
-        );
+    let known = [API_VERSION];
+    if let Some((version, position)) = envelope_text(node, "apiVersion", &known, cx)
+        && version != API_VERSION
+    {
+        cx.report(position, format!("unknown apiVersion \"{}\"", shown(version)), known_list(known));
     }
 }
 
 fn read_kind(node: &Node, cx: &mut Cx<'_>) -> Option<Kind> {
-    let text = cx.key::<String>(node, "kind", None, None)?;
+    let names = Kind::ALL.map(Kind::name);
+    let (text, position) = envelope_text(node, "kind", &names, cx)?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.name() == text);
     if kind.is_none() {
-        let names = Kind::ALL.map(Kind::name);
-        let position = node.get("kind").map_or(node.position, |n| n.position);
-        let help = format!("{}{}", did_you_mean(&text, names), known_list(names));
-        cx.report(position, format!("unknown kind \"{}\"", shown(&text)), help);
+        let help = format!("{}{}", did_you_mean(text, names), known_list(names));
+        cx.report(position, format!("unknown kind \"{}\"", shown(text)), help);
     }
     kind
+}
+
+/// The text of a key of the envelope, or a report that lists what could stand there.
+fn envelope_text<'n>(
+    node: &'n Node,
+    key: &str,
+    known: &[&str],
+    cx: &mut Cx<'_>,
+) -> Option<(&'n str, Position)> {
+    let value = node.get(key);
+    let text = value.and_then(|value| value.text().map(|text| (text, value.position)));
+    if text.is_none() {
+        let position = value.map_or(node.position, |value| value.position);
+        let message = format!("\"{key}\" is {}", if value.is_some() { "not text" } else { "missing" });
+        cx.report(position, message, known_list(known.iter().copied()));
+    }
+    text
 }
 
 /// Reads manifests: `files` are display paths with their bytes. All problems of all files come at once, sorted.

@@ -425,7 +425,7 @@ fn parse_fraction(text: &str) -> Result<f64, Wrong> {
         _ => return Err((format!("unknown unit \"{}\"", shown(rest)), help())),
     };
     if !(0.0..=1.0).contains(&value) {
-        let hint = if rest.is_empty() && (1.0..=100.0).contains(&number) {
+        let hint = if rest.is_empty() && (2.0..=100.0).contains(&number) {
             format!("did you mean {number} %?; ")
         } else {
             String::new()

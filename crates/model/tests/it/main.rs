@@ -1,1 +1,5 @@
+//! Tests of the crate as its users see it.
 
+mod fuzz;
+mod manifests;
+mod schema;
