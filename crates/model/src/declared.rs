@@ -216,16 +216,52 @@ fn outline(node: &Node) -> Option<Outline> {
     Some((kind, node.get("metadata")?.get("name")?.text()?.to_owned()))
 }
 
-/// Reads one file of any number of documents: what could be read, what was wrong, and the outlines of all.
-pub(crate) fn read_file(path: &str, bytes: &[u8]) -> (Vec<Declared>, Vec<Outline>, Vec<Problem>) {
+/// What one file holds.
+#[derive(Default)]
+pub(crate) struct FileContent {
+    /// Resources without a problem.
+    pub(crate) declared: Vec<Declared>,
+    /// What is left of resources with problems when the wrong values are taken out: their references are still
+    /// checked, so that one mistake does not hide another.
+    pub(crate) remains: Vec<Declared>,
+    /// Kind and name of all resources.
+    pub(crate) outlines: Vec<Outline>,
+    /// What was wrong.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads one file of any number of documents.
+pub(crate) fn read_file(path: &str, bytes: &[u8]) -> FileContent {
     let documents = match yaml::parse(path, bytes) {
         Ok(documents) => documents,
-        Err(problems) => return (Vec::new(), Vec::new(), problems),
+        Err(problems) => return FileContent { problems, ..FileContent::default() },
     };
+    let mut content =
+        FileContent { outlines: documents.iter().filter_map(outline).collect(), ..FileContent::default() };
     let mut cx = Cx::new(path);
-    let declared = documents.iter().filter_map(|node| read_document(path, node, &mut cx)).collect();
-    let outlines = documents.iter().filter_map(outline).collect();
-    (declared, outlines, cx.into_problems())
+    for node in &documents {
+        let before = cx.count();
+        match read_document(path, node, &mut cx) {
+            Some(declared) => content.declared.push(declared),
+            None => content.remains.extend(remains(path, node, cx.problems_since(before))),
+        }
+    }
+    content.problems = cx.into_problems();
+    content
+}
+
+/// The resource without the values that problems point at, when that is a resource. Ports are what others refer to,
+/// so a resource with wrong ports is left alone.
+fn remains(path: &str, node: &Node, problems: &[Problem]) -> Option<Declared> {
+    let wrong: BTreeSet<Position> =
+        problems.iter().map(|problem| Position { line: problem.line, column: problem.column }).collect();
+    let pruned = node.without(&wrong);
+    let ports = |node: &Node| node.get("spec").and_then(|spec| spec.get("ports")).cloned();
+    if ports(&pruned) != ports(node) {
+        return None;
+    }
+    let mut silent = Cx::new(path);
+    read_document(path, &pruned, &mut silent)
 }
 
 const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
@@ -321,9 +357,9 @@ pub fn load(files: &[(String, Vec<u8>)]) -> Result<Vec<Declared>, Vec<Problem>> 
     let mut all = Vec::new();
     let mut problems = Vec::new();
     for (path, bytes) in files {
-        let (declared, _, wrong) = read_file(path, bytes);
-        all.extend(declared);
-        problems.extend(wrong);
+        let content = read_file(path, bytes);
+        all.extend(content.declared);
+        problems.extend(content.problems);
     }
     finish(all, problems)
 }
@@ -336,13 +372,15 @@ pub fn load_checked(files: &[(String, Vec<u8>)], stored: &[Declared]) -> Result<
     let mut all = Vec::new();
     let mut problems = Vec::new();
     let mut outlines = BTreeSet::new();
+    let mut remains = Vec::new();
     for (path, bytes) in files {
-        let (declared, seen, wrong) = read_file(path, bytes);
-        all.extend(declared);
-        outlines.extend(seen);
-        problems.extend(wrong);
+        let content = read_file(path, bytes);
+        all.extend(content.declared);
+        remains.extend(content.remains);
+        outlines.extend(content.outlines);
+        problems.extend(content.problems);
     }
-    problems.extend(check_with(&all, stored, &outlines));
+    problems.extend(check_with(&all, stored, &outlines, &remains));
     finish(all, problems)
 }
 

@@ -80,6 +80,11 @@ impl<'p> Cx<'p> {
         self.problems.len()
     }
 
+    /// The problems that were reported since there were `count`.
+    pub(crate) fn problems_since(&self, count: usize) -> &[Problem] {
+        self.problems.get(count..).unwrap_or_default()
+    }
+
     /// Reports a problem of the value that is read.
     pub fn report(&mut self, position: Position, message: impl AsRef<str>, help: impl Into<String>) {
         if self.problems.len() > MAX_PROBLEMS {
