@@ -17,18 +17,19 @@ use crate::scalar::PortRef;
 /// are equal. The answer is sorted; empty means all is well.
 #[must_use]
 pub fn check(declared: &[Declared], stored: &[Declared]) -> Vec<Problem> {
-    check_with(declared, stored, &BTreeSet::new())
+    check_with(declared, stored, &BTreeSet::new(), &[])
 }
 
-/// Like [`check`], knowing that resources of these outlines exist but could not be read.
+/// Like [`check`], knowing that resources of the outlines `unread` exist, and checking what `remains` of some of them.
 pub(crate) fn check_with(
     declared: &[Declared],
     stored: &[Declared],
     unread: &BTreeSet<Outline>,
+    remains: &[Declared],
 ) -> Vec<Problem> {
     let mut checker = Checker { index: index(declared, stored, unread), problems: Vec::new() };
     checker.duplicates(declared);
-    for one in declared {
+    for one in declared.iter().chain(remains) {
         match &one.spec {
             Spec::Service(spec) => checker.service(one, spec),
             Spec::Site(spec) => checker.site(one, spec),

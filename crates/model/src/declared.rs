@@ -216,16 +216,52 @@ fn outline(node: &Node) -> Option<Outline> {
     Some((kind, node.get("metadata")?.get("name")?.text()?.to_owned()))
 }
 
-/// Reads one file of any number of documents: what could be read, what was wrong, and the outlines of all.
-pub(crate) fn read_file(path: &str, bytes: &[u8]) -> (Vec<Declared>, Vec<Outline>, Vec<Problem>) {
+/// What one file holds.
+#[derive(Default)]
+pub(crate) struct FileContent {
+    /// Resources without a problem.
+    pub(crate) declared: Vec<Declared>,
+    /// What is left of resources with problems when the wrong values are taken out: their references are still
+    /// checked, so that one mistake does not hide another.
+    pub(crate) remains: Vec<Declared>,
+    /// Kind and name of all resources.
+    pub(crate) outlines: Vec<Outline>,
+    /// What was wrong.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads one file of any number of documents.
+pub(crate) fn read_file(path: &str, bytes: &[u8]) -> FileContent {
     let documents = match yaml::parse(path, bytes) {
         Ok(documents) => documents,
-        Err(problems) => return (Vec::new(), Vec::new(), problems),
+        Err(problems) => return FileContent { problems, ..FileContent::default() },
     };
+    let mut content =
+        FileContent { outlines: documents.iter().filter_map(outline).collect(), ..FileContent::default() };
     let mut cx = Cx::new(path);
-    let declared = documents.iter().filter_map(|node| read_document(path, node, &mut cx)).collect();
-    let outlines = documents.iter().filter_map(outline).collect();
-    (declared, outlines, cx.into_problems())
+    for node in &documents {
+        let before = cx.count();
+        match read_document(path, node, &mut cx) {
+            Some(declared) => content.declared.push(declared),
+            None => content.remains.extend(remains(path, node, cx.problems_since(before))),
+        }
+    }
+    content.problems = cx.into_problems();
+    content
+}
+
+/// The resource without the values that problems point at, when that is a resource. Ports are what others refer to,
+/// so a resource with wrong ports is left alone.
+fn remains(path: &str, node: &Node, problems: &[Problem]) -> Option<Declared> {
+    let wrong: BTreeSet<Position> =
+        problems.iter().map(|problem| Position { line: problem.line, column: problem.column }).collect();
+    let pruned = node.without(&wrong);
+    let ports = |node: &Node| node.get("spec").and_then(|spec| spec.get("ports")).cloned();
+    if ports(&pruned) != ports(node) {
+        return None;
+    }
+    let mut silent = Cx::new(path);
+    read_document(path, &pruned, &mut silent)
 }
 
 const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
@@ -275,27 +311,40 @@ fn read_document(path: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Declared> {
 }
 
 fn read_version(node: &Node, cx: &mut Cx<'_>) {
-    let Some(version) = cx.key::<String>(node, "apiVersion", None, None) else { return };
-    if version != API_VERSION {
-        let position = node.get("apiVersion").map_or(node.position, |n| n.position);
-        cx.report(
-            position,
-            format!("unknown apiVersion \"{}\"", shown(&version)),
-            format!("known: {API_VERSION}"),
-        );
+    let known = [API_VERSION];
+    if let Some((version, position)) = envelope_text(node, "apiVersion", &known, cx)
+        && version != API_VERSION
+    {
+        cx.report(position, format!("unknown apiVersion \"{}\"", shown(version)), known_list(known));
     }
 }
 
 fn read_kind(node: &Node, cx: &mut Cx<'_>) -> Option<Kind> {
-    let text = cx.key::<String>(node, "kind", None, None)?;
+    let names = Kind::ALL.map(Kind::name);
+    let (text, position) = envelope_text(node, "kind", &names, cx)?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.name() == text);
     if kind.is_none() {
-        let names = Kind::ALL.map(Kind::name);
-        let position = node.get("kind").map_or(node.position, |n| n.position);
-        let help = format!("{}{}", did_you_mean(&text, names), known_list(names));
-        cx.report(position, format!("unknown kind \"{}\"", shown(&text)), help);
+        let help = format!("{}{}", did_you_mean(text, names), known_list(names));
+        cx.report(position, format!("unknown kind \"{}\"", shown(text)), help);
     }
     kind
+}
+
+/// The text of a key of the envelope, or a report that lists what could stand there.
+fn envelope_text<'n>(
+    node: &'n Node,
+    key: &str,
+    known: &[&str],
+    cx: &mut Cx<'_>,
+) -> Option<(&'n str, Position)> {
+    let value = node.get(key);
+    let text = value.and_then(|value| value.text().map(|text| (text, value.position)));
+    if text.is_none() {
+        let position = value.map_or(node.position, |value| value.position);
+        let message = format!("\"{key}\" is {}", if value.is_some() { "not text" } else { "missing" });
+        cx.report(position, message, known_list(known.iter().copied()));
+    }
+    text
 }
 
 /// Reads manifests: `files` are display paths with their bytes. All problems of all files come at once, sorted.
@@ -308,9 +357,9 @@ pub fn load(files: &[(String, Vec<u8>)]) -> Result<Vec<Declared>, Vec<Problem>> 
     let mut all = Vec::new();
     let mut problems = Vec::new();
     for (path, bytes) in files {
-        let (declared, _, wrong) = read_file(path, bytes);
-        all.extend(declared);
-        problems.extend(wrong);
+        let content = read_file(path, bytes);
+        all.extend(content.declared);
+        problems.extend(content.problems);
     }
     finish(all, problems)
 }
@@ -323,13 +372,15 @@ pub fn load_checked(files: &[(String, Vec<u8>)], stored: &[Declared]) -> Result<
     let mut all = Vec::new();
     let mut problems = Vec::new();
     let mut outlines = BTreeSet::new();
+    let mut remains = Vec::new();
     for (path, bytes) in files {
-        let (declared, seen, wrong) = read_file(path, bytes);
-        all.extend(declared);
-        outlines.extend(seen);
-        problems.extend(wrong);
+        let content = read_file(path, bytes);
+        all.extend(content.declared);
+        remains.extend(content.remains);
+        outlines.extend(content.outlines);
+        problems.extend(content.problems);
     }
-    problems.extend(check_with(&all, stored, &outlines));
+    problems.extend(check_with(&all, stored, &outlines, &remains));
     finish(all, problems)
 }
 

@@ -104,7 +104,7 @@ fn notes(field: &FieldSchema) -> String {
         notes.push("required".to_owned());
     }
     if let Some(default) = &field.default {
-        let simple = !default.is_object() && !default.as_array().is_some_and(|list| !list.is_empty());
+        let simple = !default.is_object() && default.as_array().is_none_or(Vec::is_empty);
         let empty =
             default.as_object().is_some_and(serde_json::Map::is_empty) || default == &serde_json::json!([]);
         if simple && !empty {

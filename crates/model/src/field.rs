@@ -56,6 +56,8 @@ pub struct Cx<'p> {
     path: &'p str,
     /// Dotted path of the value that is read, for messages.
     field: String,
+    /// Range of the value that is read, to say it at once when its notation is wrong.
+    range: Option<Range>,
     problems: Vec<Problem>,
 }
 
@@ -63,7 +65,7 @@ impl<'p> Cx<'p> {
     /// For a file with this display path.
     #[must_use]
     pub fn new(path: &'p str) -> Self {
-        Self { path, field: String::new(), problems: Vec::new() }
+        Self { path, field: String::new(), range: None, problems: Vec::new() }
     }
 
     /// What was wrong.
@@ -76,6 +78,11 @@ impl<'p> Cx<'p> {
     #[must_use]
     pub fn count(&self) -> usize {
         self.problems.len()
+    }
+
+    /// The problems that were reported since there were `count`.
+    pub(crate) fn problems_since(&self, count: usize) -> &[Problem] {
+        self.problems.get(count..).unwrap_or_default()
     }
 
     /// Reports a problem of the value that is read.
@@ -168,6 +175,7 @@ impl<'p> Cx<'p> {
         let position = entry.map_or(map.position, |(key, _)| key.position);
         match entry {
             Some((_, node)) if node.value != Value::Null => self.inside(key, |cx| {
+                cx.range = range;
                 let value = T::read(node, cx)?;
                 cx.in_range(node, &value, range).then_some(value)
             }),
@@ -234,7 +242,7 @@ pub fn read_choice<'n>(node: &'n Node, cx: &mut Cx<'_>, keys: &[String]) -> Opti
         [] => {
             cx.report(
                 node.position,
-                format!("one of the keys {} is missing", keys.join(", ")),
+                format!("none of the keys {} is there", keys.join(", ")),
                 "expected exactly one of them",
             );
             None
@@ -423,8 +431,9 @@ macro_rules! whole_number {
                 match text.parse() {
                     Ok(number) => Some(number),
                     Err(_) => {
-                        let help = format!("expected a whole number from 0 to {}", Self::MAX);
-                        cx.report(node.position, format!("\"{}\" is not a whole number in range", shown(text)), help);
+                        let range = cx.range.unwrap_or(Range::between(0.0, f64::from(Self::MAX)));
+                        let help = format!("expected a whole number, {}", range.text(""));
+                        cx.report(node.position, format!("\"{}\" is not a whole number of that range", shown(text)), help);
                         None
                     }
                 }

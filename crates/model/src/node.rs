@@ -1,6 +1,6 @@
 //! The tree between YAML or JSON text and the typed kinds: every node knows where it was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
@@ -90,6 +90,24 @@ impl Node {
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
         }
+    }
+
+    /// The tree without the entries whose key or value stands at one of these places.
+    pub(crate) fn without(&self, places: &BTreeSet<Position>) -> Self {
+        let value = match &self.value {
+            Value::Map(entries) => {
+                let kept = entries.iter().filter(|(key, value)| {
+                    !places.contains(&key.position) && !places.contains(&value.position)
+                });
+                Value::Map(kept.map(|(key, value)| (key.clone(), value.without(places))).collect())
+            }
+            Value::List(items) => {
+                let kept = items.iter().filter(|item| !places.contains(&item.position));
+                Value::List(kept.map(|item| item.without(places)).collect())
+            }
+            other => other.clone(),
+        };
+        Self { position: self.position, value }
     }
 
     /// Places of all values by their dotted path (`spec.ports[0].name`).

@@ -340,7 +340,7 @@ impl Field for Bytes {
     }
     fn write(&self) -> Json {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        let exact = units.iter().find(|(size, _)| self.0 > 0 && self.0 % size == 0);
+        let exact = units.iter().find(|(size, _)| self.0 > 0 && self.0.is_multiple_of(*size));
         json!(
             exact.map_or_else(|| format!("{} B", self.0), |(size, name)| format!("{} {name}", self.0 / size))
         )
@@ -425,7 +425,7 @@ fn parse_fraction(text: &str) -> Result<f64, Wrong> {
         _ => return Err((format!("unknown unit \"{}\"", shown(rest)), help())),
     };
     if !(0.0..=1.0).contains(&value) {
-        let hint = if rest.is_empty() && (1.0..=100.0).contains(&number) {
+        let hint = if rest.is_empty() && (2.0..=100.0).contains(&number) {
             format!("did you mean {number} %?; ")
         } else {
             String::new()
@@ -539,4 +539,42 @@ pub(crate) fn price_scale(text: &str) -> Option<(Currency, f64)> {
     let (code, suffix) = text.split_at(text.find('/')?);
     let unit = PER_ENERGY.find(suffix)?;
     Some((Currency::new(code)?, unit.multiply / unit.divide))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_scale_exactly() {
+        assert_eq!(ENERGY.parse("6400 Wh"), Ok(6.4));
+        assert_eq!(POWER.parse("0.02MW"), Ok(20.0));
+        assert_eq!(POWER.parse("-0 W").map(f64::to_bits), Ok(0));
+        assert_eq!(parse_duration("0.5 h"), Ok(SignedDuration::from_mins(30)));
+        assert_eq!(parse_amount("100 EUR / t", &PER_CARBON).map(|(price, _)| price), Ok(0.1));
+        assert_eq!(parse_cpu("0.1"), Ok(Cpu { milli: 100 }));
+    }
+
+    #[test]
+    fn a_wrong_dimension_is_named() {
+        assert_eq!(ENERGY.parse("6.4 kW").unwrap_err().0, "kW is a unit of power, not of energy");
+        assert_eq!(POWER.parse("5").unwrap_err().0, "5 has no unit");
+    }
+
+    #[test]
+    fn durations_are_written_in_the_largest_exact_unit() {
+        let text = |seconds: i64| duration_text(SignedDuration::from_secs(seconds));
+        assert_eq!(
+            [text(900), text(90), text(7200), text(172_800), text(0)],
+            ["15 min", "90 s", "2 h", "2 d", "0 s"]
+        );
+        assert_eq!(duration_text(SignedDuration::from_millis(1500)), "1500 ms");
+    }
+
+    #[test]
+    fn a_fraction_above_one_may_be_meant_in_percent() {
+        assert_eq!(parse_fraction("20 %"), Ok(0.2));
+        assert!(parse_fraction("20").unwrap_err().1.starts_with("did you mean 20 %?"));
+        assert!(parse_fraction("1.05").unwrap_err().1.starts_with("expected"));
+    }
 }

@@ -305,12 +305,14 @@ words! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "all records derive the same traits")]
 impl Default for Probes {
     fn default() -> Self {
         Self { startup: None, readiness: None, liveness: None }
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "all records derive the same traits")]
 impl Default for Resources {
     fn default() -> Self {
         Self { cpu: None, memory: None }
@@ -497,5 +499,31 @@ fn check_env_names(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
             let message = format!("variable \"{}\" is given twice", crate::problem::shown(&variable.name));
             cx.report(at, message, "keep one of them, in env or config");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Field;
+    use crate::node::Value;
+    use crate::problem::Position;
+
+    #[test]
+    fn the_defaults_of_a_group_are_those_of_its_keys() {
+        fn of_an_empty_map<T: Field>() -> Option<T> {
+            T::read(&Node { position: Position::NONE, value: Value::Map(Vec::new()) }, &mut Cx::new("test"))
+        }
+        assert_eq!(of_an_empty_map(), Some(Probes::default()));
+        assert_eq!(of_an_empty_map(), Some(Resources::default()));
+        assert_eq!(of_an_empty_map(), Some(Restart::default()));
+        assert_eq!(of_an_empty_map(), Some(Logs::default()));
+    }
+
+    #[test]
+    fn a_window_may_pass_midnight() {
+        let at = |hour| Time::constant(hour, 0, 0, 0);
+        assert_eq!(window_length(&Window { from: at(22), to: at(6) }), SignedDuration::from_hours(8));
+        assert_eq!(window_length(&Window { from: at(6), to: at(22) }), SignedDuration::from_hours(16));
     }
 }
