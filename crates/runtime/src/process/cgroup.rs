@@ -110,7 +110,7 @@ impl Cgroups {
 
     /// Makes the parents again after [`Cgroups::remove_parents`].
     pub(crate) fn ensure_parents(&self) -> io::Result<()> {
-        self.controllers.values().try_for_each(|(_, parent)| fs::create_dir_all(parent))
+        self.controllers.values().try_for_each(|(_, parent)| make_all(parent))
     }
 }
 
@@ -239,7 +239,7 @@ fn make_parent(name: &str, version: &Version, own: &Path, instance: &str) -> io:
     let under = |base: &Path| base.join("sos").join(instance);
     if *version == Version::V1 {
         let parent = under(own);
-        fs::create_dir_all(&parent)?;
+        make_all(&parent)?;
         return Ok(parent);
     }
     let available = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
@@ -260,10 +260,22 @@ fn make_parent(name: &str, version: &Version, own: &Path, instance: &str) -> io:
 fn delegate(name: &str, base: &Path, parent: &Path) -> io::Result<()> {
     let middle = parent.parent().unwrap_or(base);
     for folder in [base, middle, parent] {
-        fs::create_dir_all(folder)?;
+        make_all(folder)?;
         fs::write(folder.join("cgroup.subtree_control"), format!("+{name}"))?;
     }
     Ok(())
+}
+
+/// Makes a folder and those above it, also while a `sos` on another data directory removes the empty ones.
+fn make_all(path: &Path) -> io::Result<()> {
+    let mut result = Ok(());
+    for _ in 0..100 {
+        result = fs::create_dir_all(path);
+        if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    result
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

@@ -18,6 +18,10 @@ const USER_HZ: f64 = 100.0;
 /// inherit it.
 pub(crate) const MARKER: &str = "SOS_REPLICA_ID";
 
+/// The environment variable with the file to which a program may write its exit code as its last act. It is read
+/// when the end was not seen by the process's parent, because `sos` was restarted meanwhile.
+pub(crate) const EXIT_FILE: &str = "SOS_EXIT_FILE";
+
 /// One process, safe against reuse of its pid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {

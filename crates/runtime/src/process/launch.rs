@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{fsync, read, setsid, write};
 
-use super::identity::{Identity, MARKER, Stat};
+use super::identity::{EXIT_FILE, Identity, MARKER, Stat};
 use crate::{Deployment, EnvValue, SecretValues};
 
 /// Variables that a process inherits from `sos`; nothing else is, tokens least of all.
@@ -70,6 +70,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) groups: Vec<File>,
     /// Limit of the address space in bytes, where no control group holds the memory limit.
     pub(crate) address_space: Option<u64>,
+    /// Where the program may leave its exit code.
+    pub(crate) exit_file: &'a Path,
     pub(crate) secrets: &'a SecretValues,
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn launch(
             EnvValue::Secret { .. } => command.env(&var.name, setup.secrets.get(&var.name).unwrap_or("")),
         };
     }
-    command.env(MARKER, &setup.marker);
+    command.env(MARKER, &setup.marker).env(EXIT_FILE, setup.exit_file);
     let groups: Vec<RawFd> = setup.groups.iter().map(AsRawFd::as_raw_fd).collect();
     let (introduction, address_space) = (file.0.as_raw_fd(), setup.address_space);
     #[expect(unsafe_code, reason = "there is no safe way to act between fork and exec")]

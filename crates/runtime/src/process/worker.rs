@@ -78,6 +78,10 @@ impl Worker {
         self.run.join(format!("{replica}.launch"))
     }
 
+    fn exit_path(&self, replica: &str) -> PathBuf {
+        self.run.join(format!("{replica}.exit"))
+    }
+
     pub(crate) fn log_path(&self, replica: &str) -> PathBuf {
         self.logs.join(format!("{replica}.log"))
     }
@@ -168,6 +172,8 @@ impl Worker {
         let path = self.record_path(&replica);
         record.save(&path).map_err(file_error("write", &path))?;
         self.interrupt(DeployStep::Intent, "writing the intent")?;
+        let exit_file = self.exit_path(&replica);
+        remove_if_there(&exit_file)?;
         self.enter_group(record, &replica);
         self.interrupt(DeployStep::Group, "making the control group")?;
         let failed = |source| DriverError::Start { replica: replica.clone(), source };
@@ -179,6 +185,7 @@ impl Worker {
                 .limits
                 .memory_bytes
                 .filter(|_| record.limits.memory == Enforcement::AddressSpace),
+            exit_file: &exit_file,
             secrets,
         };
         let identity = launch(&record.deployment, &setup, file, &self.boot_id).map_err(failed)?;
@@ -272,7 +279,7 @@ impl Worker {
                 identity.signal_group(Signal::SIGKILL);
                 exit
             }
-            Life::Gone => Exit::Unknown,
+            Life::Gone => self.left_exit(&record.deployment.replica),
         };
         self.sweep(record);
         identity.reap();
@@ -285,6 +292,12 @@ impl Worker {
         record.phase = Phase::Exited { exit, at: now, asked };
         record.identity = None;
         self.save(record);
+    }
+
+    /// How a program whose end was not seen says it ended.
+    fn left_exit(&self, replica: &str) -> Exit {
+        let left = fs::read_to_string(self.exit_path(replica)).unwrap_or_default();
+        left.trim().parse().map_or(Exit::Unknown, Exit::Code)
     }
 
     /// Ends everything that a launch started and that is still there.
@@ -376,13 +389,8 @@ impl Worker {
         }
         state.promised.remove(replica);
         let Some(record) = state.records.remove(replica) else { return Ok(()) };
-        for path in [self.record_path(replica), self.launch_path(replica)] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(file_error("remove", &path)(error));
-                }
-                _ => {}
-            }
+        for path in [self.record_path(replica), self.launch_path(replica), self.exit_path(replica)] {
+            remove_if_there(&path)?;
         }
         record.cgroup.iter().for_each(|group| {
             group.remove();
@@ -500,6 +508,13 @@ impl State {
         let recorded = self.records.iter().map(|(id, record)| (id, &record.deployment.ports));
         let others = recorded.chain(&self.promised).filter(|(id, _)| *id != replica);
         others.flat_map(|(id, ports)| ports.values().map(|&port| (port, id.clone()))).collect()
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), DriverError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -97,9 +97,8 @@ async fn rubbish_in_a_state_file_is_reported_and_set_aside() {
 }
 
 #[tokio::test]
-async fn an_end_that_nobody_watched_is_unknown_and_what_it_started_goes_too() {
+async fn what_a_replica_started_goes_with_it() {
     let rig = Rig::new();
-    // The driver's process is not the parent when it has been started by another shell.
     let service = rig.shell("a", "sleep 1000 & echo $! > grandchild; wait");
     let driver = rig.driver().await;
     let handle = deploy(&driver, &service).await.unwrap();
@@ -112,6 +111,46 @@ async fn an_end_that_nobody_watched_is_unknown_and_what_it_started_goes_too() {
     let phase = exited(&driver, "a-0").await;
     assert!(matches!(phase, Phase::Exited { exit: Exit::Signal(9), asked: None, .. }), "{phase:?}");
     until("nothing is left", async || rig.processes("a-0").is_empty().then_some(())).await;
+}
+
+/// A driver in another process, so that the replica is not a child of the one that adopts it.
+fn deploy_from_another_process(rig: &Rig, script: &str) {
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "process::deploy_and_end"])
+        .env("SOS_TEST_DATA", rig.path())
+        .env("SOS_TEST_SCRIPT", script)
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{status:?}");
+}
+
+#[tokio::test]
+#[ignore = "started by other tests"]
+async fn deploy_and_end() {
+    let Ok(path) = std::env::var("SOS_TEST_DATA") else { return };
+    let driver = ProcessDriver::new(ProcessOptions::new(format!("{path}/data"))).unwrap();
+    driver.recover(clock()).await.unwrap();
+    let rig = Rig::new();
+    let mut service = rig.shell("a", &std::env::var("SOS_TEST_SCRIPT").unwrap());
+    service.workdir = path.into();
+    deploy(&driver, &service).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_adopted_process_that_ends_is_unknown_unless_it_left_its_exit_code() {
+    for (script, exit) in [
+        ("until [ -e go ]; do sleep 0.01; done", Exit::Unknown),
+        ("until [ -e go ]; do sleep 0.01; done; echo 0 > $SOS_EXIT_FILE", Exit::Code(0)),
+    ] {
+        let rig = Rig::new();
+        deploy_from_another_process(&rig, script);
+        let driver = ProcessDriver::new(rig.options()).unwrap();
+        assert_eq!(driver.recover(clock()).await.unwrap().adopted, ["a-0"]);
+        assert_eq!(state(&driver, "a-0").await.unwrap().phase, Phase::Running);
+        fs::write(rig.path().join("go"), "").unwrap();
+        let phase = exited(&driver, "a-0").await;
+        assert!(matches!(&phase, Phase::Exited { exit: end, asked: None, .. } if *end == exit), "{phase:?}");
+    }
 }
 
 #[tokio::test]

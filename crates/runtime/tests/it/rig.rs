@@ -76,17 +76,29 @@ impl Rig {
 }
 
 impl Drop for Rig {
+    /// Ends and forgets everything, with a driver of its own on a runtime of its own.
     fn drop(&mut self) {
-        let logs = self.path().join("data/logs");
-        for entry in std::fs::read_dir(logs).into_iter().flatten().flatten() {
-            let name = entry.file_name().into_string().unwrap();
-            for pid in self.processes(name.trim_end_matches(".log")) {
-                let _gone = nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
-            }
-        }
+        let options = self.options();
+        let clean = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(clean_up(&ProcessDriver::new(options).unwrap()));
+        };
+        let cleaned = std::thread::spawn(clean).join();
+        assert!(cleaned.is_ok() || std::thread::panicking(), "something was left behind");
+    }
+}
+
+async fn clean_up(driver: &ProcessDriver) {
+    driver.recover(clock()).await.unwrap();
+    for state in driver.observe(clock()).await.unwrap() {
+        let replica = state.deployment.replica;
+        driver.kill(&replica, clock()).await.unwrap();
+        exited(driver, &replica).await;
+        until("its group is gone", async || {
+            driver.observe(clock()).await.unwrap();
+            driver.forget(&replica).await.ok()
+        })
+        .await;
     }
 }
 
