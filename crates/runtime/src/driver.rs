@@ -249,9 +249,6 @@ pub enum DriverError {
     /// It still runs.
     #[error("{0} still runs; stop it before it is forgotten")]
     StillRunning(String),
-    /// Another process uses the same data directory.
-    #[error("{0} is being started by another process on the same data directory")]
-    Busy(String),
     /// The start failed.
     #[error("{replica} could not be started")]
     Start {

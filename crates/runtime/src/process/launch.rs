@@ -5,7 +5,7 @@
 //! the new process until it becomes the program. So whoever takes the lock after a crash of the caller knows that
 //! no start is under way, and reads from the file what was started.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -28,18 +28,8 @@ const INHERITED: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "T
 pub(crate) struct LaunchFile(File);
 
 impl LaunchFile {
-    /// Locks the file, or gives `None` when a start is under way.
-    pub(crate) fn try_lock(path: &Path) -> io::Result<Option<Self>> {
-        let file = Self::open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
     /// Locks the file after a start that is under way has become the program or failed. That takes as long as a
-    /// `fork` and an `exec`.
+    /// `fork` and an `exec`. Processes forked meanwhile for another purpose hold the lock as briefly.
     pub(crate) fn lock(path: &Path) -> io::Result<Self> {
         let file = Self::open(path)?;
         file.lock()?;

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use sha2::{Digest, Sha256};
 
-use super::cgroup::Cgroups;
-use super::identity::{Life, boot_id, kill_all, marked};
+use super::cgroup::{Cgroups, ReplicaCgroup};
+use super::identity::{Identity, Life, boot_id, kill_all, marked};
 use super::launch::{LaunchFile, Setup, launch};
 use super::record::Record;
 use super::{DeployStep, ProcessOptions};
@@ -42,6 +42,8 @@ struct State {
     /// Ports promised by `resolve` to replicas that have no record yet.
     promised: PortTable,
     launches: u64,
+    /// Groups of replicas that are gone, still to be removed.
+    leftovers: Vec<ReplicaCgroup>,
 }
 
 fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DriverError {
@@ -135,8 +137,7 @@ impl Worker {
                 .ok_or_else(|| DriverError::AlreadyRunning(replica.clone()));
         }
         let path = self.launch_path(replica);
-        let file = LaunchFile::try_lock(&path).map_err(file_error("lock", &path))?;
-        let file = file.ok_or_else(|| DriverError::Busy(replica.clone()))?;
+        let file = LaunchFile::lock(&path).map_err(file_error("lock", &path))?;
         let past_runs = old.cloned().map(Record::into_past_runs).unwrap_or_default();
         state.launches += 1;
         let launch = format!("{}-{}-{}", now.as_nanosecond(), std::process::id(), state.launches);
@@ -256,11 +257,11 @@ impl Worker {
 
     pub(crate) fn observe(&self, now: Timestamp) -> Result<Vec<ReplicaState>, DriverError> {
         let mut state = self.lock();
+        self.tidy_groups(&mut state);
         for record in state.records.values_mut() {
             if record.is_live() {
                 self.refresh(record, now);
             }
-            self.tidy_group(record);
             let log = &record.deployment.log;
             if let Err(error) = rotate(log, &record.deployment.logs) {
                 tracing::warn!(path = %log.display(), %error, "a log could not be rotated");
@@ -281,14 +282,19 @@ impl Worker {
             }
             Life::Gone => self.left_exit(&record.deployment.replica),
         };
-        self.sweep(record);
+        let starved = record.cgroup.as_ref().is_some_and(|group| group.out_of_memory());
+        if !self.sweep(record) {
+            // Something of it is still dying and may hold its ports: it has ended when that is gone.
+            return;
+        }
         identity.reap();
         let asked = match &record.phase {
             Phase::Stopping { cause, .. } => Some(cause.clone()),
             _ => None,
         };
-        let starved = record.cgroup.as_ref().is_some_and(|group| group.out_of_memory());
         let exit = if starved && asked.is_none() && exit != Exit::Code(0) { Exit::OutOfMemory } else { exit };
+        record.cgroup = None;
+        self.cgroups.remove_parents();
         record.phase = Phase::Exited { exit, at: now, asked };
         record.identity = None;
         self.save(record);
@@ -300,24 +306,30 @@ impl Worker {
         left.trim().parse().map_or(Exit::Unknown, Exit::Code)
     }
 
-    /// Ends everything that a launch started and that is still there.
-    fn sweep(&self, record: &Record) {
-        if let Some(group) = &record.cgroup {
+    /// Ends everything that a launch started. True when nothing of it is there any more, its group included.
+    fn sweep(&self, record: &Record) -> bool {
+        let left = self.strays(|replica| replica == record.deployment.replica);
+        let none = left.is_empty();
+        kill_all(left);
+        record.cgroup.as_ref().is_none_or(|group| {
             group.kill();
-        }
-        kill_all(self.strays(|replica| replica == record.deployment.replica));
+            group.remove()
+        }) && none
     }
 
     fn strays(&self, is: impl Fn(&str) -> bool) -> Vec<i32> {
         marked(&self.instance).into_iter().filter(|found| is(&found.replica)).map(|found| found.pid).collect()
     }
 
-    /// Removes the control group of an ended replica; processes that are just dying delay that.
-    fn tidy_group(&self, record: &mut Record) {
-        if !record.is_live() && record.cgroup.as_ref().is_some_and(|group| group.remove()) {
-            record.cgroup = None;
+    /// Removes groups that could not be removed before, because something in them was still dying.
+    fn tidy_groups(&self, state: &mut State) {
+        let before = state.leftovers.len();
+        state.leftovers.retain(|group| {
+            group.kill();
+            !group.remove()
+        });
+        if state.leftovers.len() < before {
             self.cgroups.remove_parents();
-            self.save(record);
         }
     }
 
@@ -359,7 +371,7 @@ impl Worker {
     fn end(
         &self,
         replica: &str,
-        act: impl FnOnce(&mut Record, &super::identity::Identity) -> Result<(), DriverError>,
+        act: impl FnOnce(&mut Record, &Identity) -> Result<(), DriverError>,
     ) -> Result<(), DriverError> {
         let mut state = self.lock();
         let Some(record) = state.records.get_mut(replica).filter(|record| record.is_live()) else {
@@ -388,14 +400,12 @@ impl Worker {
             return Err(DriverError::StillRunning(replica.into()));
         }
         state.promised.remove(replica);
-        let Some(record) = state.records.remove(replica) else { return Ok(()) };
+        if state.records.remove(replica).is_none() {
+            return Ok(());
+        }
         for path in [self.record_path(replica), self.launch_path(replica), self.exit_path(replica)] {
             remove_if_there(&path)?;
         }
-        record.cgroup.iter().for_each(|group| {
-            group.remove();
-        });
-        self.cgroups.remove_parents();
         Ok(())
     }
 
@@ -418,7 +428,7 @@ impl Worker {
                 }
             }
         }
-        self.end_orphans(&state, &mut report);
+        self.end_orphans(&mut state, &mut report);
         Ok(report)
     }
 
@@ -446,7 +456,8 @@ impl Worker {
         if record.is_live() {
             self.refresh(record, now);
         }
-        if !record.is_live() {
+        let alive = |identity: &Identity| identity.life(&self.boot_id) == Life::Alive;
+        if !record.is_live() || !record.identity.as_ref().is_some_and(alive) {
             report.ended.push(replica);
             return Ok(());
         }
@@ -478,20 +489,18 @@ impl Worker {
     }
 
     /// Ends processes and removes groups that no live record accounts for.
-    fn end_orphans(&self, state: &State, report: &mut RecoveryReport) {
-        let known = |replica: &str| state.records.get(replica).filter(|record| record.is_live());
+    fn end_orphans(&self, state: &mut State, report: &mut RecoveryReport) {
+        let live = |replica: &str| state.records.get(replica).filter(|record| record.is_live());
         for found in marked(&self.instance) {
-            if known(&found.replica).is_some_and(|record| record.launch == found.launch) {
+            if live(&found.replica).is_some_and(|record| record.launch == found.launch) {
                 continue;
             }
             kill_all([found.pid]);
             report.orphans.push(format!("{} ({})", found.replica, found.pid));
         }
-        for replica in self.cgroups.existing().iter().filter(|replica| known(replica).is_none()) {
-            let group = self.cgroups.of(replica);
-            group.kill();
-            group.remove();
-        }
+        let unused = self.cgroups.existing().into_iter().filter(|replica| live(replica).is_none());
+        state.leftovers = unused.map(|replica| self.cgroups.of(&replica)).collect();
+        self.tidy_groups(state);
         self.cgroups.remove_parents();
     }
 }
