@@ -1,0 +1,177 @@
+//! What every driver must do, in one place.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    Driver, Exit, Phase, PortRequest, ReplicaConfig, ReplicaState, SecretValues, ServiceConfig,
+    describe_deployment, load_configuration,
+};
+
+/// How long a driver may take until something is observed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Checks the contract of [`Driver`]. `service` makes a service called `name` that runs a shell script in a working
+/// directory that is seen from here; `clock` gives the time. The driver must be empty and is left empty.
+///
+/// # Errors
+/// The first promise that is not kept.
+pub async fn conformance<D: Driver>(
+    driver: &D,
+    service: impl Fn(&str, &str) -> ServiceConfig + Sync,
+    clock: impl Fn() -> Timestamp + Sync,
+) -> Result<(), String> {
+    let check = Check { driver, clock: &clock };
+    driver.recover(clock()).await.map_err(|error| error.full())?;
+    check.unknown_replicas_are_no_error().await?;
+    check.runs_and_stops(service("sleeper", "exec sleep 1000")).await?;
+    check.tells_exit_codes(service("leaver", "exit 7")).await?;
+    check
+        .kills_what_does_not_listen(service(
+            "deaf",
+            "trap '' TERM; : > deaf.ready; while :; do sleep 1000; done",
+        ))
+        .await?;
+    check.reports_what_cannot_start(service("broken", "exit 0")).await?;
+    check.keeps_ports(service("server", "exec sleep 1000")).await?;
+    let left = check.observe().await?;
+    ensure(left.is_empty(), || format!("replicas are left: {left:?}"))
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+struct Check<'a, D, C> {
+    driver: &'a D,
+    clock: &'a C,
+}
+
+impl<D: Driver, C: Fn() -> Timestamp + Sync> Check<'_, D, C> {
+    async fn observe(&self) -> Result<Vec<ReplicaState>, String> {
+        self.driver.observe((self.clock)()).await.map_err(|error| error.full())
+    }
+
+    async fn deploy(&self, config: &ReplicaConfig) -> Result<String, String> {
+        let metadata = self.driver.resolve(config).await.map_err(|error| error.full())?;
+        let deployment = describe_deployment(config, &metadata).map_err(|error| error.to_string())?;
+        let handle = self.driver.deploy(&deployment, &SecretValues::new(), (self.clock)()).await;
+        handle.map(|handle| handle.id).map_err(|error| error.full())
+    }
+
+    /// Waits until the replica is in a phase that `is` accepts.
+    async fn until(&self, replica: &str, is: impl Fn(&Phase) -> bool) -> Result<Phase, String> {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let mut last = None;
+        let wait = async {
+            loop {
+                ticks.tick().await;
+                let states = self.observe().await?;
+                let state = states.into_iter().find(|state| state.deployment.replica == replica);
+                last = state.map(|state| state.phase);
+                if let Some(phase) = last.clone().filter(&is) {
+                    return Ok(phase);
+                }
+            }
+        };
+        let result = tokio::time::timeout(PATIENCE, wait).await;
+        result.unwrap_or_else(|_| Err(format!("{replica} stays at {last:?}")))
+    }
+
+    async fn ended(&self, replica: &str) -> Result<(Exit, Option<String>), String> {
+        match self.until(replica, |phase| matches!(phase, Phase::Exited { .. })).await? {
+            Phase::Exited { exit, asked, .. } => Ok((exit, asked)),
+            other => Err(format!("{replica} is {other:?}")),
+        }
+    }
+
+    async fn stop(&self, replica: &str) -> Result<(), String> {
+        let grace = SignedDuration::from_secs(5);
+        let done = self.driver.stop(replica, grace, "because", (self.clock)()).await;
+        done.map_err(|error| error.full())
+    }
+
+    async fn kill(&self, replica: &str) -> Result<(), String> {
+        self.driver.kill(replica, (self.clock)()).await.map_err(|error| error.full())
+    }
+
+    async fn forget(&self, replica: &str) -> Result<(), String> {
+        self.driver.forget(replica).await.map_err(|error| error.full())
+    }
+
+    async fn unknown_replicas_are_no_error(&self) -> Result<(), String> {
+        self.stop("nobody-0").await?;
+        self.kill("nobody-0").await?;
+        self.forget("nobody-0").await
+    }
+
+    async fn runs_and_stops(&self, service: ServiceConfig) -> Result<(), String> {
+        let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
+        let id = self.deploy(&config).await?;
+        let again = self.deploy(&config).await?;
+        ensure(id == again, || "deploying twice started a second copy".into())?;
+        self.until(&config.replica, |phase| *phase == Phase::Running).await?;
+        ensure(self.driver.forget(&config.replica).await.is_err(), || "a live replica was forgotten".into())?;
+        self.driver.adopt(&config.replica, 2).await.map_err(|error| error.full())?;
+        let generation = self.observe().await?.first().map(|state| state.deployment.generation);
+        ensure(generation == Some(2), || format!("the adopted generation is {generation:?}"))?;
+        self.stop(&config.replica).await?;
+        self.stop(&config.replica).await?;
+        let (_, asked) = self.ended(&config.replica).await?;
+        ensure(asked.as_deref() == Some("because"), || format!("the cause came back as {asked:?}"))?;
+        self.deploy(&config).await?;
+        let runs = self.observe().await?.first().map_or(0, |state| state.past_runs.len());
+        ensure(runs == 1, || format!("{runs} past runs after one"))?;
+        self.kill(&config.replica).await?;
+        self.ended(&config.replica).await?;
+        self.forget(&config.replica).await?;
+        self.forget(&config.replica).await
+    }
+
+    async fn tells_exit_codes(&self, service: ServiceConfig) -> Result<(), String> {
+        let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
+        self.deploy(&config).await?;
+        let ended = self.ended(&config.replica).await?;
+        ensure(ended == (Exit::Code(7), None), || format!("exit 7 is told as {ended:?}"))?;
+        self.forget(&config.replica).await
+    }
+
+    async fn kills_what_does_not_listen(&self, service: ServiceConfig) -> Result<(), String> {
+        let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
+        self.deploy(&config).await?;
+        let ready = service.workdir.join("deaf.ready");
+        self.until(&config.replica, |phase| *phase == Phase::Running && ready.exists()).await?;
+        self.stop(&config.replica).await?;
+        self.until(&config.replica, |phase| matches!(phase, Phase::Stopping { killed: false, .. })).await?;
+        self.kill(&config.replica).await?;
+        let (_, asked) = self.ended(&config.replica).await?;
+        ensure(asked.as_deref() == Some("because"), || format!("a kill changed the cause to {asked:?}"))?;
+        self.forget(&config.replica).await
+    }
+
+    async fn reports_what_cannot_start(&self, mut service: ServiceConfig) -> Result<(), String> {
+        service.workdir = "/nonexistent/folder".into();
+        let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
+        ensure(self.deploy(&config).await.is_err(), || "a wrong working directory is no error".into())?;
+        let (exit, _) = self.ended(&config.replica).await?;
+        ensure(matches!(exit, Exit::NotStarted(_)), || format!("a failed start is told as {exit:?}"))?;
+        self.forget(&config.replica).await
+    }
+
+    async fn keeps_ports(&self, mut service: ServiceConfig) -> Result<(), String> {
+        service.ports = vec![PortRequest { name: "http".into(), port: None }];
+        let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
+        let mut ports = vec![];
+        for _ in 0..2 {
+            self.deploy(&config).await?;
+            ports.extend(self.observe().await?.into_iter().map(|state| state.deployment.ports));
+            self.kill(&config.replica).await?;
+            self.ended(&config.replica).await?;
+        }
+        ensure(ports[0] == ports[1] && ports[0].contains_key("http"), || {
+            format!("ports changed: {ports:?}")
+        })?;
+        self.forget(&config.replica).await
+    }
+}

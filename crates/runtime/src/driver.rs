@@ -1,0 +1,293 @@
+//! The contract of drivers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Deployment, DescribeError, Metadata, PortError, ReplicaConfig, SecretValues};
+
+/// How many past runs of a replica are kept.
+pub const MAX_PAST_RUNS: usize = 64;
+
+/// Runs replicas of services.
+///
+/// # Guarantees
+/// - Every call is harmless when repeated; stopping, killing or forgetting what does not exist succeeds.
+/// - A replica has at most one live copy, whatever moment the caller dies at.
+/// - What was deployed outlives the caller and is adopted by [`Driver::recover`].
+/// - Times are the caller's: a driver reads no clock.
+pub trait Driver: Send + Sync {
+    /// What the driver can do.
+    fn capabilities(&self) -> Capabilities;
+    /// Takes over what an earlier caller left. Must be called once, before anything else.
+    fn recover(&self, now: Timestamp) -> impl Future<Output = Result<RecoveryReport, DriverError>> + Send;
+    /// Step 2 of a deployment: ports, program and version. A replica keeps its ports until it is forgotten.
+    fn resolve(&self, config: &ReplicaConfig) -> impl Future<Output = Result<Metadata, DriverError>> + Send;
+    /// Starts a replica. When it cannot be started, that is observed as [`Exit::NotStarted`] as well.
+    fn deploy(
+        &self,
+        deployment: &Deployment,
+        secrets: &SecretValues,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Handle, DriverError>> + Send;
+    /// The state of all replicas, by id.
+    fn observe(&self, now: Timestamp) -> impl Future<Output = Result<Vec<ReplicaState>, DriverError>> + Send;
+    /// Asks a replica to stop. `cause` is handed back when it is observed.
+    fn stop(
+        &self,
+        replica: &str,
+        grace: SignedDuration,
+        cause: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), DriverError>> + Send;
+    /// Ends a replica and everything it started, at once.
+    fn kill(&self, replica: &str, now: Timestamp) -> impl Future<Output = Result<(), DriverError>> + Send;
+    /// Notes a newer generation for a replica that goes on as it is.
+    fn adopt(&self, replica: &str, generation: u64) -> impl Future<Output = Result<(), DriverError>> + Send;
+    /// Removes the record of a replica that has ended, and its claim on ports.
+    fn forget(&self, replica: &str) -> impl Future<Output = Result<(), DriverError>> + Send;
+}
+
+/// What a driver can do, as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Name of the driver.
+    pub driver: String,
+    /// How a memory limit is held.
+    pub memory_limit: Enforcement,
+    /// How a processor limit is held.
+    pub cpu_limit: Enforcement,
+    /// Whether the exit code of a replica that was adopted can be told.
+    pub exit_code_after_adoption: bool,
+    /// Whether replicas share the network of the machine.
+    pub host_network: bool,
+}
+
+/// How a limit is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enforcement {
+    /// No limit is declared.
+    NotRequested,
+    /// By a control group, version 1.
+    CgroupV1,
+    /// By a control group, version 2.
+    CgroupV2,
+    /// By a limit on the address space of each single process: coarser, and reached earlier than resident memory.
+    AddressSpace,
+    /// Not at all, and why.
+    NotEnforced(String),
+}
+
+/// How the limits of a replica are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitEnforcement {
+    /// The memory limit.
+    pub memory: Enforcement,
+    /// The processor limit.
+    pub cpu: Enforcement,
+}
+
+/// Identifies what was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handle {
+    /// The replica.
+    pub replica: String,
+    /// The driver's own name for it, unique over time.
+    pub id: String,
+    /// Its process, where there is one on this machine.
+    pub pid: Option<i32>,
+}
+
+/// The state of one replica.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaState {
+    /// What it was deployed with; `generation` is the one last adopted.
+    pub deployment: Deployment,
+    /// When it was deployed.
+    pub started_at: Timestamp,
+    /// What it does.
+    pub phase: Phase,
+    /// What identifies its process, while it has one.
+    pub handle: Option<Handle>,
+    /// Resources used by its present run; `None` when they cannot be read.
+    pub usage: Option<Usage>,
+    /// How its limits are held.
+    pub limits: LimitEnforcement,
+    /// Earlier runs, oldest first, at most [`MAX_PAST_RUNS`].
+    pub past_runs: Vec<PastRun>,
+}
+
+/// What a replica does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum Phase {
+    /// Being started.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// Asked to stop; its process still runs.
+    Stopping {
+        /// When it was asked.
+        since: Timestamp,
+        /// Time allowed.
+        grace: SignedDuration,
+        /// Why, in the caller's words.
+        cause: String,
+        /// Whether it was killed already.
+        killed: bool,
+    },
+    /// No process is left.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+        /// When that was noticed.
+        at: Timestamp,
+        /// Why it had been asked to stop, if it had.
+        asked: Option<String>,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "exit", content = "detail")]
+pub enum Exit {
+    /// By itself with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Killed at its memory limit.
+    OutOfMemory,
+    /// It could not be started, and why.
+    NotStarted(String),
+    /// It ended while nobody watched; the exit code is lost.
+    Unknown,
+}
+
+/// A run that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRun {
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Hash of the description it ran.
+    pub description_hash: String,
+    /// The run of a batch job.
+    pub run: Option<String>,
+    /// How it ended.
+    pub exit: Exit,
+    /// Why it had been asked to stop, if it had.
+    pub asked: Option<String>,
+}
+
+/// Resources used by the present run of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time so far, seconds.
+    pub cpu_seconds: f64,
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+    /// Whether everything the replica started is counted, or its first process only.
+    pub whole_group: bool,
+}
+
+/// What [`Driver::recover`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryReport {
+    /// Replicas that still run and go on.
+    pub adopted: Vec<String>,
+    /// Replicas that ended meanwhile.
+    pub ended: Vec<String>,
+    /// Processes without a record that were ended, as `replica (pid)`.
+    pub orphans: Vec<String>,
+    /// State files that could not be read, with the reason; they were set aside.
+    pub unreadable: Vec<String>,
+}
+
+/// Why a driver could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum DriverError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Describe(#[from] DescribeError),
+    /// A port cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The program does not exist or cannot be run.
+    #[error("program {program:?} of {replica} {why}")]
+    Program {
+        /// The replica.
+        replica: String,
+        /// The program as declared.
+        program: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A secret value was not handed over.
+    #[error("variable {variable} of {replica} needs key {key:?} of secret {secret:?}, which has no value")]
+    SecretMissing {
+        /// The replica.
+        replica: String,
+        /// The variable.
+        variable: String,
+        /// The secret.
+        secret: String,
+        /// The key.
+        key: String,
+    },
+    /// A live copy with another description.
+    #[error("{0} runs already with another description; stop it first")]
+    AlreadyRunning(String),
+    /// It is not known.
+    #[error("no replica {0:?} is known")]
+    Unknown(String),
+    /// It still runs.
+    #[error("{0} still runs; stop it before it is forgotten")]
+    StillRunning(String),
+    /// The start failed.
+    #[error("{replica} could not be started")]
+    Start {
+        /// The replica.
+        replica: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file could not be read or written.
+    #[error("could not {what} {path}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A deployment was interrupted on purpose, to test recovery.
+    #[error("interrupted after {0}")]
+    Interrupted(&'static str),
+    /// The driver's worker ended abnormally.
+    #[error("the driver's worker ended abnormally: {0}")]
+    Worker(String),
+}
+
+impl DriverError {
+    /// The message with its causes, for a status.
+    #[must_use]
+    pub fn full(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text = format!("{text}: {inner}");
+            cause = inner.source();
+        }
+        text
+    }
+}
+
+/// Assigned ports of many replicas.
+pub(crate) type PortTable = BTreeMap<String, BTreeMap<String, u16>>;

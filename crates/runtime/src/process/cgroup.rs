@@ -1,0 +1,322 @@
+//! Control groups, version 1 and 2. Groups are made below the one that `sos` itself is in, so that all limits that
+//! hold for `sos` hold for what it starts.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::kill_all;
+use crate::{Enforcement, Limits, Usage};
+
+/// Length of the period in which processor time is shared out, microseconds.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// A controller and where its groups can be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Version {
+    V1,
+    V2,
+}
+
+/// What the machine offers: for each controller the version and the folder below which groups can be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cgroups {
+    controllers: BTreeMap<&'static str, (Version, PathBuf)>,
+    why_not: String,
+}
+
+/// The groups of one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplicaCgroup {
+    groups: BTreeMap<String, (Version, PathBuf)>,
+}
+
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "cpuacct"];
+
+impl Cgroups {
+    /// Looks at the machine and tries whether groups can really be made under `sos/INSTANCE`.
+    pub(crate) fn detect(instance: &str) -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let found = locate(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let mut usable = Self { why_not: "this machine has no control groups".into(), ..Self::default() };
+        for (name, version, own) in found {
+            match make_parent(name, &version, &own, instance) {
+                Ok(parent) => {
+                    usable.controllers.entry(name).or_insert((version, parent));
+                }
+                Err(error) => usable.why_not = format!("control groups may not be made: {error}"),
+            }
+        }
+        usable
+    }
+
+    pub(crate) fn enforcement(&self, controller: &str) -> Enforcement {
+        match self.controllers.get(controller) {
+            Some((Version::V1, _)) => Enforcement::CgroupV1,
+            Some((Version::V2, _)) => Enforcement::CgroupV2,
+            None if controller == "memory" => Enforcement::AddressSpace,
+            None => Enforcement::NotEnforced(self.why_not.clone()),
+        }
+    }
+
+    /// Makes the groups of a replica with its limits.
+    pub(crate) fn create(&self, replica: &str, limits: &Limits) -> io::Result<Option<ReplicaCgroup>> {
+        if self.controllers.is_empty() {
+            return Ok(None);
+        }
+        let mut groups = BTreeMap::new();
+        for (name, (version, parent)) in &self.controllers {
+            let path = parent.join(replica);
+            make_dir(&path)?;
+            groups.insert((*name).to_owned(), (version.clone(), path));
+        }
+        let group = ReplicaCgroup { groups };
+        if let Err(error) = group.limit(limits) {
+            group.remove();
+            return Err(error);
+        }
+        Ok(Some(group))
+    }
+
+    /// Names of replicas that have a group.
+    pub(crate) fn existing(&self) -> Vec<String> {
+        let folders = self.controllers.values().filter_map(|(_, parent)| fs::read_dir(parent).ok());
+        let entries = folders.flatten().filter_map(Result::ok);
+        let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The groups that a replica of this name has or would have.
+    pub(crate) fn of(&self, replica: &str) -> ReplicaCgroup {
+        let group = |(name, (version, parent)): (&&str, &(Version, PathBuf))| {
+            ((*name).to_owned(), (version.clone(), parent.join(replica)))
+        };
+        ReplicaCgroup { groups: self.controllers.iter().map(group).collect() }
+    }
+
+    /// Removes the folders of this data directory where they are empty.
+    pub(crate) fn remove_parents(&self) {
+        for (_, parent) in self.controllers.values() {
+            let _in_use = fs::remove_dir(parent);
+            let _in_use = parent.parent().map(fs::remove_dir);
+        }
+    }
+
+    /// Makes the parents again after [`Cgroups::remove_parents`].
+    pub(crate) fn ensure_parents(&self) -> io::Result<()> {
+        self.controllers.values().try_for_each(|(_, parent)| make_all(parent))
+    }
+}
+
+impl ReplicaCgroup {
+    fn path(&self, controller: &str) -> Option<(&Version, &Path)> {
+        self.groups.get(controller).map(|(version, path)| (version, path.as_path()))
+    }
+
+    fn limit(&self, limits: &Limits) -> io::Result<()> {
+        if let (Some(bytes), Some((version, path))) = (limits.memory_bytes, self.path("memory")) {
+            let (file, swap, swap_limit) = match version {
+                Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", bytes),
+                Version::V2 => ("memory.max", "memory.swap.max", 0),
+            };
+            fs::write(path.join(file), bytes.to_string())?;
+            // Swap accounting is optional in the kernel; without it the limit on memory holds all the same.
+            let _optional = fs::write(path.join(swap), swap_limit.to_string());
+        }
+        if let (Some(millis), Some((version, path))) = (limits.cpu_millis, self.path("cpu")) {
+            // The kernel refuses quotas below 1 ms.
+            let quota = (millis.saturating_mul(CPU_PERIOD_US) / 1000).max(1000);
+            match version {
+                Version::V1 => {
+                    fs::write(path.join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
+                    fs::write(path.join("cpu.cfs_quota_us"), quota.to_string())?;
+                }
+                Version::V2 => fs::write(path.join("cpu.max"), format!("{quota} {CPU_PERIOD_US}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The files by which a process enters.
+    pub(crate) fn entrances(&self) -> io::Result<Vec<File>> {
+        let mut paths: Vec<_> = self.groups.values().map(|(_, path)| path.join("cgroup.procs")).collect();
+        paths.sort();
+        paths.dedup();
+        paths.iter().map(|path| OpenOptions::new().write(true).open(path)).collect()
+    }
+
+    /// Ends every process inside.
+    pub(crate) fn kill(&self) {
+        for (_, path) in self.groups.values() {
+            let inside = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+            kill_all(inside.lines().filter_map(|line| line.parse().ok()).filter(|&pid: &i32| pid > 0));
+        }
+    }
+
+    /// Whether the kernel ended a process inside because of the memory limit.
+    pub(crate) fn out_of_memory(&self) -> bool {
+        let Some((version, path)) = self.path("memory") else { return false };
+        let file = match version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        number_after(&path.join(file), "oom_kill").is_some_and(|kills| kills > 0)
+    }
+
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let (version, memory) = self.path("memory")?;
+        let memory_bytes = match version {
+            Version::V1 => number_after(&memory.join("memory.stat"), "total_rss")?,
+            Version::V2 => number_after(&memory.join("memory.stat"), "anon")?,
+        };
+        let cpu_seconds = match (self.path("cpuacct"), self.path("cpu")) {
+            (Some((_, path)), _) => {
+                let text = fs::read_to_string(path.join("cpuacct.usage")).ok()?;
+                text.trim().parse::<u64>().ok()? as f64 / 1e9
+            }
+            (None, Some((Version::V2, path))) => {
+                number_after(&path.join("cpu.stat"), "usage_usec")? as f64 / 1e6
+            }
+            _ => return None,
+        };
+        Some(Usage { cpu_seconds, memory_bytes, whole_group: true })
+    }
+
+    /// Removes the groups. False while something is still inside.
+    pub(crate) fn remove(&self) -> bool {
+        let gone = |path: &Path| match fs::remove_dir(path) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        // No short cut: each one is tried.
+        self.groups.values().filter(|(_, path)| !gone(path)).count() == 0
+    }
+}
+
+/// Finds, for each controller, the folder of the group that this process is in.
+fn locate(mountinfo: &str, own: &str) -> Vec<(&'static str, Version, PathBuf)> {
+    let mut found = vec![];
+    for line in mountinfo.lines() {
+        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
+        let mount: Vec<&str> = mount.split(' ').collect();
+        let filesystem: Vec<&str> = filesystem.split(' ').collect();
+        let (Some(root), Some(point)) = (mount.get(3), mount.get(4)) else { continue };
+        let options = filesystem.get(2).copied().unwrap_or_default();
+        for name in CONTROLLERS {
+            let (version, path) = match filesystem.first() {
+                Some(&"cgroup") if options.split(',').any(|option| option == name) => {
+                    (Version::V1, own_path(own, |controllers| controllers.split(',').any(|c| c == name)))
+                }
+                // Version 2 counts processor time within `cpu`.
+                Some(&"cgroup2") if name != "cpuacct" => (Version::V2, own_path(own, str::is_empty)),
+                _ => continue,
+            };
+            let Some(path) = path else { continue };
+            let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
+            found.push((name, version, Path::new(point).join(below)));
+        }
+    }
+    found
+}
+
+fn own_path(own: &str, is: impl Fn(&str) -> bool) -> Option<&str> {
+    own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        is(controllers).then_some(path)
+    })
+}
+
+/// Makes `sos/INSTANCE` below the own group; in version 2, whose groups hold either processes or groups, beside it
+/// where it must be.
+fn make_parent(name: &str, version: &Version, own: &Path, instance: &str) -> io::Result<PathBuf> {
+    let under = |base: &Path| base.join("sos").join(instance);
+    if *version == Version::V1 {
+        let parent = under(own);
+        make_all(&parent)?;
+        return Ok(parent);
+    }
+    let available = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+    if !available.split_whitespace().any(|controller| controller == name) {
+        return Err(io::Error::other(format!("controller {name} is not delegated to {}", own.display())));
+    }
+    let beside = own.parent().filter(|parent| parent.join("cgroup.procs").exists());
+    let mut result = Err(io::Error::other("no group to make one in"));
+    for base in [Some(own), beside].into_iter().flatten() {
+        result = delegate(name, base, &under(base));
+        if result.is_ok() {
+            return Ok(under(base));
+        }
+    }
+    result.map(|()| PathBuf::new())
+}
+
+fn delegate(name: &str, base: &Path, parent: &Path) -> io::Result<()> {
+    let middle = parent.parent().unwrap_or(base);
+    for folder in [base, middle, parent] {
+        make_all(folder)?;
+        fs::write(folder.join("cgroup.subtree_control"), format!("+{name}"))?;
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it, also while a `sos` on another data directory removes the empty ones.
+fn make_all(path: &Path) -> io::Result<()> {
+    let mut result = Ok(());
+    for _ in 0..100 {
+        result = fs::create_dir_all(path);
+        if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            break;
+        }
+    }
+    result
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// The number in the line `KEY NUMBER` of a file.
+fn number_after(path: &Path, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_1_and_2_are_found_at_the_own_group() {
+        let mountinfo = "30 25 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                         31 25 0:27 /outer /sys/fs/cgroup/cpu rw shared:5 - cgroup cgroup rw,cpu,cpuacct\n\
+                         rubbish\n\
+                         32 25 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let own = "4:memory:/a\n3:cpu,cpuacct:/outer/b\n0::/c\n";
+        let found = locate(mountinfo, own);
+        let text: Vec<_> = found
+            .iter()
+            .map(|(name, version, path)| format!("{name} {version:?} {}", path.display()))
+            .collect();
+        assert_eq!(
+            text,
+            [
+                "memory V1 /sys/fs/cgroup/memory/a",
+                "cpu V1 /sys/fs/cgroup/cpu/b",
+                "cpuacct V1 /sys/fs/cgroup/cpu/b",
+                "memory V2 /sys/fs/cgroup/unified/c",
+                "cpu V2 /sys/fs/cgroup/unified/c"
+            ]
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! The state record of a replica: a small JSON file, replaced as a whole.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::ReplicaCgroup;
+use super::identity::Identity;
+use crate::{Deployment, LimitEnforcement, PastRun, Phase};
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// All that is known of a replica.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    version: u32,
+    pub(crate) deployment: Deployment,
+    pub(crate) started_at: Timestamp,
+    /// Tells this launch from all others of the replica.
+    pub(crate) launch: String,
+    pub(crate) phase: Phase,
+    /// The process, from the moment it is known.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) cgroup: Option<ReplicaCgroup>,
+    pub(crate) limits: LimitEnforcement,
+    pub(crate) past_runs: Vec<PastRun>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        deployment: Deployment,
+        started_at: Timestamp,
+        launch: String,
+        limits: LimitEnforcement,
+        past_runs: Vec<PastRun>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            deployment,
+            started_at,
+            launch,
+            phase: Phase::Starting,
+            identity: None,
+            cgroup: None,
+            limits,
+            past_runs,
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.phase, Phase::Exited { .. })
+    }
+
+    /// The present run and those before it, once the present one is over.
+    pub(crate) fn into_past_runs(self) -> Vec<PastRun> {
+        let mut runs = self.past_runs;
+        if let Phase::Exited { exit, at, asked } = self.phase {
+            runs.push(PastRun {
+                started_at: self.started_at,
+                ended_at: at,
+                description_hash: self.deployment.description_hash,
+                run: self.deployment.run,
+                exit,
+                asked,
+            });
+        }
+        let surplus = runs.len().saturating_sub(crate::MAX_PAST_RUNS);
+        runs.drain(..surplus);
+        runs
+    }
+
+    /// Replaces the file as a whole: after a crash there is the old record or the new one.
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
+        let mut fresh = path.as_os_str().to_owned();
+        fresh.push(".new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
+        file.sync_data()?;
+        fs::rename(&fresh, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    /// Reads a record of `replica`, or says what is wrong with it.
+    pub(crate) fn load(path: &Path, replica: &str) -> Result<Self, String> {
+        let bytes = fs::read(path).map_err(|error| error.to_string())?;
+        let record: Self = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if record.version != VERSION {
+            return Err(format!("its version is {}, this program reads {VERSION}", record.version));
+        }
+        if record.deployment.replica != replica {
+            return Err(format!("it is about replica {:?}", record.deployment.replica));
+        }
+        Ok(record)
+    }
+}

@@ -1,0 +1,619 @@
+//! The driver's work, step by step, on plain files and processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::Signal;
+use sha2::{Digest, Sha256};
+
+use super::cgroup::{Cgroups, ReplicaCgroup};
+use super::identity::{Identity, Life, boot_id, kill_all, marked};
+use super::launch::{LaunchFile, Setup, launch};
+use super::record::Record;
+use super::{DeployStep, ProcessOptions};
+use crate::driver::PortTable;
+use crate::ports::check_free;
+use crate::{
+    Capabilities, Deployment, DriverError, Enforcement, EnvValue, Exit, Handle, LimitEnforcement, Limits,
+    Metadata, Phase, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, assign_ports, rotate,
+};
+
+/// Everything that the driver holds. One lock: its calls are short and rare.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    options: ProcessOptions,
+    /// Tells this data directory from others on the machine.
+    instance: String,
+    boot_id: String,
+    cgroups: Cgroups,
+    run: PathBuf,
+    logs: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: BTreeMap<String, Record>,
+    /// Ports promised by `resolve` to replicas that have no record yet.
+    promised: PortTable,
+    launches: u64,
+    /// Groups of replicas that are gone, still to be removed.
+    leftovers: Vec<ReplicaCgroup>,
+}
+
+fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DriverError {
+    move |source| DriverError::File { what, path: path.into(), source }
+}
+
+impl Worker {
+    pub(crate) fn new(options: ProcessOptions) -> Result<Self, DriverError> {
+        let (run, logs) = (options.data_dir.join("run"), options.data_dir.join("logs"));
+        for folder in [&run, &logs] {
+            fs::create_dir_all(folder).map_err(file_error("create", folder))?;
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(folder, private).map_err(file_error("protect", folder))?;
+        }
+        let data_dir = options.data_dir.canonicalize().map_err(file_error("find", &options.data_dir))?;
+        let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
+        let instance: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let boot_id = boot_id().map_err(file_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
+        let cgroups = if options.control_groups { Cgroups::detect(&instance) } else { Cgroups::default() };
+        cgroups.remove_parents();
+        Ok(Self { options, instance, boot_id, cgroups, run, logs, state: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves records that are true on their own.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record_path(&self, replica: &str) -> PathBuf {
+        self.run.join(format!("{replica}.json"))
+    }
+
+    fn launch_path(&self, replica: &str) -> PathBuf {
+        self.run.join(format!("{replica}.launch"))
+    }
+
+    fn exit_path(&self, replica: &str) -> PathBuf {
+        self.run.join(format!("{replica}.exit"))
+    }
+
+    pub(crate) fn log_path(&self, replica: &str) -> PathBuf {
+        self.logs.join(format!("{replica}.log"))
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            driver: "process".into(),
+            memory_limit: self.cgroups.enforcement("memory"),
+            cpu_limit: self.cgroups.enforcement("cpu"),
+            exit_code_after_adoption: false,
+            host_network: true,
+        }
+    }
+
+    // ---- resolving ----
+
+    pub(crate) fn resolve(&self, config: &ReplicaConfig) -> Result<Metadata, DriverError> {
+        let program = find_program(config)?;
+        let version = hash_file(&program).map_err(file_error("read", &program))?;
+        let mut state = self.lock();
+        let replica = &config.replica;
+        let ports = match state.records.get(replica).filter(|record| record.is_live()) {
+            Some(record) => record.deployment.ports.clone(),
+            None => {
+                let kept = state.ports_of(replica);
+                assign_ports(replica, &config.service.ports, &kept, &state.taken_from(replica))?
+            }
+        };
+        state.promised.insert(replica.clone(), ports.clone());
+        let mut labels = config.service.labels.clone();
+        labels.insert("sos.energy/driver".into(), "process".into());
+        labels.insert("sos.energy/instance".into(), self.instance.clone());
+        Ok(Metadata { ports, program, version, log: self.log_path(replica), labels })
+    }
+
+    // ---- deploying ----
+
+    pub(crate) fn deploy(
+        &self,
+        deployment: &Deployment,
+        secrets: &SecretValues,
+        now: Timestamp,
+    ) -> Result<Handle, DriverError> {
+        let mut state = self.lock();
+        let replica = &deployment.replica;
+        let old = state.records.get(replica);
+        if let Some(record) = old.filter(|record| record.is_live()) {
+            return same_deployment(record, deployment)
+                .then(|| handle(record))
+                .flatten()
+                .ok_or_else(|| DriverError::AlreadyRunning(replica.clone()));
+        }
+        let path = self.launch_path(replica);
+        let file = LaunchFile::lock(&path).map_err(file_error("lock", &path))?;
+        let past_runs = old.cloned().map(Record::into_past_runs).unwrap_or_default();
+        state.launches += 1;
+        let launch = format!("{}-{}-{}", now.as_nanosecond(), std::process::id(), state.launches);
+        let mut record =
+            Record::new(deployment.clone(), now, launch, self.enforcement(&deployment.limits), past_runs);
+        let result = self.start(&mut record, &state, secrets, &file);
+        if let Err(error) = &result {
+            if matches!(error, DriverError::Interrupted(_)) {
+                return result;
+            }
+            self.abandon(&mut record, error, now);
+        }
+        state.records.insert(replica.clone(), record);
+        result
+    }
+
+    fn start(
+        &self,
+        record: &mut Record,
+        state: &State,
+        secrets: &SecretValues,
+        file: &LaunchFile,
+    ) -> Result<Handle, DriverError> {
+        let replica = record.deployment.replica.clone();
+        check_secrets(&record.deployment, secrets)?;
+        check_workdir(&record.deployment)?;
+        kill_all(self.strays(|stray| stray == replica));
+        let taken = state.taken_from(&replica);
+        for (name, port) in &record.deployment.ports {
+            check_free(&replica, name, *port, &BTreeSet::new(), &taken)?;
+        }
+        record.cgroup = Some(self.cgroups.of(&replica));
+        let path = self.record_path(&replica);
+        record.save(&path).map_err(file_error("write", &path))?;
+        self.interrupt(DeployStep::Intent, "writing the intent")?;
+        let exit_file = self.exit_path(&replica);
+        remove_if_there(&exit_file)?;
+        self.enter_group(record, &replica);
+        self.interrupt(DeployStep::Group, "making the control group")?;
+        let failed = |source| DriverError::Start { replica: replica.clone(), source };
+        let setup = Setup {
+            marker: format!("{}/{replica}/{}", self.instance, record.launch),
+            groups: record.cgroup.as_ref().map_or(Ok(vec![]), |group| group.entrances()).map_err(failed)?,
+            address_space: record
+                .deployment
+                .limits
+                .memory_bytes
+                .filter(|_| record.limits.memory == Enforcement::AddressSpace),
+            exit_file: &exit_file,
+            secrets,
+        };
+        let identity = launch(&record.deployment, &setup, file, &self.boot_id).map_err(failed)?;
+        self.interrupt(DeployStep::Launch, "starting the process")?;
+        record.identity = Some(identity);
+        record.phase = Phase::Running;
+        // The process runs. Should this write fail, the intent and the launch file lead to it all the same.
+        self.save(record);
+        handle(record).ok_or_else(|| DriverError::Unknown(replica.clone()))
+    }
+
+    /// Makes the control group, or states why the limits are not held by one.
+    fn enter_group(&self, record: &mut Record, replica: &str) {
+        let made = self
+            .cgroups
+            .ensure_parents()
+            .and_then(|()| self.cgroups.create(replica, &record.deployment.limits));
+        match made {
+            Ok(group) => record.cgroup = group,
+            Err(error) => {
+                record.cgroup = None;
+                let limits = record.deployment.limits;
+                let why = format!("the control group could not be made: {error}");
+                tracing::warn!(replica, why, "limits are not held by a control group");
+                if limits.memory_bytes.is_some() {
+                    record.limits.memory = Enforcement::AddressSpace;
+                }
+                if limits.cpu_millis.is_some() {
+                    record.limits.cpu = Enforcement::NotEnforced(why);
+                }
+            }
+        }
+    }
+
+    fn abandon(&self, record: &mut Record, error: &DriverError, now: Timestamp) {
+        if let Some(group) = record.cgroup.take() {
+            group.kill();
+            group.remove();
+            self.cgroups.remove_parents();
+        }
+        record.phase = Phase::Exited { exit: Exit::NotStarted(error.full()), at: now, asked: None };
+        self.save(record);
+    }
+
+    fn interrupt(&self, step: DeployStep, what: &'static str) -> Result<(), DriverError> {
+        if self.options.interrupt_after == Some(step) {
+            return Err(DriverError::Interrupted(what));
+        }
+        Ok(())
+    }
+
+    fn enforcement(&self, limits: &Limits) -> LimitEnforcement {
+        let held = |limit: Option<u64>, controller| {
+            limit.map_or(Enforcement::NotRequested, |_| self.cgroups.enforcement(controller))
+        };
+        LimitEnforcement { memory: held(limits.memory_bytes, "memory"), cpu: held(limits.cpu_millis, "cpu") }
+    }
+
+    /// Saves a record whose truth lies with the process; a failure is reported and repaired by the next save.
+    fn save(&self, record: &Record) {
+        let path = self.record_path(&record.deployment.replica);
+        if let Err(error) = record.save(&path) {
+            tracing::error!(path = %path.display(), %error, "the state of a replica could not be written");
+        }
+    }
+
+    // ---- observing ----
+
+    pub(crate) fn observe(&self, now: Timestamp) -> Result<Vec<ReplicaState>, DriverError> {
+        let mut state = self.lock();
+        self.tidy_groups(&mut state);
+        for record in state.records.values_mut() {
+            if record.is_live() {
+                self.refresh(record, now);
+            }
+            let log = &record.deployment.log;
+            if let Err(error) = rotate(log, &record.deployment.logs) {
+                tracing::warn!(path = %log.display(), %error, "a log could not be rotated");
+            }
+        }
+        Ok(state.records.values().map(state_of).collect())
+    }
+
+    /// Notices the end of a replica, and ends what it left behind.
+    fn refresh(&self, record: &mut Record, now: Timestamp) {
+        let Some(identity) = record.identity.clone() else { return };
+        let life = identity.life(&self.boot_id);
+        let exit = match life {
+            Life::Alive => return,
+            Life::Ended(exit) => {
+                identity.signal_group(Signal::SIGKILL);
+                exit
+            }
+            Life::Gone => self.left_exit(&record.deployment.replica),
+        };
+        let starved = record.cgroup.as_ref().is_some_and(|group| group.out_of_memory());
+        if !self.sweep(record) {
+            // Something of it is still dying and may hold its ports: it has ended when that is gone.
+            return;
+        }
+        identity.reap();
+        let asked = match &record.phase {
+            Phase::Stopping { cause, .. } => Some(cause.clone()),
+            _ => None,
+        };
+        let exit = if starved && asked.is_none() && exit != Exit::Code(0) { Exit::OutOfMemory } else { exit };
+        record.cgroup = None;
+        self.cgroups.remove_parents();
+        record.phase = Phase::Exited { exit, at: now, asked };
+        record.identity = None;
+        self.save(record);
+    }
+
+    /// How a program whose end was not seen says it ended.
+    fn left_exit(&self, replica: &str) -> Exit {
+        let left = fs::read_to_string(self.exit_path(replica)).unwrap_or_default();
+        left.trim().parse().map_or(Exit::Unknown, Exit::Code)
+    }
+
+    /// Ends everything that a launch started. True when nothing of it is there any more, its group included.
+    fn sweep(&self, record: &Record) -> bool {
+        let left = self.strays(|replica| replica == record.deployment.replica);
+        let none = left.is_empty();
+        kill_all(left);
+        record.cgroup.as_ref().is_none_or(|group| {
+            group.kill();
+            group.remove()
+        }) && none
+    }
+
+    fn strays(&self, is: impl Fn(&str) -> bool) -> Vec<i32> {
+        marked(&self.instance).into_iter().filter(|found| is(&found.replica)).map(|found| found.pid).collect()
+    }
+
+    /// Removes groups that could not be removed before, because something in them was still dying.
+    fn tidy_groups(&self, state: &mut State) {
+        let before = state.leftovers.len();
+        state.leftovers.retain(|group| {
+            group.kill();
+            !group.remove()
+        });
+        if state.leftovers.len() < before {
+            self.cgroups.remove_parents();
+        }
+    }
+
+    // ---- stopping ----
+
+    pub(crate) fn stop(
+        &self,
+        replica: &str,
+        grace: SignedDuration,
+        cause: &str,
+        now: Timestamp,
+    ) -> Result<(), DriverError> {
+        self.end(replica, |record, identity| {
+            if record.phase != Phase::Running {
+                return Ok(());
+            }
+            record.phase = Phase::Stopping { since: now, grace, cause: cause.into(), killed: false };
+            self.save(record);
+            identity.signal_group(Signal::SIGTERM);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn kill(&self, replica: &str, now: Timestamp) -> Result<(), DriverError> {
+        self.end(replica, |record, identity| {
+            let (since, grace, cause) = match &record.phase {
+                Phase::Stopping { since, grace, cause, .. } => (*since, *grace, cause.clone()),
+                _ => (now, SignedDuration::ZERO, "killed".to_owned()),
+            };
+            record.phase = Phase::Stopping { since, grace, cause, killed: true };
+            self.save(record);
+            identity.signal_group(Signal::SIGKILL);
+            self.sweep(record);
+            Ok(())
+        })
+    }
+
+    /// Applies `act` to a replica whose process is certainly the one that was started.
+    fn end(
+        &self,
+        replica: &str,
+        act: impl FnOnce(&mut Record, &Identity) -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
+        let mut state = self.lock();
+        let Some(record) = state.records.get_mut(replica).filter(|record| record.is_live()) else {
+            return Ok(());
+        };
+        let Some(identity) = record.identity.clone() else { return Ok(()) };
+        // Gone or ended: the next observation says how.
+        if identity.life(&self.boot_id) != Life::Alive {
+            return Ok(());
+        }
+        act(record, &identity)
+    }
+
+    pub(crate) fn adopt(&self, replica: &str, generation: u64) -> Result<(), DriverError> {
+        let mut state = self.lock();
+        let record =
+            state.records.get_mut(replica).ok_or_else(|| DriverError::Unknown(replica.to_owned()))?;
+        record.deployment.generation = generation;
+        let path = self.record_path(replica);
+        record.save(&path).map_err(file_error("write", &path))
+    }
+
+    pub(crate) fn forget(&self, replica: &str) -> Result<(), DriverError> {
+        let mut state = self.lock();
+        if state.records.get(replica).is_some_and(Record::is_live) {
+            return Err(DriverError::StillRunning(replica.into()));
+        }
+        state.promised.remove(replica);
+        if state.records.remove(replica).is_none() {
+            return Ok(());
+        }
+        for path in [self.record_path(replica), self.launch_path(replica), self.exit_path(replica)] {
+            remove_if_there(&path)?;
+        }
+        Ok(())
+    }
+
+    // ---- recovering ----
+
+    pub(crate) fn recover(&self, now: Timestamp) -> Result<RecoveryReport, DriverError> {
+        let mut state = self.lock();
+        let mut report = RecoveryReport::default();
+        for replica in self.recorded()? {
+            let path = self.record_path(&replica);
+            match Record::load(&path, &replica) {
+                Ok(mut record) => {
+                    self.take_over(&mut record, now, &mut report)?;
+                    state.records.insert(replica, record);
+                }
+                Err(why) => {
+                    report.unreadable.push(format!("{}: {why}", path.display()));
+                    let aside = self.run.join(format!("{replica}.json.invalid"));
+                    fs::rename(&path, &aside).map_err(file_error("set aside", &path))?;
+                }
+            }
+        }
+        self.end_orphans(&mut state, &mut report);
+        Ok(report)
+    }
+
+    /// Replica ids that have a state file.
+    fn recorded(&self) -> Result<BTreeSet<String>, DriverError> {
+        let entries = fs::read_dir(&self.run).map_err(file_error("list", &self.run))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect())
+    }
+
+    /// Finds out what became of a replica.
+    fn take_over(
+        &self,
+        record: &mut Record,
+        now: Timestamp,
+        report: &mut RecoveryReport,
+    ) -> Result<(), DriverError> {
+        if !record.is_live() {
+            return Ok(());
+        }
+        let replica = record.deployment.replica.clone();
+        if record.identity.is_none() {
+            self.complete_start(record, now)?;
+        }
+        if record.is_live() {
+            self.refresh(record, now);
+        }
+        let alive = |identity: &Identity| identity.life(&self.boot_id) == Life::Alive;
+        if !record.is_live() || !record.identity.as_ref().is_some_and(alive) {
+            report.ended.push(replica);
+            return Ok(());
+        }
+        // The request may have been recorded and not sent.
+        if let (Phase::Stopping { killed, .. }, Some(identity)) = (&record.phase, &record.identity) {
+            identity.signal_group(if *killed { Signal::SIGKILL } else { Signal::SIGTERM });
+        }
+        report.adopted.push(replica);
+        Ok(())
+    }
+
+    /// A start was begun and its outcome is not recorded: the launch file and the marker tell.
+    fn complete_start(&self, record: &mut Record, now: Timestamp) -> Result<(), DriverError> {
+        let replica = &record.deployment.replica;
+        let path = self.launch_path(replica);
+        let file = LaunchFile::lock(&path).map_err(file_error("lock", &path))?;
+        let identity = file.identity(&self.boot_id).map_err(file_error("read", &path))?;
+        let ours = marked(&self.instance).into_iter().filter(|found| found.launch == record.launch);
+        let pids: Vec<i32> = ours.map(|found| found.pid).collect();
+        record.identity = identity.filter(|identity| pids.contains(&identity.pid));
+        if record.identity.is_some() {
+            record.phase = Phase::Running;
+        } else {
+            let why = "sos ended while it was being started".to_owned();
+            record.phase = Phase::Exited { exit: Exit::NotStarted(why), at: now, asked: None };
+        }
+        self.save(record);
+        Ok(())
+    }
+
+    /// Ends processes and removes groups that no live record accounts for.
+    fn end_orphans(&self, state: &mut State, report: &mut RecoveryReport) {
+        let live = |replica: &str| state.records.get(replica).filter(|record| record.is_live());
+        for found in marked(&self.instance) {
+            if live(&found.replica).is_some_and(|record| record.launch == found.launch) {
+                continue;
+            }
+            kill_all([found.pid]);
+            report.orphans.push(format!("{} ({})", found.replica, found.pid));
+        }
+        let unused = self.cgroups.existing().into_iter().filter(|replica| live(replica).is_none());
+        state.leftovers = unused.map(|replica| self.cgroups.of(&replica)).collect();
+        self.tidy_groups(state);
+        self.cgroups.remove_parents();
+    }
+}
+
+impl State {
+    /// The ports that a replica had or was promised.
+    fn ports_of(&self, replica: &str) -> BTreeMap<String, u16> {
+        let recorded = self.records.get(replica).map(|record| &record.deployment.ports);
+        recorded.or_else(|| self.promised.get(replica)).cloned().unwrap_or_default()
+    }
+
+    /// The ports of all other replicas, whether they run or not.
+    fn taken_from(&self, replica: &str) -> BTreeMap<u16, String> {
+        let recorded = self.records.iter().map(|(id, record)| (id, &record.deployment.ports));
+        let others = recorded.chain(&self.promised).filter(|(id, _)| *id != replica);
+        others.flat_map(|(id, ports)| ports.values().map(|&port| (port, id.clone()))).collect()
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), DriverError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn same_deployment(record: &Record, deployment: &Deployment) -> bool {
+    let old = &record.deployment;
+    old.description_hash == deployment.description_hash && old.run == deployment.run
+}
+
+fn handle(record: &Record) -> Option<Handle> {
+    let identity = record.identity.as_ref()?;
+    Some(Handle {
+        replica: record.deployment.replica.clone(),
+        id: format!("{}/{}/{}", identity.boot_id, identity.pid, identity.start_ticks),
+        pid: Some(identity.pid),
+    })
+}
+
+fn state_of(record: &Record) -> ReplicaState {
+    let live = record.is_live();
+    let grouped = record.cgroup.as_ref().filter(|_| live).and_then(|group| group.usage());
+    ReplicaState {
+        deployment: record.deployment.clone(),
+        started_at: record.started_at,
+        phase: record.phase.clone(),
+        handle: handle(record),
+        usage: grouped.or_else(|| record.identity.as_ref()?.usage()),
+        limits: record.limits.clone(),
+        past_runs: record.past_runs.clone(),
+    }
+}
+
+fn check_secrets(deployment: &Deployment, secrets: &SecretValues) -> Result<(), DriverError> {
+    for var in &deployment.env {
+        if let EnvValue::Secret { secret, key } = &var.value
+            && secrets.get(&var.name).is_none()
+        {
+            return Err(DriverError::SecretMissing {
+                replica: deployment.replica.clone(),
+                variable: var.name.clone(),
+                secret: secret.clone(),
+                key: key.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A missing folder would otherwise be reported as a missing program.
+fn check_workdir(deployment: &Deployment) -> Result<(), DriverError> {
+    let path = &deployment.workdir;
+    let metadata = fs::metadata(path).map_err(file_error("enter working directory", path))?;
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    Err(file_error("enter working directory", path)(io::ErrorKind::NotADirectory.into()))
+}
+
+/// The program as an absolute path: itself, relative to the working directory, or found in `PATH`.
+fn find_program(config: &ReplicaConfig) -> Result<PathBuf, DriverError> {
+    let declared = &config.service.program;
+    let wrong = |why: &str| DriverError::Program {
+        replica: config.replica.clone(),
+        program: declared.clone(),
+        why: why.into(),
+    };
+    let candidates: Vec<PathBuf> = if declared.contains('/') {
+        vec![config.service.workdir.join(declared)]
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|folder| folder.join(declared)).collect()
+    };
+    let found = candidates.iter().find(|path| path.is_file());
+    let found = found
+        .ok_or_else(|| wrong(if declared.contains('/') { "does not exist" } else { "is not in PATH" }))?;
+    let mode = fs::metadata(found).map_err(file_error("read", found))?.permissions().mode();
+    if mode & 0o111 == 0 {
+        return Err(wrong("is not executable"));
+    }
+    found.canonicalize().map_err(file_error("find", found))
+}
+
+fn hash_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

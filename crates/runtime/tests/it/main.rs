@@ -1,0 +1,7 @@
+//! The process driver with real processes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod child;
+mod probes;
+mod process;
+mod rig;
