@@ -155,7 +155,9 @@ const fn high(word: u32) -> u16 {
 /// A power as a share in units of 10^exponent percent, rounded towards zero; `None` beyond 100 %.
 fn share(watts: f64, rated_w: f64, exponent: i16) -> Option<i16> {
     let percent = watts / rated_w * 100.0;
-    if !(percent.abs() <= 100.0 + ROUNDING) {
+    // Also false for what is not a number.
+    let possible = percent.abs() <= 100.0 + ROUNDING;
+    if !possible {
         return None;
     }
     let raw = scaled(percent, -exponent);

@@ -1,5 +1,6 @@
 use clap::Parser;
 use sos_device::client::ClientError;
+use sos_device::clock::ClockMode;
 use sos_device::home;
 use sos_device::job::{self, JobArgs};
 use sos_device::protocol::{FailureCode, Token};
@@ -170,6 +171,32 @@ async fn wrong_lines_are_answered_and_a_too_long_one_ends_the_conversation() {
     let mut rest = Vec::new();
     let ended = stream.read_to_end(&mut rest).await;
     assert!(ended.is_err() || String::from_utf8_lossy(&rest).contains("longer than"));
+}
+
+#[tokio::test]
+async fn a_scaled_home_moves_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = home_args(dir.path());
+    args.clock.clock = ClockMode::Scaled;
+    args.clock.site_epoch = Some(minute(0));
+    args.clock.time_factor = 5000.0;
+    let home = Home::start(&args).await;
+    let (_, mut client) = start_adapter().await;
+    client.configure(assets(home.port, 5000)).await.unwrap();
+    let commanded = command(&mut client, "battery", Some(-4.0), 1800).await;
+    assert_eq!((commanded.readback_kw, commanded.error), (Some(-4.0), None));
+    let last = loop {
+        let [_, battery, load] = read(&mut client, 0).await;
+        assert!(
+            load.power_kw.is_some_and(|kw| (-12.0..=-1.0).contains(&kw) && kw.fract() == 0.0),
+            "{load:?}"
+        );
+        if battery.setpoint_kw.is_none() && battery.power_kw == Some(0.0) {
+            break battery;
+        }
+    };
+    let taken = last.taken_kwh.unwrap();
+    assert!((taken - 2.0).abs() < 0.002, "half an hour at 4 kW, not {taken} kWh");
 }
 
 #[derive(Parser)]

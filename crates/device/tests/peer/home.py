@@ -92,7 +92,7 @@ class Unit:
         return [int.from_bytes(data[n : n + 2], "big") for n in range(0, len(data), 2)]
 
     async def access(self, function, start, address, count, registers, values):
-        if function in (3, 4):
+        if values is None:
             self.measure()
             registers[:] = self.words()
             return None
