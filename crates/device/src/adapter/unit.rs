@@ -161,7 +161,20 @@ impl Unit {
         self.config.timeout_ms.map_or(DEFAULT_TIMEOUT, |ms| Duration::from_millis(ms.into()))
     }
 
+    /// A connection that broke since the last call is made anew: the device may have been restarted. All requests
+    /// may be repeated; a set-point that is written twice has its lease renewed.
     async fn request(&mut self, request: Request<'_>) -> Result<Response, Problem> {
+        let kept = self.context.is_some();
+        match self.request_once(request.clone()).await {
+            Err(Problem::Transport(_)) if kept => {
+                self.context = None;
+                self.request_once(request).await
+            }
+            other => other,
+        }
+    }
+
+    async fn request_once(&mut self, request: Request<'_>) -> Result<Response, Problem> {
         let wait = self.timeout();
         let context = match &mut self.context {
             Some(context) => context,

@@ -85,6 +85,17 @@ async fn a_killed_home_lives_through_what_it_missed() {
         "the lease ran on for an hour"
     );
     assert_eq!(load.taken_kwh, Some(6.0));
+
+    home.kill().await;
+    let mut home = Home::start(&args).await;
+    home.until(240).await;
+    let [pv, battery, load] = read(&mut client, 240).await;
+    assert_eq!(
+        (pv.error, battery.error, load.error),
+        (None, None, None),
+        "a restart between two reads costs none"
+    );
+    assert_eq!(load.taken_kwh, Some(10.0));
 }
 
 #[tokio::test]
