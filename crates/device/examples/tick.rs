@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p sos-device --example tick [TICKS]`
 
+#![expect(clippy::print_stdout, reason = "a measurement is printed")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -33,7 +33,7 @@ impl Faults {
 
 fn parse(line: &str, unit: u8) -> Option<Fault> {
     let mut words = line.split_whitespace().peekable();
-    if let Some(only) = words.peek()?.parse::<u8>().ok() {
+    if let Ok(only) = words.peek()?.parse::<u8>() {
         words.next();
         if only != unit {
             return None;

@@ -273,3 +273,46 @@ fn nameplate(found: Find<'_>, image: &Image) -> Nameplate {
     }
     plate
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IDS: [u16; 19] =
+        [1, 101, 103, 120, 123, 124, 201, 203, 204, 211, 213, 701, 702, 704, 713, 802, 9999, 0, 64_000];
+    const KINDS: [AssetType; 4] =
+        [AssetType::Battery, AssetType::Solar, AssetType::Load, AssetType::Connection];
+
+    proptest! {
+        #[test]
+        fn any_map_of_any_registers_gives_finite_numbers_or_none(
+            found in prop::collection::vec((0..IDS.len(), 0_u16..160), 0..8),
+            words in prop::collection::vec(any::<u16>(), 1400), zeros in any::<bool>(), kind in 0..KINDS.len(),
+        ) {
+            let (mut models, mut image, mut at) = (Vec::new(), Image::default(), 40_002);
+            for (id, length) in found {
+                let model = Model { id: IDS[id], data: at + 2, length };
+                let contents = words[usize::from(at - 40_002)..].iter().take(length.into());
+                // With scale factors of zero more of the fields exist.
+                image.put(model.data, contents.map(|word| if zeros && word % 3 > 0 { 0 } else { *word }).collect());
+                models.push(model);
+                at += 2 + length;
+            }
+            let layout = Layout::of(KINDS[kind], &models, &image);
+            for field in [layout.power, layout.given, layout.taken, layout.soc].into_iter().flatten() {
+                prop_assert!(field.value(&image).is_none_or(f64::is_finite));
+            }
+            if let Some(command) = &layout.command {
+                prop_assert!(command.followed(&image).is_none_or(f64::is_finite));
+                let _ = command.writes(Some(1000.0), 60, &image);
+            }
+            let plate = &layout.nameplate;
+            for value in [plate.capacity_kwh, plate.max_charge_kw, plate.max_discharge_kw, plate.max_power_kw] {
+                prop_assert!(value.is_none_or(|value| value.is_finite() && value > 0.0));
+            }
+            prop_assert!(layout.spans.iter().all(|span| span.words <= crate::adapter::field::MAX_READ));
+        }
+    }
+}

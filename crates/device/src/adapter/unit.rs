@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_modbus::client::{Client, Context};
 use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 
+use super::command::{Command, Writes};
 use super::field::{Image, MAX_READ};
 use super::layout::{Layout, Model, is_known};
 use crate::protocol::{AssetConfig, AssetError, AssetType, Measurement, Nameplate, WriteResult};
@@ -46,6 +47,8 @@ pub(super) struct Unit {
     context: Option<Context>,
     layout: Option<Layout>,
     image: Image,
+    /// Whether the device writes and reads back in one request (function 23); tried until it proves that it does not.
+    reads_back_at_once: bool,
     silences: u32,
     skip: u32,
     paused_since: Instant,
@@ -59,6 +62,7 @@ impl Unit {
             context: None,
             layout: None,
             image: Image::default(),
+            reads_back_at_once: true,
             silences: 0,
             skip: 0,
             paused_since: Instant::now(),
@@ -157,7 +161,20 @@ impl Unit {
         self.config.timeout_ms.map_or(DEFAULT_TIMEOUT, |ms| Duration::from_millis(ms.into()))
     }
 
+    /// A connection that broke since the last call is made anew: the device may have been restarted. All requests
+    /// may be repeated; a set-point that is written twice has its lease renewed.
     async fn request(&mut self, request: Request<'_>) -> Result<Response, Problem> {
+        let kept = self.context.is_some();
+        match self.request_once(request.clone()).await {
+            Err(Problem::Transport(_)) if kept => {
+                self.context = None;
+                self.request_once(request).await
+            }
+            other => other,
+        }
+    }
+
+    async fn request_once(&mut self, request: Request<'_>) -> Result<Response, Problem> {
         let wait = self.timeout();
         let context = match &mut self.context {
             Some(context) => context,
@@ -193,6 +210,44 @@ impl Unit {
             words => Request::WriteMultipleRegisters(address, words.into()),
         };
         self.request(request).await.map(|_| ())
+    }
+
+    /// Writes registers and reads what the device follows then.
+    async fn write_and_read_back(
+        &mut self,
+        command: &Command,
+        watts: Option<f64>,
+        writes: Writes,
+    ) -> Result<Option<f64>, Problem> {
+        if let ([(address, words)], true) = (&writes[..], self.reads_back_at_once) {
+            // What goes wrong is asked again the common way, and this way not tried any more.
+            self.reads_back_at_once = false;
+            let span = command.span();
+            let both = Request::ReadWriteMultipleRegisters(span.address, span.words, *address, words.into());
+            match self.request(both).await {
+                Ok(Response::ReadWriteMultipleRegisters(read)) if read.len() == usize::from(span.words) => {
+                    self.image.put(span.address, read);
+                    let followed = command.followed(&self.image);
+                    if agree(command, watts, followed) {
+                        self.reads_back_at_once = true;
+                        return Ok(followed);
+                    }
+                }
+                Ok(_) | Err(Problem::Exception(_)) => {}
+                Err(problem) => {
+                    // A device that is away proves nothing.
+                    self.reads_back_at_once = matches!(problem, Problem::Transport(_));
+                    return Err(problem);
+                }
+            }
+        }
+        for (address, words) in writes {
+            self.write_words(address, &words).await?;
+        }
+        let span = command.span();
+        let words = self.read(span.address, span.words).await?;
+        self.image.put(span.address, words);
+        Ok(command.followed(&self.image))
     }
 
     /// The device's layout, found at the first call.
@@ -316,23 +371,22 @@ impl Unit {
             let text = format!("cannot be set to {} W: beyond its ratings", watts.unwrap_or_default());
             return Ok((None, Some(self.error(Missing::Invalid, &text))));
         };
-        for (address, words) in writes {
-            self.write_words(address, &words).await?;
-        }
-        let words = self.read(span.address, span.words).await?;
-        self.image.put(span.address, words);
-        let followed = command.followed(&self.image);
-        let agrees = match (watts, followed) {
-            (Some(asked), Some(follows)) => (asked - follows).abs() <= command.resolution(),
-            (None, None) => true,
-            _ => false,
-        };
-        let error = (!agrees).then(|| {
+        let followed = self.write_and_read_back(&command, watts, writes).await?;
+        let error = (!agree(&command, watts, followed)).then(|| {
             let words =
                 |watts: Option<f64>| watts.map_or("no set-point".to_owned(), |watts| format!("{watts} W"));
             let text = format!("follows {} instead of {}", words(followed), words(watts));
             self.error(Missing::Invalid, &text)
         });
         Ok((followed, error))
+    }
+}
+
+/// Whether a device follows what it was asked to, as closely as its registers can tell.
+fn agree(command: &Command, asked: Option<f64>, followed: Option<f64>) -> bool {
+    match (asked, followed) {
+        (Some(asked), Some(follows)) => (asked - follows).abs() <= command.resolution(),
+        (None, None) => true,
+        _ => false,
     }
 }

@@ -41,11 +41,10 @@ impl Data {
     pub(super) fn read(path: &Path) -> Result<Self, DeviceError> {
         let action = format!("read the data file `{}`", path.display());
         let file = std::fs::File::open(path).map_err(DeviceError::io(action))?;
-        let parsed = parse(file).map_err(|problems| {
+        parse(file).map_err(|problems| {
             let lines = problems.iter().map(|problem| format!("{}: {problem}", path.display()));
             DeviceError::BadInput(lines.collect::<Vec<_>>().join("\n"))
-        });
-        parsed
+        })
     }
 
     /// Adds variation within the rows, in pieces of `piece` seconds; a piece must divide the step of the data.

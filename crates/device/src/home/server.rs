@@ -94,6 +94,10 @@ fn answer(shared: &Shared, unit: u8, request: Request<'static>) -> Result<Respon
             write(shared, unit, address, &words)?;
             Ok(Response::WriteMultipleRegisters(address, words.len() as u16))
         }
+        Request::ReadWriteMultipleRegisters(address, count, to, words) => {
+            write(shared, unit, to, &words)?;
+            read(shared, unit, address, count).map(Response::ReadWriteMultipleRegisters)
+        }
         _ => Err(ExceptionCode::IllegalFunction),
     }
 }
@@ -116,7 +120,11 @@ fn write(shared: &Shared, unit: u8, address: u16, words: &[u16]) -> Result<(), E
 }
 
 fn spoil(response: Response, fault: Fault) -> Response {
-    let Response::ReadHoldingRegisters(mut words) = response else { return response };
+    let (Response::ReadHoldingRegisters(mut words) | Response::ReadWriteMultipleRegisters(mut words)) =
+        response
+    else {
+        return response;
+    };
     match fault {
         Fault::Rubbish => {
             let mut noise = 0x9e37_u16;

@@ -310,7 +310,8 @@ pub(super) mod tests {
             prop_assert_eq!(home.state.load.watt_seconds, load);
             prop_assert_eq!(home.state.solar.watt_seconds, solar);
             prop_assert_eq!(home.state.battery.charged().as_watt_seconds(), -battery);
-            prop_assert!((load - 10_000 * HOUR).abs() <= 4000 && (solar - 6000 * HOUR).abs() <= 4000);
+            // What is not reported yet is less than a watt over the longest interval.
+            prop_assert!((load - 10_000 * HOUR).abs() <= 4 * HOUR && (solar - 6000 * HOUR).abs() <= 4 * HOUR);
         }
     }
 }
