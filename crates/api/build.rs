@@ -48,7 +48,8 @@ fn dashboard() -> Result<PathBuf, String> {
         ));
     }
     let web = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../web");
-    let web = web.canonicalize().map_err(|error| format!("the dashboard's sources are not at web/: {error}"))?;
+    let web =
+        web.canonicalize().map_err(|error| format!("the dashboard's sources are not at web/: {error}"))?;
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", web.join(source).display());
     }
@@ -60,7 +61,8 @@ fn dashboard() -> Result<PathBuf, String> {
     }
     install(&web)?;
     npm(&web, &["run", "--silent", "build"])?;
-    fs::write(dist.join(".sources"), fingerprint).map_err(|error| format!("could not write web/dist/.sources: {error}"))?;
+    fs::write(dist.join(".sources"), fingerprint)
+        .map_err(|error| format!("could not write web/dist/.sources: {error}"))?;
     Ok(dist)
 }
 
@@ -77,7 +79,8 @@ fn without_dashboard() -> Result<PathBuf, String> {
 
 /// Installs the tools of the build unless exactly these are installed already.
 fn install(web: &Path) -> Result<(), String> {
-    let lock = fs::read_to_string(web.join("package-lock.json")).map_err(|e| format!("web/package-lock.json: {e}"))?;
+    let lock = fs::read_to_string(web.join("package-lock.json"))
+        .map_err(|e| format!("web/package-lock.json: {e}"))?;
     let installed = web.join("node_modules/.sos-lock");
     if fs::read_to_string(&installed).is_ok_and(|known| known == lock) {
         return Ok(());
@@ -133,7 +136,8 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
         for entry in fs::read_dir(path).map_err(wrong)? {
             collect(&entry.map_err(wrong)?.path(), files)?;
         }
-    } else if !path.to_string_lossy().ends_with(".test.ts") && !path.to_string_lossy().ends_with(".test.tsx") {
+    } else if !path.to_string_lossy().ends_with(".test.ts") && !path.to_string_lossy().ends_with(".test.tsx")
+    {
         files.push(path.to_owned());
     }
     Ok(())

@@ -14,13 +14,13 @@ const chart: SiteChart = {
 const t = (hour: number) => Date.UTC(2016, 7, 1, hour) / 1000;
 
 describe("series", () => {
-  it("keep a gap a gap and carry the last step to its end", () => {
+  it("keep a gap a gap and give every step its length", () => {
     const columns = powerColumns(chart, 20);
-    expect(columns.time).toEqual([t(1), t(2), t(3), t(4)]);
-    expect(columns.actual).toEqual([5, null, null, null]);
-    expect(columns.planned).toEqual([1, 1, 7, 7]);
-    expect(columns.price).toEqual([0.2, 0.2, 0.5, 0.5]);
-    expect(columns.limit).toEqual([20, 20, 20, 20]);
+    expect(columns.time).toEqual([t(1), t(2) - 1, t(2), t(3) - 1, t(3), t(4) - 1]);
+    expect(columns.actual).toEqual([5, 5, null, null, null, null]);
+    expect(columns.planned).toEqual([1, 1, 1, 1, 7, 7]);
+    expect(columns.price).toEqual([0.2, 0.2, 0.2, 0.2, 0.5, 0.5]);
+    expect(columns.limit).toEqual([20, 20, 20, 20, 20, 20]);
   });
   it("draw the state of charge at the end of a step and join plan to measurement", () => {
     const columns = storageColumns(chart);

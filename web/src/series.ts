@@ -54,10 +54,8 @@ export function powerColumns(chart: SiteChart, limitKw: number | undefined): Pow
     row.planned = finite(point.grid_kw);
     row.price ??= finite(point.price_per_kwh);
   }
-  const all = sorted(rows);
-  // The last step has a length too: its value ends where the next one would begin.
-  const last = all.at(-1);
-  if (last) all.push([last[0] + chart.step_seconds, { ...last[1] }]);
+  // Two points a step, so that the last step before a gap, and before now, has its length too.
+  const all = sorted(rows).flatMap(([time, row]): [number, Row][] => [[time, row], [time + chart.step_seconds - 1, row]]);
   return {
     time: all.map(([time]) => time),
     actual: all.map(([, row]) => row.actual),

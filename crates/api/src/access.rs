@@ -90,7 +90,9 @@ pub(crate) fn same_origin(headers: &HeaderMap, required: bool) -> Result<(), Pro
         && site != "same-origin"
         && site != "none"
     {
-        return refuse("the request was started by another web site: open the dashboard itself and repeat it there");
+        return refuse(
+            "the request was started by another web site: open the dashboard itself and repeat it there",
+        );
     }
     let Some(origin) = headers.get(header::ORIGIN) else {
         if required {
@@ -170,7 +172,8 @@ mod tests {
         for host in ok {
             assert!(host_is_ours(&with("host", host), &loopback), "{host}");
         }
-        let bad = ["evil.example:7600", "127.0.0.1.evil.example", "192.168.1.5", "localhost.evil", "", "[::1", ":"];
+        let bad =
+            ["evil.example:7600", "127.0.0.1.evil.example", "192.168.1.5", "localhost.evil", "", "[::1", ":"];
         for host in bad {
             assert!(!host_is_ours(&with("host", host), &loopback), "{host}");
         }

@@ -29,7 +29,8 @@ pub(crate) async fn serve(request: Request) -> Response {
         return Problem::not_found(detail).into_response();
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "pages are only read").into_response();
+        return Problem::new(StatusCode::METHOD_NOT_ALLOWED, "pages are only read: commands go to /api/v1")
+            .into_response();
     }
     let name = if path == "/" { "index.html" } else { path.trim_start_matches('/') };
     let hidden = name.starts_with('.') || name.ends_with(".br") || name.ends_with(".gz");

@@ -1,7 +1,7 @@
 //! Reading requests: every refusal is a problem that says what was expected.
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes, HttpBody, to_bytes},
     extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery},
     http::{StatusCode, request::Parts},
 };
@@ -38,14 +38,20 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
 /// The whole body, at most `limit` bytes.
 pub(crate) async fn bytes(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail =
+            format!("the body is larger than {limit} bytes, the most that is read: send it in parts");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    // A body that announces its size is refused before a byte of it is read.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     to_bytes(body, limit).await.map_err(|error| {
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
-        while let Some(current) = cause {
-            if current.to_string().contains("length limit exceeded") {
-                let detail = format!("the body is larger than {limit} bytes, the most that is read: send it in parts");
-                return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
-            }
-            cause = current.source();
+        let first: &dyn std::error::Error = &error;
+        let mut causes = std::iter::successors(Some(first), |cause| cause.source());
+        if causes.any(|cause| cause.to_string().contains("length limit exceeded")) {
+            return too_large();
         }
         Problem::bad_request("the body ended early: send it again")
     })

@@ -37,15 +37,24 @@ where
     let platform = Arc::clone(&app.platform);
     let task = tokio::spawn(async move {
         platform.audit(entry).await.map_err(|problem| {
-            Problem::unavailable(format!("the command could not be recorded, so it was not carried out: {problem}"))
+            Problem::unavailable(format!(
+                "the command could not be recorded, so it was not carried out: {problem}"
+            ))
         })?;
         perform(platform.as_ref()).await
     });
-    task.await.unwrap_or_else(|_| Err(Problem::internal("the command failed inside the server; its log has more")))
+    task.await
+        .unwrap_or_else(|_| Err(Problem::internal("the command failed inside the server; its log has more")))
 }
 
 /// Who, what and why of a command.
-fn entry(who: Identity, headers: &HeaderMap, action: &'static str, target: String, detail: Value) -> AuditEntry {
+fn entry(
+    who: Identity,
+    headers: &HeaderMap,
+    action: &'static str,
+    target: String,
+    detail: Value,
+) -> AuditEntry {
     let reason = headers.get("sos-reason").map(|r| String::from_utf8_lossy(r.as_bytes()).into_owned());
     AuditEntry { who: who.name, role: who.role, action, target, detail, reason }
 }
@@ -91,7 +100,8 @@ pub(crate) async fn remove(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let entry = entry(who, &headers, "delete", format!("{kind}/{name}"), Value::Null);
-    command(&app, entry, move |platform| Box::pin(async move { platform.delete(&kind, &name).await })).await?;
+    command(&app, entry, move |platform| Box::pin(async move { platform.delete(&kind, &name).await }))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -137,10 +147,7 @@ pub(crate) async fn apply(
 #[utoipa::path(post, path = "/api/v1/diff", tag = "resources",
     request_body(content = String, content_type = "application/yaml"),
     responses((status = 200, body = Vec<DiffResult>), (status = 413, body = Problem), (status = 422, body = Problem)))]
-pub(crate) async fn diff(
-    State(app): State<App>,
-    body: Body,
-) -> Result<Json<Vec<DiffResult>>, Problem> {
+pub(crate) async fn diff(State(app): State<App>, body: Body) -> Result<Json<Vec<DiffResult>>, Problem> {
     let manifest = extract::bytes(body, MAX_MANIFEST_BYTES).await?;
     app.platform.diff(manifest).await.map(Json)
 }
@@ -244,5 +251,7 @@ pub(crate) async fn restart(
     headers: HeaderMap,
 ) -> Result<Json<RolloutStatus>, Problem> {
     let entry = entry(who, &headers, "restart", format!("Service/{name}"), Value::Null);
-    command(&app, entry, move |platform| Box::pin(async move { platform.restart(&name).await })).await.map(Json)
+    command(&app, entry, move |platform| Box::pin(async move { platform.restart(&name).await }))
+        .await
+        .map(Json)
 }

@@ -117,7 +117,11 @@ impl Counters {
         out.gauge("sos_api_stream_clients", "open event streams and followed logs");
         out.sample(&[], stream_clients as f64);
         let totals = [
-            (&self.stream_refused, "sos_api_stream_refused_total", "streams refused because too many were open"),
+            (
+                &self.stream_refused,
+                "sos_api_stream_refused_total",
+                "streams refused because too many were open",
+            ),
             (&self.stream_skipped, "sos_api_stream_skipped_total", "live events that slow readers skipped"),
             (
                 &self.connections_full,

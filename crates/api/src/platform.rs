@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use crate::{
     Problem,
     wire::{
-        ApplyResult, DiffResult, EventRecord, Revision, RolloutStatus, Scale, SiteChart, SiteLive, SiteSummary,
+        ApplyResult, DiffResult, EventRecord, Revision, RolloutStatus, Scale, SiteChart, SiteLive,
+        SiteSummary,
     },
 };
 
@@ -128,7 +129,12 @@ pub trait Platform: Send + Sync + 'static {
     /// Events with an id above `since`, oldest first, at most `limit` of them, the newest when there are more.
     fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>>;
     /// The last `lines` lines of a service's log without line ends; with `follow` the stream goes on until dropped.
-    fn logs<'a>(&'a self, service: &'a str, lines: usize, follow: bool) -> Reply<'a, BoxStream<'static, String>>;
+    fn logs<'a>(
+        &'a self,
+        service: &'a str,
+        lines: usize,
+        follow: bool,
+    ) -> Reply<'a, BoxStream<'static, String>>;
     /// Sets the number of replicas (a subresource: the manifest's owner stays).
     fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale>;
     /// How far the rollout is.

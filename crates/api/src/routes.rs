@@ -117,7 +117,8 @@ mod tests {
                 item.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
             })
             .collect();
-        let served: BTreeSet<_> = routes().iter().map(|r| (r.method.to_string(), r.path.to_owned())).collect();
+        let served: BTreeSet<_> =
+            routes().iter().map(|r| (r.method.to_string(), r.path.to_owned())).collect();
         assert_eq!(documented, served);
     }
 
@@ -138,7 +139,8 @@ mod tests {
         for route in routes() {
             let open = matches!(route.path, "/healthz" | "/api/v1/login");
             assert_eq!(route.access == Access::Open, open, "{route:?}");
-            let harmless = route.method == Method::GET || matches!(route.path, "/api/v1/diff" | "/api/v1/session");
+            let harmless =
+                route.method == Method::GET || matches!(route.path, "/api/v1/diff" | "/api/v1/session");
             if !open && !harmless {
                 assert!(matches!(route.access, Access::Needs(role) if role > Role::Viewer), "{route:?}");
             }

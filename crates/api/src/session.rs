@@ -20,7 +20,11 @@ const COOKIE_SECONDS: u64 = 7 * 24 * 3600;
 /// Exchanges the one-time code of a login link, or a token, for a session cookie.
 #[utoipa::path(post, path = "/api/v1/login", tag = "server", request_body = LoginRequest, security(()),
     responses((status = 200, body = Session), (status = 401, body = Problem)))]
-pub(crate) async fn login(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub(crate) async fn login(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     access::same_origin(&headers, false)?;
     let request: LoginRequest = extract::json(body).await?;
     let token = match (request.code, request.token) {

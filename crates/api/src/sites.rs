@@ -48,7 +48,9 @@ fn live(app: &App, name: &str) -> Result<std::sync::Arc<SiteLive>, Problem> {
     }
     let known: Vec<_> = app.platform.sites().into_iter().map(|site| site.name).collect();
     if known.iter().any(|known| known == name) {
-        return Err(Problem::unavailable(format!("site `{name}` has had no tick yet: try again in a moment")));
+        return Err(Problem::unavailable(format!(
+            "site `{name}` has had no tick yet: try again in a moment"
+        )));
     }
     Err(Problem::not_found(format!("there is no site `{name}`; known: {}", known.join(", "))))
 }
@@ -56,7 +58,10 @@ fn live(app: &App, name: &str) -> Result<std::sync::Arc<SiteLive>, Problem> {
 /// State of a site at its latest tick.
 #[utoipa::path(get, path = "/api/v1/sites/{name}/live", tag = "sites", params(("name" = String, Path)),
     responses((status = 200, body = SiteLive), (status = 404, body = Problem)))]
-pub(crate) async fn site_live(State(app): State<App>, Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
+pub(crate) async fn site_live(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
     let state = live(&app, &name)?;
     Ok(Json(SiteLive::clone(&state)))
 }
@@ -80,10 +85,9 @@ pub(crate) async fn site_chart(
     Query(query): Query<ChartQuery>,
 ) -> Result<Json<SiteChart>, Problem> {
     let state = live(&app, &name)?;
-    let now: Timestamp = state
-        .time
-        .parse()
-        .map_err(|_| Problem::internal(format!("site `{name}` has a time that cannot be read: {}", state.time)))?;
+    let now: Timestamp = state.time.parse().map_err(|_| {
+        Problem::internal(format!("site `{name}` has a time that cannot be read: {}", state.time))
+    })?;
     let from = match &query.from {
         Some(text) => extract::time("from", text)?,
         None => now.saturating_sub(CHART_SPAN).unwrap_or(now),

@@ -13,32 +13,32 @@ use sos_api::{
     ApplyRequest, AuditEntry, Exposition, Identity, LiveEvent, Platform, Problem, Reply, Role,
     wire::{
         ActualPoint, ApplyResult, AssetLive, Compared, ComparedCount, Connection, DiffResult, EventRecord,
-        PlanLive, PlanPoint, PlanStep, Revision, RolloutStatus, Scale, ServiceLive, SiteChart, SiteLive, SiteSummary,
-        Totals, wire_time,
+        PlanLive, PlanPoint, PlanStep, Revision, RolloutStatus, Scale, ServiceLive, SiteChart, SiteLive,
+        SiteSummary, Totals, wire_time,
     },
 };
 use tokio::sync::broadcast;
 
-pub const SITE: &str = "fontana";
+pub(crate) const SITE: &str = "fontana";
 const HOMES: usize = 5;
 const CAPACITY_KWH: f64 = 6.4 * HOMES as f64;
 const LIMIT_KW: f64 = 12.0;
 
 /// Sample data at a step of one hour; `tick` moves it on.
 #[derive(Debug)]
-pub struct Fake {
+pub(crate) struct Fake {
     tick: Mutex<u64>,
     live: broadcast::Sender<LiveEvent>,
     /// Added to names, to see how odd text is shown.
-    pub odd: &'static str,
-    pub audited: Mutex<Vec<AuditEntry>>,
-    pub audit_fails: std::sync::atomic::AtomicBool,
-    pub revoked: Mutex<Vec<String>>,
+    pub(crate) odd: &'static str,
+    pub(crate) audited: Mutex<Vec<AuditEntry>>,
+    pub(crate) audit_fails: std::sync::atomic::AtomicBool,
+    pub(crate) revoked: Mutex<Vec<String>>,
     code: Mutex<Option<String>>,
 }
 
 impl Fake {
-    pub fn new(tick: u64, odd: &'static str) -> Self {
+    pub(crate) fn new(tick: u64, odd: &'static str) -> Self {
         Self {
             tick: Mutex::new(tick),
             live: broadcast::channel(256).0,
@@ -51,16 +51,16 @@ impl Fake {
     }
 
     /// One hour on, told to everyone who listens.
-    pub fn advance(&self) {
+    pub(crate) fn advance(&self) {
         *self.tick.lock().unwrap() += 1;
         let _ = self.live.send(LiveEvent::Site(Arc::new(self.state())));
     }
 
-    pub fn tell(&self, event: EventRecord) {
+    pub(crate) fn tell(&self, event: EventRecord) {
         let _ = self.live.send(LiveEvent::Event(Arc::new(event)));
     }
 
-    pub fn listeners(&self) -> usize {
+    pub(crate) fn listeners(&self) -> usize {
         self.live.receiver_count()
     }
 
@@ -117,13 +117,18 @@ fn of_day(hour: u64) -> f64 {
 
 /// The same for the same hour, without a pattern to the eye.
 fn ripple(hour: u64, seed: u64) -> f64 {
-    let mixed = (hour.wrapping_mul(0x9e37_79b9) ^ seed.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0xc2b2_ae35) >> 7;
+    let mixed =
+        (hour.wrapping_mul(0x9e37_79b9) ^ seed.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0xc2b2_ae35) >> 7;
     (mixed % 1000) as f64 / 1000.0 - 0.5
 }
 
 fn solar(hour: u64) -> f64 {
     let sun = ((of_day(hour) - 6.0) / 13.0 * PI).sin();
-    if (6.0..19.0).contains(&of_day(hour)) { (13.0 * sun * (1.0 + 0.25 * ripple(hour, 1))).max(0.0) } else { 0.0 }
+    if (6.0..19.0).contains(&of_day(hour)) {
+        (13.0 * sun * (1.0 + 0.25 * ripple(hour, 1))).max(0.0)
+    } else {
+        0.0
+    }
 }
 
 fn load(hour: u64) -> f64 {
@@ -225,13 +230,9 @@ fn services(odd: &str) -> Vec<ServiceLive> {
     };
     let mut all: Vec<_> = (1..=HOMES)
         .map(|home| match home {
-            4 => service(
-                "home-4".into(),
-                "BackOff",
-                0,
-                3,
-                "exited with code 137 (killed); next start in 4 s",
-            ),
+            4 => {
+                service("home-4".into(), "BackOff", 0, 3, "exited with code 137 (killed); next start in 4 s")
+            }
             _ => service(format!("home-{home}{odd}"), "Ready", 1, 0, ""),
         })
         .collect();
@@ -270,15 +271,43 @@ fn events(odd: &str) -> Vec<EventRecord> {
     vec![
         event(1, 0, "Normal", "Service", "adapter", "ready after 0.4 s", 1),
         event(2, 0, "Normal", "Site", SITE, "first plan made by the optimiser in 0.2 s", 1),
-        event(3, 19, "Warning", "Site", SITE, "import was 0.4 kW over the limit for one step: load rose faster than the batteries could follow", 1),
-        event(4, 34, "Warning", "Service", "home-4", "exited with code 137 (killed); restarting with back-off", 3),
-        event(5, 34, "Warning", "Asset", "home-4-battery", "unavailable: its service is not ready; the plan goes on without it", 1),
+        event(
+            3,
+            19,
+            "Warning",
+            "Site",
+            SITE,
+            "import was 0.4 kW over the limit for one step: load rose faster than the batteries could follow",
+            1,
+        ),
+        event(
+            4,
+            34,
+            "Warning",
+            "Service",
+            "home-4",
+            "exited with code 137 (killed); restarting with back-off",
+            3,
+        ),
+        event(
+            5,
+            34,
+            "Warning",
+            "Asset",
+            "home-4-battery",
+            "unavailable: its service is not ready; the plan goes on without it",
+            1,
+        ),
         event(6, 35, "Normal", "Site", SITE, "new plan without home-4-battery", 1),
     ]
 }
 
 fn known_service(name: &str) -> Result<(), Problem> {
-    if name == "adapter" { Ok(()) } else { Err(Problem::not_found(format!("there is no service `{name}`; known: adapter"))) }
+    if name == "adapter" {
+        Ok(())
+    } else {
+        Err(Problem::not_found(format!("there is no service `{name}`; known: adapter")))
+    }
 }
 
 fn rollout(name: &str) -> RolloutStatus {
@@ -356,7 +385,12 @@ impl Platform for Fake {
             soc: Some(battery_at(hour).1),
             price_per_kwh: Some(price(hour)),
         });
-        done(Ok(SiteChart { site: site.into(), step_seconds: 3600, actual: actual.collect(), plan: plan.collect() }))
+        done(Ok(SiteChart {
+            site: site.into(),
+            step_seconds: 3600,
+            actual: actual.collect(),
+            plan: plan.collect(),
+        }))
     }
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
         self.live.subscribe()
@@ -369,7 +403,9 @@ impl Platform for Fake {
     }
     fn apply(&self, request: ApplyRequest) -> Reply<'_, Vec<ApplyResult>> {
         if request.manifest.starts_with(b"wrong") {
-            return done(Err(Problem::bad_input(vec![json!({ "line": 1, "message": "unknown key `wrong`" })])));
+            return done(Err(Problem::bad_input(vec![
+                json!({ "line": 1, "message": "unknown key `wrong`" }),
+            ])));
         }
         if request.manifest.starts_with(b"panic") {
             return async { panic!("a fault inside the platform") }.boxed();
@@ -388,9 +424,17 @@ impl Platform for Fake {
         all.drain(..all.len().saturating_sub(limit));
         done(Ok(all))
     }
-    fn logs<'a>(&'a self, service: &'a str, lines: usize, follow: bool) -> Reply<'a, BoxStream<'static, String>> {
+    fn logs<'a>(
+        &'a self,
+        service: &'a str,
+        lines: usize,
+        follow: bool,
+    ) -> Reply<'a, BoxStream<'static, String>> {
         let known = stream::iter((0..lines).map(|n| format!("line {n}")));
-        done(known_service(service).map(|()| if follow { known.chain(stream::pending()).boxed() } else { known.boxed() }))
+        done(
+            known_service(service)
+                .map(|()| if follow { known.chain(stream::pending()).boxed() } else { known.boxed() }),
+        )
     }
     fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale> {
         done(known_service(service).map(|()| Scale { replicas }))
@@ -399,7 +443,8 @@ impl Platform for Fake {
         done(known_service(service).map(|()| rollout(service)))
     }
     fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>> {
-        let revision = |revision, current| Revision { revision, time: time(0), change: "dir: image".into(), current };
+        let revision =
+            |revision, current| Revision { revision, time: time(0), change: "dir: image".into(), current };
         done(known_service(service).map(|()| vec![revision(1, false), revision(2, true)]))
     }
     fn rollout_undo<'a>(&'a self, service: &'a str, _: Option<u64>) -> Reply<'a, RolloutStatus> {

@@ -1,6 +1,11 @@
 //! Shows the dashboard with sample data: `cargo run --release -p sos-api --example preview [-- PORT [ODD]]`.
 //! `ODD` as second argument adds markup to all names.
-#![allow(clippy::print_stdout, clippy::unwrap_used, dead_code, reason = "a development command, not part of the product")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a development command, not part of the product"
+)]
 
 #[path = "fake.rs"]
 mod fake;

@@ -39,7 +39,7 @@ function Row({ asset }: { asset: AssetLive }) {
           <><Meter fill={asset.soc} /><Value field={field("soc")} value={asset.soc} text={percent(asset.soc)} /></>
         )}
       </td>
-      <td role="cell" class="setpoint">
+      <td role="cell" class={asset.setpoint_kw === undefined ? "setpoint none" : "setpoint"}>
         {asset.setpoint_kw === undefined ? <span class="note">{asset.mode === "control" ? "none yet" : `${asset.mode} only`}</span> : (
           <Value field={field("setpoint_kw")} value={asset.setpoint_kw} text={setpointWords(asset.type, asset.setpoint_kw)} />
         )}

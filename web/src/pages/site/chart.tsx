@@ -7,7 +7,6 @@ import { clock, kw, number, offsetSeconds, percent, seconds } from "../../format
 import { Plot, type Colours } from "../../parts/plot";
 import { powerColumns, storageColumns } from "../../series";
 
-const STEPPED = uPlot.paths.stepped?.({ align: 1 });
 /** Both charts share the cursor and the width of their axes, so that a time is at the same place in both. */
 const CURSOR: uPlot.Cursor = { sync: { key: "site" }, drag: { x: false, y: false }, points: { size: 6 } };
 const AXIS = 52;
@@ -27,6 +26,7 @@ function timeAxis(colours: Colours): uPlot.Axis {
     ticks.map((tick) => new Date((tick + offset) * 1000).toISOString().slice(11, 16));
   return axis(colours, {
     space: 56,
+    size: 32,
     incrs: [60, 300, 900, 3600, 7200, 10800, 14400, 21600, 43200, 86400],
     values: (u, ticks) => text(ticks, offsets.get(u) ?? 0),
   });
@@ -90,9 +90,9 @@ export function Charts({ chart, live }: { chart: SiteChart; live: SiteLive }) {
     ],
     series: [
       {},
-      { stroke: c.amber, width: 1.5, scale: "price", points: { show: false }, ...paths() },
-      { stroke: c.blue, fill: `${c.blue}22`, width: 2, points: { show: false }, ...paths() },
-      { stroke: c.grey, width: 2, dash: [6, 4], points: { show: false }, ...paths() },
+      { stroke: c.amber, width: 1.5, scale: "price", points: { show: false } },
+      { stroke: c.blue, fill: `${c.blue}22`, width: 2, points: { show: false } },
+      { stroke: c.grey, width: 2, dash: [6, 4], points: { show: false } },
       { stroke: c.red, width: 1.5, dash: [3, 3], points: { show: false } },
     ],
   }), [times, span]);
@@ -123,7 +123,7 @@ export function Charts({ chart, live }: { chart: SiteChart; live: SiteLive }) {
   return (
     <>
       <h3>Grid exchange <span class="unit">kW, import above zero</span> <span class="unit right">{live.currency}/kWh</span></h3>
-      <Plot options={powerOptions} data={powerData} height={260} label={summary} />
+      <Plot options={powerOptions} data={powerData} height={250} label={summary} />
       <ul class="legend" aria-hidden="true">
         <li class="k-blue">measured</li>
         <li class="k-plan dashed">planned</li>
@@ -131,15 +131,11 @@ export function Charts({ chart, live }: { chart: SiteChart; live: SiteLive }) {
         <li class="k-amber">price (right)</li>
       </ul>
       <h3>Stored in batteries <span class="unit">% of capacity</span></h3>
-      <Plot options={storageOptions} data={storageData} height={140} label={`State of charge of all batteries: ${percent(live.soc)} now.`} />
+      <Plot options={storageOptions} data={storageData} height={125} label={`State of charge of all batteries: ${percent(live.soc)} now.`} />
       <ul class="legend" aria-hidden="true">
         <li class="k-green">measured</li>
         <li class="k-plan dashed">planned</li>
       </ul>
     </>
   );
-}
-
-function paths(): Partial<uPlot.Series> {
-  return STEPPED ? { paths: STEPPED } : {};
 }

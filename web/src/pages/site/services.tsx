@@ -40,12 +40,12 @@ export function Services({ services }: { services: ServiceLive[] }) {
               {service.message === "" ? null : <span class="note below" data-field={`services.${service.name}.message`}>{service.message}</span>}
             </th>
             <td role="cell"><Badge tone={health(service)} text={service.phase} field={`services.${service.name}.phase`} /></td>
-            <td role="cell" class="count">
+            <td role="cell" class="count ready">
               <Value field={`services.${service.name}.ready`} value={service.ready} text={number(service.ready, 0)} />
               {" of "}
               <Value field={`services.${service.name}.replicas`} value={service.replicas} text={number(service.replicas, 0)} />
             </td>
-            <td role="cell" class="count">
+            <td role="cell" class="count restarts">
               <Value field={`services.${service.name}.restarts`} value={service.restarts} text={number(service.restarts, 0)} />
             </td>
           </tr>

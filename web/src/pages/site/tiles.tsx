@@ -6,9 +6,9 @@ import { gridWords, kw, mass, money, number, percent, powerWords, share } from "
 import { Meter } from "../../parts/meter";
 import { Value } from "../../parts/value";
 
-function Tile({ name, children, note, wide }: { name: string; children: ComponentChildren; note?: ComponentChildren; wide?: boolean }) {
+function Tile({ name, children, note, wide }: { name: string; children: ComponentChildren; note?: ComponentChildren; wide?: boolean | "large" }) {
   return (
-    <div class={wide === true ? "tile wide" : "tile"}>
+    <div class={wide === undefined ? "tile" : wide === "large" ? "tile wide large" : "tile wide"}>
       <dt>{name}</dt>
       <dd class="figure">{children}</dd>
       {note === undefined ? null : <dd class="note">{note}</dd>}
@@ -18,9 +18,9 @@ function Tile({ name, children, note, wide }: { name: string; children: Componen
 
 function GridTile({ live }: { live: SiteLive }) {
   const { power_kw: power, import_limit_kw: importLimit, export_limit_kw: exportLimit, over_limit_kw: over } = live.connection;
-  const exporting = (power ?? 0) < 0;
+  const exporting = (power ?? 0) < 0 && exportLimit !== undefined;
   const limit = exporting ? exportLimit : importLimit;
-  const used = share(Math.abs(power ?? 0), limit);
+  const used = share(Math.max(0, exporting ? -(power ?? 0) : (power ?? 0)), limit);
   const tone = over > 0 ? "bad" : (used ?? 0) > 0.9 ? "warn" : "good";
   return (
     <Tile
@@ -29,7 +29,7 @@ function GridTile({ live }: { live: SiteLive }) {
       note={
         <>
           {used === null ? null : <Meter fill={used} tone={tone} />}
-          {limit === undefined ? `no ${exporting ? "export" : "import"} limit` : (
+          {limit === undefined ? "no import limit" : (
             <>{exporting ? "export" : "import"} limit <Value field={`connection.${exporting ? "export" : "import"}_limit_kw`} value={limit} text={kw(limit)} /></>
           )}
           {over > 0 ? <strong class="bad-text"> · <Value field="connection.over_limit_kw" value={over} text={`${kw(over)} over`} /></strong> : null}
@@ -66,7 +66,7 @@ export function Tiles({ live }: { live: SiteLive }) {
       >
         <Value field="soc" value={live.soc} text={percent(live.soc)} />
       </Tile>
-      <Tile name="Saved so far" wide note={savedNote(live)}>
+      <Tile name="Saved so far" wide="large" note={savedNote(live)}>
         <Value field="totals.saving" value={live.totals.saving} text={money(live.totals.saving, live.currency)} />
       </Tile>
       <Tile

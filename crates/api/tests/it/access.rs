@@ -1,0 +1,149 @@
+use reqwest::Method;
+use serde_json::{Value, json};
+use sos_api::{Access, Role, routes};
+
+use crate::server::{Server, problem};
+
+fn filled(path: &str) -> String {
+    let name = if path.contains("/services/") { "adapter" } else { "fontana" };
+    path.replace("{kind}", "Site").replace("{name}", name)
+}
+
+fn body_for(path: &str) -> String {
+    match path {
+        "/api/v1/login" => json!({ "code": "never issued" }).to_string(),
+        p if p.ends_with("/scale") => json!({ "replicas": 2 }).to_string(),
+        _ => "{}".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn every_role_gets_exactly_the_routes_of_its_role() {
+    let server = Server::start().await;
+    let callers = [
+        (None, None),
+        (Some("unknown-token"), None),
+        (Some("viewer-token"), Some(Role::Viewer)),
+        (Some("operator-token"), Some(Role::Operator)),
+        (Some("admin-token"), Some(Role::Admin)),
+    ];
+    for route in routes() {
+        for (token, role) in callers {
+            let mut request =
+                server.ask(route.method.clone(), &filled(route.path)).body(body_for(route.path));
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let response = request.send().await.unwrap();
+            let status = response.status().as_u16();
+            let case = format!("{} {} as {token:?}: {status}", route.method, route.path);
+            match (route.access, role) {
+                (Access::Open, _) => assert!(status == 200 || route.path.ends_with("login"), "{case}"),
+                (Access::Needs(_), None) => {
+                    assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"sos\"");
+                    assert!(problem(response, 401).await.detail.contains("token"), "{case}");
+                }
+                (Access::Needs(need), Some(role)) if role < need => {
+                    let detail = problem(response, 403).await.detail;
+                    assert!(detail.contains(&format!("needs {need}")), "{case}: {detail}");
+                }
+                _ => assert!((200..300).contains(&status), "{case}"),
+            }
+        }
+    }
+    let audited = server.fake.audited.lock().unwrap();
+    assert!(
+        audited.iter().all(|entry| entry.role > Role::Viewer),
+        "nobody without the role got as far as a command"
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_was_rebound_to_this_machine_is_refused_everywhere() {
+    let server = Server::start().await;
+    for path in ["/", "/healthz", "/api/v1/sites", "/metrics"] {
+        for host in ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "192.168.1.7"] {
+            let request = server.admin(Method::GET, path).header("host", host);
+            assert!(
+                problem(request.send().await.unwrap(), 421).await.detail.contains("Host"),
+                "{host}{path}"
+            );
+        }
+    }
+    let port = server.address.port();
+    let local = server.admin(Method::GET, "/api/v1/sites").header("host", format!("localhost:{port}"));
+    assert_eq!(local.send().await.unwrap().status(), 200);
+    let none = server.raw("GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+    assert!(none.starts_with("HTTP/1.1 4"), "{none}");
+    let two = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert!(server.raw(two).await.starts_with("HTTP/1.1 421"));
+}
+
+#[tokio::test]
+async fn a_command_with_a_cookie_needs_this_servers_origin() {
+    let server = Server::start().await;
+    let scale = |origin: Option<String>, site: Option<&str>| {
+        let mut request = server
+            .ask(Method::PUT, "/api/v1/services/adapter/scale")
+            .header("cookie", server.cookie())
+            .body("{\"replicas\":2}");
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        if let Some(site) = site {
+            request = request.header("sec-fetch-site", site);
+        }
+        request.send()
+    };
+    let own = format!("http://{}", server.address);
+    for (origin, site) in [
+        (None, None),
+        (Some("null".to_owned()), None),
+        (Some("http://evil.example".to_owned()), None),
+        (Some(format!("http://127.0.0.1:{}", server.address.port() ^ 1)), None),
+        (Some(format!("{own}.evil.example")), None),
+        (Some(own.clone()), Some("cross-site")),
+    ] {
+        let response = scale(origin.clone(), site).await.unwrap();
+        assert_eq!(response.status(), 403, "{origin:?} {site:?}");
+    }
+    assert!(server.fake.audited.lock().unwrap().is_empty());
+    assert_eq!(scale(Some(own), Some("same-origin")).await.unwrap().status(), 200);
+    let read = server.get("/api/v1/sites").header("cookie", server.cookie()).send().await.unwrap();
+    assert_eq!(read.status(), 200, "reading needs no origin: other sites cannot see the answer");
+}
+
+#[tokio::test]
+async fn a_login_link_works_once_and_its_cookie_is_out_of_scripts_reach() {
+    let server = Server::start().await;
+    let login = |body: Value| server.ask(Method::POST, "/api/v1/login").body(body.to_string()).send();
+    let first = login(json!({ "code": "once" })).await.unwrap();
+    assert_eq!(first.status(), 200);
+    let cookie = first.headers()["set-cookie"].to_str().unwrap().to_owned();
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert!(!first.text().await.unwrap().contains("admin-token"), "the token is not in the body");
+    let pair = cookie.split(';').next().unwrap();
+    let session = server.get("/api/v1/session").header("cookie", pair).send().await.unwrap();
+    assert_eq!(session.json::<Value>().await.unwrap(), json!({ "name": "admin", "role": "admin" }));
+
+    assert!(
+        problem(login(json!({ "code": "once" })).await.unwrap(), 401).await.detail.contains("used already")
+    );
+    assert_eq!(login(json!({ "token": "viewer-token" })).await.unwrap().status(), 200);
+    problem(login(json!({ "token": "wrong" })).await.unwrap(), 401).await;
+    for bad in [json!({}), json!({ "code": "a", "token": "b" }), json!({ "cod": "a" }), json!([1])] {
+        problem(login(bad).await.unwrap(), 400).await;
+    }
+    let foreign = server.ask(Method::POST, "/api/v1/login").header("origin", "http://evil.example");
+    problem(foreign.body("{\"token\":\"viewer-token\"}").send().await.unwrap(), 403).await;
+}
+
+#[tokio::test]
+async fn behind_https_the_cookie_is_secure() {
+    let server = Server::with(|options| options.https = true).await;
+    let request = server.ask(Method::POST, "/api/v1/login").body("{\"code\":\"once\"}");
+    let cookie = request.send().await.unwrap().headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert!(cookie.ends_with("; Secure"), "{cookie}");
+}

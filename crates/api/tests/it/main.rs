@@ -1,0 +1,15 @@
+//! The server over a real connection, with a platform of sample data behind it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where it cannot go on; clippy knows test functions only, not their helpers"
+)]
+#[allow(dead_code, reason = "shared with the preview, which uses other parts")]
+#[path = "../../examples/preview/fake.rs"]
+mod fake;
+
+mod access;
+mod pages;
+mod requests;
+mod server;
+mod streams;
