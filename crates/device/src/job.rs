@@ -59,8 +59,8 @@ struct Job {
 
 /// Runs a job to its end.
 ///
-/// Only time in which the process lived counts as work: after a kill, work goes on from the site epoch that the new
-/// process was given or, without a later one, from its first tick.
+/// Only time in which the process lived counts as work: it begins with the first time that the process is handed or,
+/// scaled, with its start.
 ///
 /// # Errors
 /// When an argument or the state file is unusable or the clock's port is taken.
@@ -89,18 +89,14 @@ pub async fn run(args: JobArgs) -> Result<(), DeviceError> {
 impl Job {
     fn open(args: &JobArgs) -> Result<Self, DeviceError> {
         let (file, found) = Checkpoint::open::<State>(&args.state)?;
-        let epoch = args.clock.site_epoch.map(Timestamp::as_second);
         let state = match found {
-            Found::State(state) if state.run == args.run => {
-                // An epoch that is not later than the work already counted is an old one.
-                let later = epoch.filter(|epoch| state.time.is_none_or(|time| *epoch >= time));
-                State { time: later, ..state }
-            }
+            // Work is counted from the first tick on: the time in which no process lived does not count.
+            Found::State(state) if state.run == args.run => State { time: None, ..state },
             found => {
                 if let Found::Corrupt(aside) = found {
                     tracing::error!(moved_to = %aside.display(), "the state file is corrupt; starting anew");
                 }
-                State { run: args.run.clone(), time: epoch, worked: 0, digest: [0; 32] }
+                State { run: args.run.clone(), time: None, worked: 0, digest: [0; 32] }
             }
         };
         Ok(Self { duration: args.duration, state, file, block: vec![0x5a; SLICE_BYTES] })
@@ -160,16 +156,14 @@ mod tests {
     fn the_declared_duration_is_worked_and_a_kill_loses_only_the_time_it_was_dead() {
         let dir = tempfile::tempdir().unwrap();
         let mut job = Job::open(&args(&dir, 0)).unwrap();
-        assert!(!job.advance_to(3600));
-        assert!(!job.advance_to(3600), "a repeat counts nothing");
-        drop(job);
-        let mut job = Job::open(&args(&dir, 36_000)).unwrap();
-        assert_eq!(job.state.worked, 3600);
-        assert!(!job.advance_to(36_000 + 1800));
+        assert!(!job.advance_to(50_000), "the first tick only starts the clock");
+        assert!(!job.advance_to(53_600));
+        assert!(!job.advance_to(53_600), "a repeat counts nothing");
         drop(job);
         let mut job = Job::open(&args(&dir, 0)).unwrap();
-        assert!(!job.advance_to(90_000), "with an old epoch the first tick only starts the clock");
-        assert!(job.advance_to(91_800));
+        assert_eq!(job.state.worked, 3600);
+        assert!(!job.advance_to(90_000), "time without a process does not count");
+        assert!(job.advance_to(93_600));
         assert!(Job::open(&args(&dir, 0)).unwrap().done());
         let other = Job::open(&JobArgs { run: "night-2".to_owned(), ..args(&dir, 0) }).unwrap();
         assert_eq!(other.state.worked, 0);

@@ -205,6 +205,15 @@ pub enum PortRef {
     Number(u16),
 }
 
+impl std::fmt::Display for PortRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
 impl Field for PortRef {
     fn schema() -> Schema {
         let json = json!({"type": ["integer", "string"], "minimum": 1, "maximum": 65535});

@@ -41,7 +41,7 @@ pub use journal::JournalRecord;
 pub use lock::ControllerLease;
 pub use notify::ChangeHook;
 pub use resources::{PutOutcome, PutResource, Resource, SpecRevision, StatusOutcome};
-pub use secrets::SecretValue;
+pub use secrets::{SecretValue, random_token};
 pub use selector::Selector;
 pub use store::{Durability, FaultHook, FaultPoint, Options, Store};
 pub use telemetry::{Labels, Point, Sample, SeriesId, SeriesInfo, TelemetryStats};

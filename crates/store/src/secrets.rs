@@ -50,6 +50,14 @@ impl fmt::Debug for SecretValue {
     }
 }
 
+/// A new token of 256 bits from the operating system's source of randomness, in hexadecimal.
+///
+/// # Errors
+/// [`StoreError::Io`] when there is no randomness to be had.
+pub fn random_token() -> Result<SecretValue> {
+    Ok(SecretValue(Zeroizing::new(rows::hex(random::<32>()?.as_ref()).into_bytes())))
+}
+
 /// Bytes from the operating system's source of randomness.
 pub(crate) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>> {
     let mut bytes = Zeroizing::new([0; N]);

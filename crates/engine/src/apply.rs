@@ -1,0 +1,153 @@
+//! Declaring resources: all of a set or none of it, recorded, with owners respected.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sos_model::{Declared, Kind};
+use sos_store::{AuditEntry, PutOutcome, Resource, Store, StoreError, Tx};
+
+use crate::resources;
+
+/// What an apply did, or would do, to one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// `created`, `configured`, `unchanged` or `pruned`.
+    pub action: &'static str,
+    /// The version afterwards; 0 when it is gone.
+    pub version: u64,
+}
+
+/// Who applies, and how.
+#[derive(Clone, Debug)]
+pub struct Applying<'a> {
+    /// The owner: `dir`, `cli`.
+    pub manager: &'a str,
+    /// The person or program, for the audit record.
+    pub who: &'a str,
+    /// Takes over what another manager owns.
+    pub force: bool,
+    /// Only says what would happen.
+    pub dry_run: bool,
+    /// Removes what the manager owned and no longer declares.
+    pub prune: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Applies all of `declared` in one transaction.
+///
+/// # Errors
+/// [`StoreError::Conflict`] names the owner of a resource that belongs to somebody else; nothing is applied then.
+pub fn apply(store: &Store, declared: &[Declared], how: &Applying<'_>) -> Result<Vec<Applied>, StoreError> {
+    let gone: Vec<Resource> = if how.prune { no_longer_declared(store, declared, how.manager)? } else { Vec::new() };
+    let work = |tx: &mut Tx<'_>| {
+        let mut applied = Vec::new();
+        for one in declared {
+            let before = tx.get(one.kind().name(), one.name.as_str())?;
+            let put = resources::put(one, how.manager, how.force, how.dry_run);
+            let outcome = tx.put(&put)?;
+            let result = one_applied(one, &outcome);
+            if result.action != "unchanged" && !how.dry_run {
+                tx.audit(&entry(how, "apply", &one.id(), before.as_ref(), Some(one.to_json())))?;
+            }
+            applied.push(result);
+        }
+        for resource in &gone {
+            if !how.dry_run {
+                tx.audit(&entry(how, "prune", &format!("{}/{}", resource.kind, resource.name), Some(resource), None))?;
+                tx.delete(&resource.kind, &resource.name, None)?;
+            }
+            let (kind, name) = (resource.kind.clone(), resource.name.clone());
+            applied.push(Applied { kind, name, action: "pruned", version: 0 });
+        }
+        Ok(applied)
+    };
+    store.commit(work)
+}
+
+fn one_applied(declared: &Declared, outcome: &PutOutcome) -> Applied {
+    Applied {
+        kind: declared.kind().name().to_owned(),
+        name: declared.name.to_string(),
+        action: match (outcome.created, outcome.changed) {
+            (true, _) => "created",
+            (false, true) => "configured",
+            (false, false) => "unchanged",
+        },
+        version: outcome.version,
+    }
+}
+
+fn no_longer_declared(store: &Store, declared: &[Declared], manager: &str) -> Result<Vec<Resource>, StoreError> {
+    let still = |resource: &Resource| {
+        declared.iter().any(|one| one.kind().name() == resource.kind && one.name.as_str() == resource.name)
+    };
+    Ok(store.list_owned(manager)?.into_iter().filter(|resource| !still(resource)).collect())
+}
+
+fn entry(how: &Applying<'_>, what: &str, target: &str, before: Option<&Resource>, after: Option<Value>) -> AuditEntry {
+    AuditEntry {
+        time: how.now,
+        who: how.who.to_owned(),
+        what: what.to_owned(),
+        target: target.to_owned(),
+        why: format!("declared by {}", how.manager),
+        before: before.map(resources::manifest),
+        after,
+    }
+}
+
+/// Deletes a resource; tells whether it existed.
+///
+/// # Errors
+/// What the store says.
+pub fn delete(store: &Store, kind: Kind, name: &str, who: &str, now: Timestamp) -> Result<bool, StoreError> {
+    store.commit(|tx| {
+        let Some(before) = tx.get(kind.name(), name)? else { return Ok(false) };
+        tx.audit(&AuditEntry {
+            time: now,
+            who: who.to_owned(),
+            what: "delete".into(),
+            target: format!("{kind}/{name}"),
+            why: "asked for".into(),
+            before: Some(resources::manifest(&before)),
+            after: None,
+        })?;
+        tx.delete(kind.name(), name, None)
+    })
+}
+
+/// What an apply would change, field by field.
+///
+/// # Errors
+/// What the store says.
+pub fn diff(store: &Store, declared: &[Declared]) -> Result<Vec<(Applied, Vec<sos_model::FieldChange>)>, StoreError> {
+    declared
+        .iter()
+        .map(|one| {
+            let stored = store.get(one.kind().name(), one.name.as_str())?;
+            let before = stored.as_ref().map_or_else(|| json!({}), resources::manifest);
+            let changes = sos_model::diff(&before, &one.to_json());
+            let action = match (&stored, changes.is_empty()) {
+                (None, _) => "created",
+                (Some(_), false) => "configured",
+                (Some(_), true) => "unchanged",
+            };
+            let version = stored.map_or(0, |resource| resource.version);
+            let (kind, name) = (one.kind().name().to_owned(), one.name.to_string());
+            Ok((Applied { kind, name, action, version }, changes))
+        })
+        .collect()
+}
+
+/// All declared resources of a store; those that this version does not understand are left out.
+///
+/// # Errors
+/// What the store says.
+pub fn declared(store: &Store) -> Result<Vec<Declared>, StoreError> {
+    let all = store.list_all()?;
+    Ok(all.iter().filter_map(|resource| resources::declared(resource).ok()).collect())
+}

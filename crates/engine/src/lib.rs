@@ -1,0 +1,26 @@
+//! Joins everything: manifests become services, sites and plans; snapshots become actions; what happens is recorded.
+//!
+//! One process runs a [`ServiceLoop`](services::ServiceLoop) for all services and one [`SiteTask`](site::task::SiteTask)
+//! per site. Both see whole snapshots, record what they are about to do, and are harmless when repeated.
+
+pub mod apply;
+pub mod clock;
+pub mod faults;
+pub mod folder;
+pub mod live;
+pub mod platform;
+pub mod report;
+pub mod resources;
+pub mod services;
+pub mod signals;
+pub mod site;
+pub mod sites;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// RFC 3339 with the offset of a zone.
+#[must_use]
+pub fn time_text(time: Timestamp, zone: &TimeZone) -> String {
+    time.display_with_offset(zone.to_offset(time)).to_string()
+}

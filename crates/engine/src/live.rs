@@ -1,0 +1,160 @@
+//! What a site shows of itself: to the page, the terminal and the API. A complete picture of one tick.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading, Soc};
+
+use crate::clock::Speed;
+
+/// A site at its latest tick.
+#[derive(Clone, Debug)]
+pub struct SiteState {
+    /// Name of the site.
+    pub site: String,
+    /// For showing times.
+    pub zone: TimeZone,
+    /// Site time of the latest tick.
+    pub time: Timestamp,
+    /// Number of the latest tick since the site's epoch.
+    pub tick: u64,
+    /// Length of a tick.
+    pub step: SignedDuration,
+    /// How fast site time passes.
+    pub speed: Speed,
+    /// ISO code.
+    pub currency: String,
+    /// Mean exchange over the last step, import positive.
+    pub grid: Reading<Power>,
+    /// Limit on import.
+    pub import_limit: Option<Power>,
+    /// Limit on export.
+    pub export_limit: Option<Power>,
+    /// Import price in force.
+    pub price: Reading<Price>,
+    /// Carbon intensity of the step.
+    pub carbon: Reading<CarbonIntensity>,
+    /// Sums since the site's epoch.
+    pub totals: Totals,
+    /// All generation.
+    pub solar: Reading<Power>,
+    /// All consumption of the groups, zero or below.
+    pub load: Reading<Power>,
+    /// All batteries, discharge positive.
+    pub battery: Reading<Power>,
+    /// Work of services, zero or below.
+    pub work: Power,
+    /// Stored share of all batteries' capacity.
+    pub soc: Reading<Soc>,
+    /// Every asset, by name.
+    pub assets: Vec<AssetState>,
+    /// The plan in force.
+    pub plan: Option<PlanState>,
+}
+
+/// The same figure with control and without.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Compared {
+    /// As it was.
+    pub actual: f64,
+    /// As it would have been uncontrolled.
+    pub baseline: f64,
+}
+
+/// Sums since the site's epoch, of the ticks that are settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Import paid less export earned, in the site's currency.
+    pub cost: Compared,
+    /// Emissions of what was imported, kgCO2.
+    pub emissions_kg: Compared,
+    /// Cost and priced emissions less the value of what is stored.
+    pub objective: Compared,
+    /// From the grid.
+    pub import: Energy,
+    /// To the grid.
+    pub export: Energy,
+    /// Surplus of one group used by another.
+    pub shared: Energy,
+    /// Share of the generation used on site, 0…1; none before any generation.
+    pub self_consumption: Option<f64>,
+    /// Steps above a limit of the connection, as it was and uncontrolled.
+    pub limit_violations: (u64, u64),
+}
+
+/// One asset.
+#[derive(Clone, Debug)]
+pub struct AssetState {
+    /// Name of the asset.
+    pub name: String,
+    /// `battery`, `solar` or `load`.
+    pub kind: &'static str,
+    /// `observe`, `advise` or `control`.
+    pub mode: String,
+    /// The home it belongs to.
+    pub group: Option<String>,
+    /// Mean of the last step, positive into the site.
+    pub power: Reading<Power>,
+    /// State of charge; none for what stores nothing.
+    pub soc: Option<Reading<Soc>>,
+    /// The set-point in force.
+    pub setpoint: Option<Power>,
+    /// Why it does what it does, in words.
+    pub reason: String,
+}
+
+impl AssetState {
+    /// Why it cannot be used, if it cannot.
+    #[must_use]
+    pub fn unavailable(&self) -> Option<Missing> {
+        self.power.err()
+    }
+}
+
+/// The plan in force.
+#[derive(Clone, Debug)]
+pub struct PlanState {
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// `solver` or the name of the fallback.
+    pub source: String,
+    /// Step by step.
+    pub steps: Vec<PlanStepState>,
+}
+
+/// One step of the plan in force.
+#[derive(Clone, Debug)]
+pub struct PlanStepState {
+    /// Start of the step.
+    pub time: Timestamp,
+    /// Planned exchange, import positive.
+    pub grid: Power,
+    /// Planned state of charge of all batteries at the step's end.
+    pub soc: Option<Soc>,
+    /// Import price.
+    pub price: Price,
+    /// Planned power per battery and work, positive into the site.
+    pub power: BTreeMap<String, Power>,
+    /// Reason per battery and work.
+    pub because: BTreeMap<String, String>,
+}
+
+/// One measured step for a chart.
+#[derive(Clone, Debug)]
+pub struct ChartPoint {
+    /// Start of the step.
+    pub time: Timestamp,
+    /// Mean exchange, import positive.
+    pub grid: Option<Power>,
+    /// The exchange that was planned for it.
+    pub planned_grid: Option<Power>,
+    /// All generation.
+    pub solar: Option<Power>,
+    /// All consumption, zero or below.
+    pub load: Option<Power>,
+    /// State of charge of all batteries at its end.
+    pub soc: Option<Soc>,
+    /// Import price.
+    pub price: Option<Price>,
+}

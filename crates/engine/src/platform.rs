@@ -1,0 +1,244 @@
+//! The whole, running: store, service loop, sites. What the binary starts and stops.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sos_model::Declared;
+use sos_runtime::{DriverError, ProcessDriver};
+use sos_store::{ControllerLease, Durability, Options, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::apply::{Applied, Applying, apply};
+use crate::clock::{Speed, wall_now};
+use crate::live::SiteState;
+use crate::services::board::{Board, Orders};
+use crate::services::{Places, ServiceLoop, Stop};
+use crate::site::model::SiteModel;
+use crate::site::task::{Outcome, SiteError};
+use crate::sites::{self, Running, Shared, SiteHandle};
+
+/// How the platform is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The folder of the manifests.
+    pub base_dir: PathBuf,
+    /// This very binary.
+    pub own_binary: PathBuf,
+    /// The owner that the folder's resources get.
+    pub manager: String,
+    /// How sites run.
+    pub running: Running,
+}
+
+/// Why the platform cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Services cannot be run.
+    #[error("services cannot be run: {}", .0.full())]
+    Driver(#[from] DriverError),
+}
+
+/// The running whole.
+pub struct Platform {
+    store: Store,
+    driver: Arc<ProcessDriver>,
+    board: watch::Receiver<Arc<Board>>,
+    stop: watch::Sender<Stop>,
+    services: Option<tokio::task::JoinHandle<()>>,
+    sites: Mutex<BTreeMap<String, SiteHandle>>,
+    running: Running,
+    shared: Shared,
+    places: Places,
+    changed: watch::Sender<u64>,
+    _lease: ControllerLease,
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Platform").field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+impl Platform {
+    /// Opens the store, applies the folder, starts services and sites.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another controller has the data directory, [`StoreError::Conflict`] when a
+    /// resource of the folder belongs to another owner.
+    pub fn start(start: &Start, declared: &[Declared]) -> Result<(Self, Vec<Applied>), StartError> {
+        // A replay in lock-step can be repeated; only there a power cut may take the last moments.
+        let lockstep = start.running.speed == Some(Speed::LockStep);
+        let durability = if lockstep { Durability::Normal } else { Durability::Full };
+        let store = Store::open(&start.data_dir, Options { durability, ..Options::default() })?;
+        let lease = store.lock_controller()?;
+        let applied = apply(
+            &store,
+            declared,
+            &Applying {
+                manager: &start.manager,
+                who: "sos up",
+                force: false,
+                dry_run: false,
+                prune: true,
+                now: wall_now(),
+            },
+        )?;
+        let places = Places {
+            own_binary: start.own_binary.clone(),
+            data_dir: start.data_dir.clone(),
+            base_dir: start.base_dir.clone(),
+        };
+        let (orders, orders_rx) = watch::channel(Orders::default());
+        let (board_tx, board) = watch::channel(Arc::new(Board::default()));
+        let (stop, stop_rx) = watch::channel(Stop::No);
+        let services = ServiceLoop::new(store.clone(), places.clone(), orders_rx, board_tx)?;
+        let shared = Shared { store: store.clone(), epoch: lease.epoch(), board: board.clone(), orders };
+        let platform = Self {
+            store,
+            driver: services.driver(),
+            board,
+            stop,
+            services: None,
+            sites: Mutex::default(),
+            running: start.running.clone(),
+            shared,
+            places,
+            changed: watch::channel(0).0,
+            _lease: lease,
+        };
+        platform.refresh_sites();
+        let services = tokio::spawn(services.run(stop_rx));
+        Ok((Self { services: Some(services), ..platform }, applied))
+    }
+
+    /// Starts, restarts and ends sites so that they are as declared.
+    pub fn refresh_sites(&self) {
+        let prepared = match sites::prepare(&self.store) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                tracing::error!(%error, "the declared sites cannot be read");
+                return;
+            }
+        };
+        let mut running = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<String> = running.keys().filter(|name| !prepared.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(mut handle) = running.remove(&name) {
+                handle.join();
+            }
+        }
+        for (name, site) in prepared {
+            let problem = match site {
+                Ok(site) => {
+                    if running.get(&name).is_some_and(|handle| handle.is(&site)) {
+                        continue;
+                    }
+                    if let Some(mut before) = running.remove(&name) {
+                        before.join();
+                    }
+                    match sites::start(site, &self.running, &self.shared) {
+                        Ok(handle) => {
+                            running.insert(name.clone(), handle);
+                            None
+                        }
+                        Err(error) => Some(error.to_string()),
+                    }
+                }
+                Err(problem) => Some(problem),
+            };
+            if let Some(problem) = &problem {
+                tracing::error!(site = name, problem, "the site does not run");
+            }
+            if let Err(error) = sites::put_condition(&self.store, &name, problem.as_deref()) {
+                tracing::error!(%error, "a condition cannot be written");
+            }
+        }
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The driver of processes, for logs.
+    #[must_use]
+    pub fn driver(&self) -> Arc<ProcessDriver> {
+        Arc::clone(&self.driver)
+    }
+
+    /// Services as they are.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        self.board.borrow().clone()
+    }
+
+    /// Where things are.
+    #[must_use]
+    pub const fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Names of the sites that run.
+    #[must_use]
+    pub fn site_names(&self) -> Vec<String> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// The latest picture of a site.
+    #[must_use]
+    pub fn site(&self, name: &str) -> Option<Arc<SiteState>> {
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        sites.get(name)?.live.borrow().clone()
+    }
+
+    /// A site as assembled.
+    #[must_use]
+    pub fn site_model(&self, name: &str) -> Option<Arc<SiteModel>> {
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(&sites.get(name)?.model))
+    }
+
+    /// Pictures of a site as they come.
+    #[must_use]
+    pub fn follow(&self, name: &str) -> Option<watch::Receiver<Option<Arc<SiteState>>>> {
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(sites.get(name)?.live.clone())
+    }
+
+    /// Told when sites came or went.
+    #[must_use]
+    pub fn sites_changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Whether every site has ended by itself.
+    #[must_use]
+    pub fn all_ended(&self) -> bool {
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        !sites.is_empty() && sites.values().all(SiteHandle::has_ended)
+    }
+
+    /// Stops the sites and returns how each ended.
+    pub fn stop_sites(&self) -> Vec<Result<Outcome, SiteError>> {
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        sites.values_mut().filter_map(SiteHandle::join).collect()
+    }
+
+    /// Ends the service loop; with `Stop::Services` after the services have stopped.
+    pub async fn stop_services(&mut self, how: Stop) {
+        self.stop.send_replace(how);
+        if let Some(services) = self.services.take()
+            && let Err(error) = services.await
+        {
+            tracing::error!(%error, "the service loop ended abnormally");
+        }
+    }
+}

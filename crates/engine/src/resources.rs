@@ -1,0 +1,96 @@
+//! Declared resources in the store: as what they are kept, and how they are read again.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sos_model::{API_VERSION, Condition, Declared, SecretSource, SignalSource, Spec};
+use sos_store::{PutResource, Resource};
+
+/// A declared resource as the store keeps it: spec and annotations; labels stand beside.
+#[must_use]
+pub fn put(declared: &Declared, manager: &str, force: bool, dry_run: bool) -> PutResource {
+    let manifest = declared.to_json();
+    PutResource {
+        kind: declared.kind().name().to_owned(),
+        name: declared.name.to_string(),
+        manager: manager.to_owned(),
+        spec: json!({ "annotations": manifest["metadata"]["annotations"], "spec": manifest["spec"] }),
+        labels: declared.labels.clone(),
+        force,
+        expected_version: None,
+        dry_run,
+    }
+}
+
+/// A stored resource as its manifest.
+#[must_use]
+pub fn manifest(resource: &Resource) -> Value {
+    let mut metadata = json!({ "name": resource.name });
+    if !resource.labels.is_empty() {
+        metadata["labels"] = json!(resource.labels);
+    }
+    if resource.spec["annotations"].as_object().is_some_and(|annotations| !annotations.is_empty()) {
+        metadata["annotations"] = resource.spec["annotations"].clone();
+    }
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": resource.kind,
+        "metadata": metadata,
+        "spec": resource.spec["spec"],
+    })
+}
+
+/// A stored resource with everything that is known of it, as `sos get -o json` shows it.
+#[must_use]
+pub fn object(resource: &Resource) -> Value {
+    let mut object = manifest(resource);
+    object["metadata"]["generation"] = json!(resource.generation);
+    object["metadata"]["resourceVersion"] = json!(resource.version);
+    object["metadata"]["manager"] = json!(resource.manager);
+    if let Some(replicas) = resource.replicas {
+        object["scale"] = json!({ "replicas": replicas });
+    }
+    object["status"] = resource.status.clone();
+    object
+}
+
+/// A stored resource as a typed value.
+///
+/// # Errors
+/// What this version does not understand of it.
+pub fn declared(resource: &Resource) -> Result<Declared, String> {
+    let label = format!("{}/{}", resource.kind, resource.name);
+    Declared::from_json(&label, &manifest(resource)).map_err(|problems| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    })
+}
+
+/// The conditions in a status.
+#[must_use]
+pub fn conditions(status: &Value) -> Vec<Condition> {
+    serde_json::from_value(status["conditions"].clone()).unwrap_or_default()
+}
+
+/// Makes paths absolute that a manifest states relative to its own place.
+pub fn anchor(declared: &mut Declared, base: &Path) {
+    let absolute = |path: &mut String| *path = base.join(&*path).display().to_string();
+    match &mut declared.spec {
+        Spec::Service(service) => match &mut service.working_dir {
+            Some(dir) => absolute(dir),
+            None if service.external.is_none() => service.working_dir = Some(base.display().to_string()),
+            None => {}
+        },
+        Spec::Signal(signal) => {
+            let SignalSource::File(file) = &mut signal.source;
+            absolute(&mut file.path);
+        }
+        Spec::Secret(secret) => {
+            for reference in secret.data.values_mut() {
+                if let SecretSource::File(path) = &mut reference.0 {
+                    absolute(path);
+                }
+            }
+        }
+        Spec::Site(_) | Spec::Asset(_) => {}
+    }
+}

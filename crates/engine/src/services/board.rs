@@ -1,0 +1,77 @@
+//! What is known about services, for those who use them: the site loops, the API, the terminal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use sos_control::{BatchOrder, ServiceStatus};
+use sos_runtime::{Deployment, LimitEnforcement, Usage};
+
+use crate::clock::SiteClock;
+
+/// All services at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    /// By name.
+    pub services: BTreeMap<String, ServiceView>,
+}
+
+/// One service.
+#[derive(Clone, Debug)]
+pub struct ServiceView {
+    /// Phase, counts and conditions.
+    pub status: ServiceStatus,
+    /// What is happening, in words.
+    pub message: String,
+    /// Its replicas, by number.
+    pub replicas: Vec<ReplicaView>,
+}
+
+/// One replica.
+#[derive(Clone, Debug)]
+pub struct ReplicaView {
+    /// The generated deployment description it runs with; secrets by reference.
+    pub deployment: Deployment,
+    /// One word.
+    pub phase: &'static str,
+    /// Whether a process exists.
+    pub live: bool,
+    /// Its process.
+    pub pid: Option<i32>,
+    /// When it was deployed.
+    pub started_at: Timestamp,
+    /// Restarts are counted by past runs.
+    pub past_runs: usize,
+    /// What it uses.
+    pub usage: Option<Usage>,
+    /// How its limits are held.
+    pub limits: LimitEnforcement,
+}
+
+impl Board {
+    /// The assigned port of a service's first live replica.
+    #[must_use]
+    pub fn port(&self, service: &str, port: &str) -> Option<u16> {
+        let view = self.services.get(service)?;
+        let replica = view.replicas.iter().find(|replica| replica.live)?;
+        replica.deployment.ports.get(port).copied()
+    }
+
+    /// Whether a service has a ready replica.
+    #[must_use]
+    pub fn is_ready(&self, service: &str) -> bool {
+        self.services.get(service).is_some_and(|view| view.status.ready > 0)
+    }
+}
+
+/// What the sites ask of the services.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Orders {
+    /// Site time by site.
+    pub site_time: BTreeMap<String, Timestamp>,
+    /// Clocks by site, for programs that follow one.
+    pub clocks: BTreeMap<String, SiteClock>,
+    /// Batch runs by service.
+    pub batches: BTreeMap<String, BatchOrder>,
+    /// Services that are down on purpose: injected outages.
+    pub outages: BTreeSet<String>,
+}

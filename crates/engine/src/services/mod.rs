@@ -1,0 +1,546 @@
+//! The service loop: snapshot → `control::plan` → driver → status. It is told that something may have changed, never
+//! what; every pass looks at everything.
+
+pub mod board;
+pub mod convert;
+pub(crate) mod secrets;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sos_control::{self as control, Action, ProbeDue, ProbeKind, ReplicaProbes};
+use sos_model::{Probe, ServiceSpec};
+use sos_runtime::{self as runtime, Driver, ProbeOutcome, ProbeRunner, ProcessDriver, ReplicaState};
+use sos_store::{AuditEntry, Event, EventType, Selector, Store};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::{SiteClock, wall_now};
+use board::{Board, Orders, ReplicaView, ServiceView};
+use convert::Surroundings;
+
+/// Longest time between two looks at the processes: how late the end of one is noticed at the most.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// This very binary.
+    pub own_binary: PathBuf,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The folder of the manifests.
+    pub base_dir: PathBuf,
+}
+
+/// The service loop; [`ServiceLoop::run`] is its task.
+pub struct ServiceLoop {
+    store: Store,
+    driver: Arc<ProcessDriver>,
+    prober: Arc<ProbeRunner>,
+    places: Places,
+    orders: watch::Receiver<Orders>,
+    board: watch::Sender<Arc<Board>>,
+    probes: BTreeMap<String, (Timestamp, ReplicaProbes)>,
+    external: BTreeMap<String, control::ProbeRecord>,
+    results: (mpsc::Sender<ProbeResult>, mpsc::Receiver<ProbeResult>),
+    statuses: BTreeMap<String, control::ServiceStatus>,
+    problems: BTreeMap<String, String>,
+}
+
+/// A probe that has ended.
+struct ProbeResult {
+    due: ProbeDue,
+    spec: control::ProbeSpec,
+    started_at: Option<Timestamp>,
+    outcome: ProbeOutcome,
+}
+
+/// A declared service with everything a pass needs of it.
+struct Known {
+    generation: u64,
+    spec: ServiceSpec,
+    config: Result<runtime::ServiceConfig, String>,
+    desired: control::DesiredService,
+}
+
+impl std::fmt::Debug for ServiceLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceLoop").field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+impl ServiceLoop {
+    /// A loop over the services of a store.
+    ///
+    /// # Errors
+    /// When the driver cannot use the data directory.
+    pub fn new(
+        store: Store,
+        places: Places,
+        orders: watch::Receiver<Orders>,
+        board: watch::Sender<Arc<Board>>,
+    ) -> Result<Self, runtime::DriverError> {
+        let driver = ProcessDriver::new(runtime::ProcessOptions::new(places.data_dir.clone()))?;
+        Ok(Self {
+            store,
+            driver: Arc::new(driver),
+            prober: Arc::new(ProbeRunner::new().map_err(runtime::DriverError::Worker)?),
+            places,
+            orders,
+            board,
+            probes: BTreeMap::new(),
+            external: BTreeMap::new(),
+            results: mpsc::channel(256),
+            statuses: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        })
+    }
+
+    /// The driver, for logs.
+    #[must_use]
+    pub fn driver(&self) -> Arc<ProcessDriver> {
+        Arc::clone(&self.driver)
+    }
+
+    /// Adopts what runs, then keeps the services as declared until `stop` says otherwise; `Stop::Services` stops
+    /// them all first.
+    pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+        match self.driver.recover(wall_now()).await {
+            Ok(report) => self.tell_recovery(&report),
+            Err(error) => tracing::error!(error = error.full(), "services of an earlier run cannot be taken over"),
+        }
+        let mut changes = self.store.watch(self.store.revision().unwrap_or(0));
+        loop {
+            let stopping = *stop.borrow() == Stop::Services;
+            if *stop.borrow() == Stop::LeaveServices {
+                return;
+            }
+            let (next, live) = self.pass(stopping).await;
+            if stopping && live == 0 {
+                return;
+            }
+            let pause = next.map_or(LOOK, |at| until(at).min(LOOK));
+            tokio::select! {
+                _ = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => {}
+                _ = self.orders.changed() => {}
+                Some(result) = self.results.1.recv() => self.note_probe(result),
+                () = changes.changed() => { let _ = changes.poll(); }
+            }
+            while let Ok(result) = self.results.1.try_recv() {
+                self.note_probe(result);
+            }
+        }
+    }
+
+    /// One pass; tells when to look again and how many processes exist.
+    async fn pass(&mut self, stopping: bool) -> (Option<Timestamp>, usize) {
+        let now = wall_now();
+        let states = match self.driver.observe(now).await {
+            Ok(states) => states,
+            Err(error) => {
+                tracing::error!(error = error.full(), "services cannot be observed");
+                return (None, usize::MAX);
+            }
+        };
+        let orders = self.orders.borrow_and_update().clone();
+        let known = if stopping { BTreeMap::new() } else { self.known(&orders, &states) };
+        let desired = control::Desired {
+            services: known.iter().map(|(name, known)| (name.clone(), known.desired.clone())).collect(),
+        };
+        let observed = self.observed(&states);
+        let site = orders.site_time.values().max().copied().unwrap_or(now);
+        let plan = control::plan(&desired, &observed, control::Now { wall: now, site });
+        for (action, because) in plan.actions.iter().zip(&plan.because) {
+            self.perform(action, because, &known, now).await;
+        }
+        for due in plan.probes {
+            self.start_probe(due, &known, &states, &orders.clocks);
+        }
+        let changed = !plan.actions.is_empty();
+        let states = if changed { self.driver.observe(wall_now()).await.unwrap_or(states) } else { states };
+        self.publish(&plan.statuses, &states, now);
+        let live = states.iter().filter(|state| is_live(&state.phase)).count();
+        (if changed { Some(now) } else { plan.next_check }, live)
+    }
+
+    /// The declared services with their configuration; what cannot be configured yet waits.
+    fn known(&mut self, orders: &Orders, states: &[ReplicaState]) -> BTreeMap<String, Known> {
+        let resources = match self.store.list("Service", &Selector::default()) {
+            Ok(resources) => resources,
+            Err(error) => {
+                tracing::error!(%error, "the declared services cannot be read");
+                return BTreeMap::new();
+            }
+        };
+        let services_dir = self.places.data_dir.join("services");
+        let port = |service: &str, port: &str| {
+            let own = states.iter().find(|state| state.deployment.service == service && is_live(&state.phase));
+            own.and_then(|state| state.deployment.ports.get(port).copied())
+        };
+        let around = Surroundings {
+            own_binary: &self.places.own_binary,
+            services_dir: &services_dir,
+            base_dir: &self.places.base_dir,
+            ports: &port,
+            clocks: &orders.clocks,
+        };
+        let mut known = BTreeMap::new();
+        for resource in resources {
+            let declared = match crate::resources::declared(&resource) {
+                Ok(declared) => declared,
+                Err(problem) => {
+                    self.problems.insert(resource.name.clone(), problem);
+                    continue;
+                }
+            };
+            let Some(spec) = declared.service().cloned() else { continue };
+            let config = convert::configuration(&resource.name, &spec, &around);
+            let hash = config.as_ref().map_or_else(|_| String::new(), runtime::description_hash);
+            let suspended = config.is_err() || orders.outages.contains(&resource.name);
+            let order = orders.batches.get(&resource.name).cloned();
+            let replicas = resource.replicas.unwrap_or(spec.replicas);
+            let desired = convert::desired(resource.generation, &spec, hash, replicas, order, suspended);
+            match &config {
+                Err(problem) => self.problems.insert(resource.name.clone(), problem.clone()),
+                Ok(_) => self.problems.remove(&resource.name),
+            };
+            known.insert(resource.name, Known { generation: resource.generation, spec, config, desired });
+        }
+        known
+    }
+
+    fn observed(&mut self, states: &[ReplicaState]) -> control::Observed {
+        self.probes.retain(|replica, (started, _)| {
+            states.iter().any(|s| s.deployment.replica == *replica && s.started_at == *started)
+        });
+        let replicas = states
+            .iter()
+            .map(|state| {
+                let replica = &state.deployment.replica;
+                let probes = self.probes.get(replica).map(|(_, probes)| probes.clone()).unwrap_or_default();
+                (replica.clone(), convert::observed(state, probes))
+            })
+            .collect();
+        control::Observed { replicas, external: self.external.clone() }
+    }
+
+    /// Records an action, then performs it. What cannot be recorded is not done.
+    async fn perform(&mut self, action: &Action, because: &str, known: &BTreeMap<String, Known>, now: Timestamp) {
+        let replica = action.replica();
+        let what = match action {
+            Action::Kill { .. } => "kill",
+            Action::Stop { .. } => "stop",
+            Action::Forget { .. } => "forget",
+            Action::Adopt { .. } => "adopt",
+            Action::Deploy { .. } => "deploy",
+        };
+        let service = replica.rsplit_once('-').map_or(replica, |(service, _)| service);
+        let entry = AuditEntry {
+            time: now,
+            who: "sos/services".into(),
+            what: what.into(),
+            target: format!("Service/{service}"),
+            why: because.to_owned(),
+            before: None,
+            after: Some(serde_json::json!({ "replica": replica })),
+        };
+        let event = Event {
+            time: now,
+            kind: "Service".into(),
+            name: service.to_owned(),
+            event_type: EventType::Normal,
+            reason: event_reason(action).into(),
+            message: because.to_owned(),
+        };
+        let recorded = self.store.commit(|tx| {
+            tx.audit(&entry)?;
+            tx.record_event(&event)?;
+            Ok(())
+        });
+        if let Err(error) = recorded {
+            tracing::error!(%error, replica, what, "not done, because it cannot be recorded");
+            return;
+        }
+        tracing::info!(replica, what, because);
+        let done = match action {
+            Action::Kill { replica } => self.driver.kill(replica, now).await,
+            Action::Stop { replica, grace, cause } => {
+                self.driver.stop(replica, *grace, &cause.to_string(), now).await
+            }
+            Action::Forget { replica } => self.driver.forget(replica).await,
+            Action::Adopt { replica, generation } => self.driver.adopt(replica, *generation).await,
+            Action::Deploy { service, ordinal, work, .. } => {
+                let run = work.as_ref().map(|work| work.run.as_str());
+                match known.get(service) {
+                    Some(known) => self.deploy(known, *ordinal, run, now).await,
+                    None => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = done {
+            self.warn(service, "Failed", &error.full(), now);
+        }
+    }
+
+    /// The three steps: configuration → metadata → generated description → deploy.
+    async fn deploy(
+        &self,
+        known: &Known,
+        ordinal: u32,
+        run: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), runtime::DriverError> {
+        let Ok(config) = &known.config else { return Ok(()) };
+        let folder = self.places.data_dir.join("services").join(&config.service);
+        std::fs::create_dir_all(&folder).map_err(|source| runtime::DriverError::File {
+            what: "create",
+            path: folder,
+            source,
+        })?;
+        let config = runtime::load_configuration(config, ordinal, known.generation, run)?;
+        let metadata = self.driver.resolve(&config).await?;
+        let description = runtime::describe_deployment(&config, &metadata)?;
+        let values = secrets::values(&self.store, &config.service, now);
+        self.driver.deploy(&description, &values, now).await.map(drop)
+    }
+
+    fn start_probe(
+        &mut self,
+        due: ProbeDue,
+        known: &BTreeMap<String, Known>,
+        states: &[ReplicaState],
+        clocks: &BTreeMap<String, SiteClock>,
+    ) {
+        let Some(service) = known.get(&due.service) else { return };
+        let declared = &service.spec.probes;
+        let probe = match due.kind {
+            ProbeKind::Startup => &declared.startup,
+            ProbeKind::Readiness => &declared.readiness,
+            ProbeKind::Liveness => &declared.liveness,
+        };
+        let now = wall_now();
+        let state = due.replica.as_ref().and_then(|id| states.iter().find(|s| s.deployment.replica == *id));
+        let target = match (&service.spec.external, state, probe) {
+            (Some(external), _, _) => external_target(&external.url),
+            (None, Some(state), Some(probe)) => self.target(probe, state, clocks),
+            _ => return,
+        };
+        match state {
+            Some(state) => {
+                let id = state.deployment.replica.clone();
+                let (_, probes) = self.probes.entry(id).or_insert((state.started_at, ReplicaProbes::default()));
+                probes.get_mut(due.kind).begin(now);
+            }
+            None => self.external.entry(due.service.clone()).or_default().begin(now),
+        }
+        let started_at = state.map(|state| state.started_at);
+        let (results, prober) = (self.results.0.clone(), Arc::clone(&self.prober));
+        let timeout = due.timeout;
+        let spec = probe_spec(service, due.kind);
+        tokio::spawn(async move {
+            let outcome = match target {
+                Ok(target) => prober.run(&target, Duration::try_from(timeout).unwrap_or(LOOK)).await,
+                Err(message) => ProbeOutcome { success: false, duration: Duration::ZERO, message },
+            };
+            let _ = results.send(ProbeResult { due, spec, started_at, outcome }).await;
+        });
+    }
+
+    fn target(
+        &self,
+        probe: &Probe,
+        state: &ReplicaState,
+        clocks: &BTreeMap<String, SiteClock>,
+    ) -> Result<runtime::ProbeTarget, String> {
+        let services_dir = self.places.data_dir.join("services");
+        let around = Surroundings {
+            own_binary: &self.places.own_binary,
+            services_dir: &services_dir,
+            base_dir: &self.places.base_dir,
+            ports: &|_, _| None,
+            clocks,
+        };
+        convert::probe_target(probe, &state.deployment, &around)
+    }
+
+    fn note_probe(&mut self, result: ProbeResult) {
+        let record = match (&result.due.replica, result.started_at) {
+            (Some(replica), Some(started_at)) => match self.probes.get_mut(replica) {
+                // The result of an earlier run says nothing about the present one.
+                Some((started, probes)) if *started == started_at => probes.get_mut(result.due.kind),
+                _ => return,
+            },
+            _ => self.external.entry(result.due.service.clone()).or_default(),
+        };
+        record.record(&result.spec, result.outcome.success, &result.outcome.message);
+    }
+
+    /// Writes what changed to the store and shows everything on the board.
+    fn publish(
+        &mut self,
+        statuses: &BTreeMap<String, control::ServiceStatus>,
+        states: &[ReplicaState],
+        now: Timestamp,
+    ) {
+        let mut board = Board::default();
+        for (name, status) in statuses {
+            let message = self.problems.get(name).cloned().unwrap_or_else(|| summary(status));
+            let replicas: Vec<ReplicaView> =
+                states.iter().filter(|s| s.deployment.service == *name).map(replica_view).collect();
+            if self.statuses.get(name) != Some(status) {
+                self.write_status(name, status, &message, &replicas, now);
+            }
+            board.services.insert(name.clone(), ServiceView { status: status.clone(), message, replicas });
+        }
+        self.statuses = statuses.clone();
+        self.board.send_replace(Arc::new(board));
+    }
+
+    fn write_status(
+        &self,
+        name: &str,
+        status: &control::ServiceStatus,
+        message: &str,
+        replicas: &[ReplicaView],
+        now: Timestamp,
+    ) {
+        let value = serde_json::json!({
+            "phase": status.phase,
+            "message": message,
+            "readyReplicas": status.ready,
+            "replicas": status.replicas,
+            "restarts": status.restarts,
+            "observedGeneration": status.observed_generation,
+            "deployments": replicas.iter().map(|r| &r.deployment).collect::<Vec<_>>(),
+            "limits": replicas.first().map(|r| &r.limits),
+        });
+        let written = self.store.commit(|tx| {
+            let Some(resource) = tx.get("Service", name)? else { return Ok(()) };
+            let mut conditions = crate::resources::conditions(&resource.status);
+            for condition in &status.conditions {
+                sos_model::set_condition(&mut conditions, convert::condition(condition, now));
+            }
+            let mut value = value.clone();
+            value["conditions"] = serde_json::json!(conditions);
+            tx.put_status("Service", name, "sos/services", &value)?;
+            Ok(())
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, service = name, "the status cannot be written");
+        }
+    }
+
+    fn tell_recovery(&self, report: &runtime::RecoveryReport) {
+        let now = wall_now();
+        for replica in &report.adopted {
+            tracing::info!(replica, "adopted");
+        }
+        for file in &report.unreadable {
+            tracing::warn!(file, "set aside: it cannot be read");
+            self.warn("sos", "StateUnreadable", &format!("{file} was set aside"), now);
+        }
+        for orphan in &report.orphans {
+            tracing::warn!(orphan, "ended: it had no record");
+        }
+    }
+
+    fn warn(&self, service: &str, reason: &str, message: &str, now: Timestamp) {
+        tracing::warn!(service, reason, message);
+        let event = Event {
+            time: now,
+            kind: "Service".into(),
+            name: service.to_owned(),
+            event_type: EventType::Warning,
+            reason: reason.into(),
+            message: message.to_owned(),
+        };
+        if let Err(error) = self.store.commit(|tx| tx.record_event(&event)) {
+            tracing::error!(%error, "an event cannot be recorded");
+        }
+    }
+}
+
+/// How the loop ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stop {
+    /// Not yet.
+    #[default]
+    No,
+    /// Services are stopped first.
+    Services,
+    /// Services go on and are adopted by the next start.
+    LeaveServices,
+}
+
+fn is_live(phase: &runtime::Phase) -> bool {
+    !matches!(phase, runtime::Phase::Exited { .. })
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(wall_now())).unwrap_or(Duration::ZERO)
+}
+
+fn event_reason(action: &Action) -> &'static str {
+    match action {
+        Action::Kill { .. } => "Killing",
+        Action::Stop { .. } => "Stopping",
+        Action::Forget { .. } => "Forgotten",
+        Action::Adopt { .. } => "Adopted",
+        Action::Deploy { .. } => "Deploying",
+    }
+}
+
+/// The sentence of the first condition that asks for attention, else of readiness.
+fn summary(status: &control::ServiceStatus) -> String {
+    let asks = |c: &&control::Condition| c.status == control::Truth::False;
+    let condition = status.conditions.iter().find(asks);
+    condition.map(|c| c.message.clone()).unwrap_or_default()
+}
+
+fn replica_view(state: &ReplicaState) -> ReplicaView {
+    ReplicaView {
+        deployment: state.deployment.clone(),
+        phase: match state.phase {
+            runtime::Phase::Starting => "Starting",
+            runtime::Phase::Running => "Running",
+            runtime::Phase::Stopping { .. } => "Stopping",
+            runtime::Phase::Exited { .. } => "Exited",
+        },
+        live: is_live(&state.phase),
+        pid: state.handle.as_ref().and_then(|handle| handle.pid),
+        started_at: state.started_at,
+        past_runs: state.past_runs.len(),
+        usage: state.usage,
+        limits: state.limits.clone(),
+    }
+}
+
+/// Where the probe of an external service goes.
+fn external_target(url: &str) -> Result<runtime::ProbeTarget, String> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("{url} is not an address"))?;
+    let (authority, path) = rest.split_once('/').map_or((rest, String::from("/")), |(a, p)| (a, format!("/{p}")));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| format!("{url} has no usable port"))?),
+        None => (authority, if scheme == "https" { 443 } else { 80 }),
+    };
+    Ok(match scheme {
+        "http" => runtime::ProbeTarget::Http { url: format!("http://{host}:{port}{path}") },
+        // Without a certificate store a TLS service is probed by its connection.
+        _ => runtime::ProbeTarget::Tcp { address: format!("{host}:{port}") },
+    })
+}
+
+/// Timing and thresholds of a probe; an external service has the default ones.
+fn probe_spec(service: &Known, kind: ProbeKind) -> control::ProbeSpec {
+    let probes = &service.desired.probes;
+    let declared = match kind {
+        ProbeKind::Startup => probes.startup,
+        ProbeKind::Readiness => probes.readiness,
+        ProbeKind::Liveness => probes.liveness,
+    };
+    declared.unwrap_or_default()
+}

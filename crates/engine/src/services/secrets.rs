@@ -1,0 +1,57 @@
+//! Where secret values come from when a service is deployed. They go from here to the driver and nowhere else.
+
+use jiff::Timestamp;
+use sos_model::SecretSource;
+use sos_runtime::{EnvValue, SecretValues, ServiceConfig};
+use sos_store::Store;
+
+use super::convert::ADAPTER_SECRET;
+
+/// The values of all variables that come from secrets; one that cannot be had is left out, and the driver says so.
+pub(super) fn values(store: &Store, config: &ServiceConfig, now: Timestamp) -> SecretValues {
+    let mut values = SecretValues::new();
+    for variable in &config.env {
+        let EnvValue::Secret { secret, key } = &variable.value else { continue };
+        match value(store, secret, key) {
+            Ok(Some(text)) => values = values.with(&variable.name, text),
+            Ok(None) => {}
+            Err(problem) => tracing::warn!(secret, key, problem, %now, "a secret value cannot be had"),
+        }
+    }
+    values
+}
+
+fn value(store: &Store, secret: &str, key: &str) -> Result<Option<String>, String> {
+    if secret == ADAPTER_SECRET {
+        return adapter_token(store, key).map(Some);
+    }
+    let resource = store.get("Secret", secret).map_err(|error| error.to_string())?;
+    let Some(resource) = resource else { return Ok(None) };
+    let declared = crate::resources::declared(&resource)?;
+    let Some(source) = declared.secret().and_then(|spec| spec.data.get(key)) else { return Ok(None) };
+    match &source.0 {
+        SecretSource::Env(name) => Ok(std::env::var(name).ok()),
+        SecretSource::File(path) => match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Err(error) => Err(format!("cannot read {path}: {error}")),
+        },
+        SecretSource::Store(_) => {
+            let stored = store.get_secret(secret, key).map_err(|error| error.to_string())?;
+            Ok(stored.and_then(|value| value.expose_str().map(ToOwned::to_owned)))
+        }
+    }
+}
+
+/// The token of an adapter, made when it is first needed: what may command its devices.
+///
+/// # Errors
+/// When it can neither be read nor stored.
+pub(crate) fn adapter_token(store: &Store, service: &str) -> Result<String, String> {
+    let text = |error: sos_store::StoreError| error.to_string();
+    if let Some(value) = store.get_secret(ADAPTER_SECRET, service).map_err(text)? {
+        return Ok(value.expose_str().unwrap_or_default().to_owned());
+    }
+    let token = sos_store::random_token().map_err(text)?;
+    store.set_secret(ADAPTER_SECRET, service, token.expose()).map_err(text)?;
+    Ok(token.expose_str().unwrap_or_default().to_owned())
+}

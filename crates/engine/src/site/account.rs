@@ -1,0 +1,310 @@
+//! Joins readings, settlement and ledger: what each tick's settlement needs, and why a limit was exceeded.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sos_units::{
+    CarbonIntensity, Energy, ExactEnergy, ExactIntensity, ExactPrice, Money, Power, Price, Reading, Soc,
+};
+
+use super::ledger::{Case, Excess, GroupFlow, Ledger, TickFlows};
+use super::links::AssetReading;
+use super::model::{Kind, SiteModel, Value};
+use super::settlement::{OpenTick, Settlement};
+use crate::live::{Compared, Totals};
+use crate::report::Violation;
+
+/// Violations that are kept one by one; all are counted.
+const KEPT_VIOLATIONS: usize = 1_000;
+
+/// What was known when the set-points of a tick were chosen, in watts; load and discharge as positive sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Net need that was expected.
+    pub expected_w: i64,
+    /// Net need that was expected at the most.
+    pub at_most_w: i64,
+    /// Discharge that was asked for.
+    pub asked_w: i64,
+    /// Discharge that the batteries could have given.
+    pub able_w: i64,
+    /// Assets whose measurement was missing.
+    pub missing: u32,
+}
+
+/// What the ledger needs of a tick besides the devices' energies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickContext {
+    /// Work of services, zero or below.
+    pub work: ExactEnergy,
+    /// The same work at its earliest.
+    pub work_baseline: ExactEnergy,
+    /// Why the set-points were what they were.
+    pub decision: Decision,
+}
+
+/// All accounts of a site; kept in the store with every tick.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Accounts {
+    ledger: Ledger,
+    settlement: Settlement<TickContext>,
+    violations: Vec<Violation>,
+    estimated: u64,
+    /// Emissions of services' work, by the intensity of each tick.
+    work_emissions: sos_units::ExactEmissions,
+}
+
+/// An energy that became known after its tick.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Late {
+    /// The asset's index.
+    pub asset: usize,
+    /// End of the tick it belongs to.
+    pub time: Timestamp,
+    /// Mean power of the device in it.
+    pub power: Power,
+}
+
+impl Accounts {
+    /// Nothing settled yet.
+    #[must_use]
+    pub fn new(model: &SiteModel) -> Self {
+        Self {
+            ledger: Ledger::default(),
+            settlement: Settlement::new(model.assets.len()),
+            violations: Vec::new(),
+            estimated: 0,
+            work_emissions: sos_units::ExactEmissions::ZERO,
+        }
+    }
+
+    /// Whether these accounts are of a site with these assets.
+    #[must_use]
+    pub fn fits(&self, model: &SiteModel) -> bool {
+        self.settlement.devices() == model.assets.len()
+    }
+
+    /// Takes the counters that stand at `now` before anything has flowed.
+    pub fn begin(&mut self, now: Timestamp, readings: &[Reading<AssetReading>]) {
+        for (index, reading) in readings.iter().enumerate() {
+            if let Some(counter) = reading.as_ref().ok().and_then(|reading| reading.counter) {
+                self.settlement.counter(index, now, exact(counter));
+            }
+        }
+    }
+
+    /// Adds the tick `start..now` and settles what is complete. Returns energies that became known late.
+    pub fn add(
+        &mut self,
+        model: &SiteModel,
+        start: Timestamp,
+        now: Timestamp,
+        readings: &[Reading<AssetReading>],
+        context: TickContext,
+    ) -> Vec<Late> {
+        let seconds = now.duration_since(start).as_secs().max(1);
+        let energies = model
+            .assets
+            .iter()
+            .zip(readings)
+            .map(|(asset, reading)| match (&asset.via, reading) {
+                (None, _) => Some(ExactEnergy::ZERO),
+                (Some(_), Ok(reading)) => Some(ExactEnergy::from_power(reading.power, seconds)),
+                (Some(_), Err(_)) => None,
+            })
+            .collect();
+        self.settlement.push(start, seconds, energies, context);
+        self.begin(now, readings);
+        self.settle(model)
+    }
+
+    /// Adds ticks in which the controller did not run: nothing was measured.
+    pub fn add_missed(&mut self, model: &SiteModel, start: Timestamp, seconds: i64) {
+        let energies = model.assets.iter().map(|asset| asset.via.is_none().then_some(ExactEnergy::ZERO)).collect();
+        self.settlement.push(start, seconds, energies, TickContext::default());
+    }
+
+    /// Settles complete ticks; estimates what has waited too long.
+    fn settle(&mut self, model: &SiteModel) -> Vec<Late> {
+        self.estimated += self.settlement.estimate(super::settlement::LONGEST_WAIT, |_, _| ExactEnergy::ZERO);
+        let mut late = Vec::new();
+        while let Some(tick) = self.settlement.pop() {
+            late.extend(late_of(&tick));
+            self.settle_one(model, &tick);
+        }
+        late
+    }
+
+    /// Settles everything, estimating what is still unknown.
+    pub fn close(&mut self, model: &SiteModel) {
+        self.estimated += self.settlement.estimate(0, |_, _| ExactEnergy::ZERO);
+        self.settle(model);
+    }
+
+    fn settle_one(&mut self, model: &SiteModel, tick: &OpenTick<TickContext>) {
+        let flows = flows(model, tick);
+        self.work_emissions += flows.carbon * tick.context.work.negative_part();
+        let Some(excess) = self.ledger.settle(&flows) else { return };
+        if self.violations.len() < KEPT_VIOLATIONS {
+            self.violations.push(Violation {
+                time: crate::time_text(tick.start, &model.zone),
+                kw_over: round3(excess.over.as_kw()),
+                reason: reason(&excess, &flows, &tick.context.decision),
+            });
+        }
+    }
+
+    /// The running totals. `stored` is the energy in all batteries now, `worth` what a stored kWh is worth.
+    #[must_use]
+    pub fn totals(&self, model: &SiteModel, stored: Energy, worth: Price) -> Totals {
+        let value = worth * stored;
+        let objective = |case: &Case, value: Money| objective(model, case, value).get();
+        let solar = self.ledger.solar.to_energy();
+        let used = (solar - self.ledger.actual.export.to_energy()).max(Energy::ZERO);
+        Totals {
+            cost: self.compare(|case| case.cost.to_money().get()),
+            emissions_kg: self.compare(|case| case.emissions.to_emissions().as_kg()),
+            objective: Compared {
+                actual: objective(&self.ledger.actual, value),
+                baseline: objective(&self.ledger.baseline, Money::ZERO),
+            },
+            import: self.ledger.actual.import.to_energy(),
+            export: self.ledger.actual.export.to_energy(),
+            shared: self.ledger.shared.to_energy(),
+            self_consumption: (solar > Energy::ZERO).then(|| used / solar),
+            limit_violations: (self.ledger.actual.limit_violations, self.ledger.baseline.limit_violations),
+        }
+    }
+
+    fn compare(&self, figure: impl Fn(&Case) -> f64) -> Compared {
+        Compared { actual: figure(&self.ledger.actual), baseline: figure(&self.ledger.baseline) }
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Steps above a limit, with their reasons.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// Values that were estimated.
+    #[must_use]
+    pub const fn estimated(&self) -> u64 {
+        self.estimated
+    }
+
+    /// Emissions of services' work.
+    #[must_use]
+    pub fn work_emissions_kg(&self) -> f64 {
+        self.work_emissions.to_emissions().as_kg()
+    }
+}
+
+/// Cost and priced emissions less the value of what is stored.
+#[must_use]
+pub fn objective(model: &SiteModel, case: &Case, stored: Money) -> Money {
+    case.cost.to_money() + model.carbon_price * case.emissions.to_emissions() - stored
+}
+
+/// What is stored in all batteries.
+#[must_use]
+pub fn stored(model: &SiteModel, socs: &std::collections::BTreeMap<usize, Soc>) -> Energy {
+    model.batteries().filter_map(|(index, _, battery)| Some(*socs.get(&index)? * battery.capacity)).sum()
+}
+
+fn exact(energy: Energy) -> ExactEnergy {
+    ExactEnergy::watt_seconds((energy.as_kwh() * 3.6e6).round() as i64)
+}
+
+fn late_of(tick: &OpenTick<TickContext>) -> impl Iterator<Item = Late> + '_ {
+    let time = tick.start + jiff::SignedDuration::from_secs(tick.seconds);
+    tick.late.iter().enumerate().filter(|(_, late)| **late).filter_map(move |(asset, _)| {
+        let watts = tick.energy[asset]?.as_watt_seconds() as f64 / tick.seconds.max(1) as f64;
+        Some(Late { asset, time, power: Power::kw(watts / 1000.0) })
+    })
+}
+
+/// A complete tick as the ledger settles it.
+fn flows(model: &SiteModel, tick: &OpenTick<TickContext>) -> TickFlows {
+    let energy = |index: usize| tick.energy[index].unwrap_or(ExactEnergy::ZERO);
+    let mut groups = vec![GroupFlow::default(); model.groups.len()];
+    for (index, asset) in model.assets.iter().enumerate() {
+        let group = &mut groups[asset.group_index];
+        match &asset.kind {
+            Kind::Battery(_) => group.battery += energy(index),
+            Kind::Solar { .. } => group.solar += energy(index),
+            Kind::Load { net_of } => {
+                let together: ExactEnergy = net_of.iter().map(|other| energy(*other)).sum();
+                group.load += energy(index) - together;
+            }
+        }
+    }
+    let site = &model.connection;
+    TickFlows {
+        seconds: tick.seconds,
+        groups,
+        work: tick.context.work,
+        work_baseline: tick.context.work_baseline,
+        import_price: ExactPrice::from_price(price(&site.import_price, tick.start)),
+        export_price: ExactPrice::from_price(price(&site.export_price, tick.start)),
+        carbon: ExactIntensity::from_intensity(carbon(&site.carbon, tick.start)),
+        import_limit: site.import_limit,
+        export_limit: site.export_limit,
+    }
+}
+
+/// The price that was in force. Where the source has a gap, the last value before it holds.
+#[must_use]
+pub fn price(value: &Value<Price>, time: Timestamp) -> Price {
+    match value {
+        Value::Fixed(price) => *price,
+        Value::Series(series) => Price::per_kwh(series.actual_or_before(time)),
+    }
+}
+
+/// The intensity that was in force. Where the source has a gap, the last value before it holds.
+#[must_use]
+pub fn carbon(value: &Value<CarbonIntensity>, time: Timestamp) -> CarbonIntensity {
+    match value {
+        Value::Fixed(intensity) => *intensity,
+        Value::Series(series) => CarbonIntensity::kg_per_kwh(series.actual_or_before(time)),
+    }
+}
+
+fn kw(watts: i64) -> f64 {
+    watts as f64 / 1000.0
+}
+
+fn round3(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// Why a limit was exceeded, from what was known when the set-points were chosen.
+fn reason(excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
+    let side = if excess.import { "import" } else { "export" };
+    let need: ExactEnergy = flows.groups.iter().map(|g| g.load + g.solar).sum::<ExactEnergy>() + flows.work;
+    let need_w = -need.as_watt_seconds() / flows.seconds.max(1);
+    if decision.missing > 0 {
+        return format!("{} measurements were missing when the set-points were chosen", decision.missing);
+    }
+    if excess.import && decision.able_w <= decision.asked_w + 50 {
+        return format!(
+            "the batteries gave all they had ({:.2} kW) against a need of {:.2} kW",
+            kw(decision.able_w.max(0)),
+            kw(need_w)
+        );
+    }
+    if excess.import && need_w > decision.at_most_w {
+        return format!(
+            "the need rose to {:.2} kW within the step; {:.2} kW was expected and {:.2} kW at the most",
+            kw(need_w),
+            kw(decision.expected_w),
+            kw(decision.at_most_w)
+        );
+    }
+    format!("{side} was {:.2} kW over with a need of {:.2} kW, {:.2} kW expected", excess.over.as_kw(), kw(need_w), kw(decision.expected_w))
+}

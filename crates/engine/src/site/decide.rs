@@ -1,0 +1,228 @@
+//! Choosing the set-points of a tick: follower, guard, words. Pure: a snapshot goes in, orders come out.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sos_dispatch::{
+    AssetState as Guardable, FollowInput, GuardState, LiveStorage, PlanStep, Storage, Tuning, follow, guard,
+};
+use sos_model::Mode;
+use sos_units::{Energy, Hours, Power, Reading, Soc};
+
+use super::account::Decision;
+use super::links::AssetReading;
+use super::model::{Kind, SiteModel};
+use super::outlook::NextTick;
+use super::plan::SitePlan;
+
+/// What is asked of an asset in a tick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// The asset's index.
+    pub asset: usize,
+    /// Power, positive into the site; `None` releases it.
+    pub power: Option<Power>,
+    /// Whether it is written to the device or only shown.
+    pub write: bool,
+    /// Why, in words.
+    pub because: String,
+}
+
+/// Everything a decision sees.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    /// The site.
+    pub model: &'a SiteModel,
+    /// Start of the tick that is decided.
+    pub now: Timestamp,
+    /// What the devices said.
+    pub readings: &'a [Reading<AssetReading>],
+    /// States of charge of the batteries that can be commanded.
+    pub socs: &'a BTreeMap<usize, Soc>,
+    /// The plan in force.
+    pub plan: Option<&'a SitePlan>,
+    /// What the tick may bring, work of services not included.
+    pub next: Option<NextTick>,
+    /// Work of services in this tick, as consumption.
+    pub work: Power,
+    /// Energy to be kept for the import limit.
+    pub reserve: Energy,
+}
+
+/// Orders for every asset that may be commanded, and what they rest on.
+#[must_use]
+pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
+    let model = snapshot.model;
+    let tick = Hours::from_seconds(model.tick_seconds() as f64);
+    let storages = storages(snapshot);
+    let next = snapshot.next.unwrap_or_else(|| measured(snapshot));
+    let idle: Power = uncommanded(snapshot);
+    let with = |net: Power| net + idle - snapshot.work;
+    let input = FollowInput {
+        plan: snapshot.plan.and_then(|plan| PlanStep::at(&plan.problem, &plan.schedule, snapshot.now)),
+        net: with(next.net),
+        net_pessimistic: with(next.pessimistic),
+        net_pessimistic_any: with(next.pessimistic_any),
+        net_optimistic: with(next.optimistic),
+        reserve: snapshot.reserve,
+        storages: storages.iter().map(|(_, storage)| storage.clone()).collect(),
+        tick,
+        import_limit: model.connection.import_limit,
+        export_limit: model.connection.export_limit,
+        tuning: Tuning::default(),
+    };
+    let wanted = follow(&input);
+    let state = GuardState {
+        assets: storages.iter().map(|(index, storage)| guardable(snapshot, *index, storage)).collect(),
+        net: Some(input.net_pessimistic),
+        import_limit: model.connection.import_limit,
+        export_limit: model.connection.export_limit,
+        tick,
+    };
+    let guarded = guard(&wanted, &[], &state);
+    let mut orders: Vec<Order> = storages
+        .iter()
+        .zip(wanted.iter().zip(&guarded))
+        .map(|((index, _), (wanted, guarded))| Order {
+            asset: *index,
+            power: Some(whole_watts(guarded.power)),
+            write: model.assets[*index].mode == Mode::Control,
+            because: match guarded.narrowed_by.first() {
+                Some(narrowed) => format!("{}; {}", wanted.because.text, narrowed.reason),
+                None => wanted.because.text.clone(),
+            },
+        })
+        .collect();
+    orders.extend(curtailments(snapshot));
+    orders.sort_by_key(|order| order.asset);
+    let decision = decision(snapshot, &input, &orders);
+    (orders, decision)
+}
+
+/// Devices take whole watts; rounding towards zero never leaves a limit.
+fn whole_watts(power: Power) -> Power {
+    Power::kw((power.as_kw() * 1000.0).trunc() / 1000.0 + 0.0)
+}
+
+fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
+    let batteries = snapshot.model.batteries();
+    batteries
+        .filter_map(|(index, asset, battery)| {
+            let soc = *snapshot.socs.get(&index)?;
+            let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
+            let storage = Storage {
+                id: asset.name.clone(),
+                capacity: battery.capacity,
+                soc,
+                min_soc: battery.min_soc,
+                max_soc: battery.max_soc,
+                max_charge: battery.max_charge,
+                max_discharge: battery.max_discharge,
+                charge_efficiency: battery.charge_efficiency.get(),
+                discharge_efficiency: battery.discharge_efficiency.get(),
+                end_value: sos_units::Price::ZERO,
+                wear_cost: wear,
+                available: None,
+                targets: Vec::new(),
+            };
+            Some((index, LiveStorage::of(&storage, soc)))
+        })
+        .collect()
+}
+
+/// Without a forecast, what was measured last goes on.
+fn measured(snapshot: &Snapshot<'_>) -> NextTick {
+    let devices = snapshot.model.assets.iter().zip(snapshot.readings);
+    let net: Power = devices
+        .filter(|(asset, _)| !matches!(asset.kind, Kind::Battery(_)))
+        .filter_map(|(asset, reading)| {
+            let own = reading.ok()?.power;
+            let Kind::Load { net_of } = &asset.kind else { return Some(own) };
+            let others = net_of.iter().filter_map(|other| Some(snapshot.readings[*other].ok()?.power));
+            Some(own - others.sum::<Power>())
+        })
+        .sum();
+    NextTick { net, pessimistic: net, pessimistic_any: net, optimistic: net }
+}
+
+/// Power of batteries that run by themselves: measured but not commanded.
+fn uncommanded(snapshot: &Snapshot<'_>) -> Power {
+    let batteries = snapshot.model.batteries();
+    batteries
+        .filter(|(index, asset, _)| asset.mode != Mode::Control || !snapshot.socs.contains_key(index))
+        .filter_map(|(index, _, _)| Some(snapshot.readings[index].ok()?.power))
+        .sum()
+}
+
+fn guardable(snapshot: &Snapshot<'_>, index: usize, storage: &LiveStorage) -> Guardable {
+    let asset = &snapshot.model.assets[index];
+    let minutes = snapshot.model.tick_seconds() as f64 / 60.0;
+    let ramp = match asset.ramp {
+        (None, None) => None,
+        (up, down) => {
+            let least = |a: Option<Power>, b: Option<Power>| match (a, b) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            least(up, down).map(|per_minute| per_minute * minutes)
+        }
+    };
+    Guardable {
+        id: storage.id.clone(),
+        low: -storage.max_charge,
+        high: storage.max_discharge,
+        power: snapshot.readings[index].ok().map(|reading| reading.power),
+        ramp,
+        deliverable: Some(
+            ((storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity) * storage.discharge_efficiency,
+        ),
+        room: Some(((storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity) / storage.charge_efficiency),
+    }
+}
+
+/// Limits of solar plants that may be turned down, as planned.
+fn curtailments(snapshot: &Snapshot<'_>) -> Vec<Order> {
+    let Some(plan) = snapshot.plan else { return Vec::new() };
+    let Some(t) = plan.step_at(snapshot.now) else { return Vec::new() };
+    let chosen = snapshot.model.assets.iter().enumerate();
+    chosen
+        .filter_map(|(index, asset)| {
+            let Kind::Solar { peak, curtailable: true } = asset.kind else { return None };
+            if asset.mode == Mode::Observe {
+                return None;
+            }
+            let used = *plan.schedule.generation.get(&asset.name)?.get(t)?;
+            let available =
+                plan.problem.curtailable.iter().find(|one| one.id == asset.name)?.available.get(t).copied()?;
+            let turned_down = used + Power::kw(1e-3) < available;
+            let because = plan.schedule.because.get(&asset.name).and_then(|reasons| reasons.get(t));
+            Some(Order {
+                asset: index,
+                power: turned_down.then(|| whole_watts(used.clamp(Power::ZERO, peak))),
+                write: asset.mode == Mode::Control,
+                because: because.map_or_else(|| "generating all there is".to_owned(), |reason| reason.text.clone()),
+            })
+        })
+        .collect()
+}
+
+fn decision(snapshot: &Snapshot<'_>, input: &FollowInput, orders: &[Order]) -> Decision {
+    let watts = |power: Power| (power.as_kw() * 1000.0).round() as i64;
+    let battery = |order: &&Order| matches!(snapshot.model.assets[order.asset].kind, Kind::Battery(_));
+    let asked: Power = orders.iter().filter(battery).filter_map(|order| order.power).sum();
+    let able: Power = input
+        .storages
+        .iter()
+        .map(|storage| {
+            let stored = (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity;
+            storage.max_discharge.min((stored * storage.discharge_efficiency) / input.tick)
+        })
+        .sum();
+    Decision {
+        expected_w: -watts(input.net),
+        at_most_w: -watts(input.net_pessimistic),
+        asked_w: watts(asked),
+        able_w: watts(able),
+        missing: u32::try_from(snapshot.readings.iter().filter(|reading| reading.is_err()).count()).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,204 @@
+//! What flowed and what it cost, in integers: the settled case and the uncontrolled reference beside it.
+//!
+//! # Guarantees
+//! Every tick is settled exactly once, when all its flows are known. Energy and money are exact sums; they are
+//! rounded only when printed, so the parts of a report balance to the last digit kept.
+
+use serde::{Deserialize, Serialize};
+use sos_units::{ExactEmissions, ExactEnergy, ExactIntensity, ExactMoney, ExactPrice, Power};
+
+/// The flows of one group of assets (a home) in one tick; positive into the site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFlow {
+    /// Consumption, zero or below.
+    pub load: ExactEnergy,
+    /// Generation, zero or above.
+    pub solar: ExactEnergy,
+    /// Discharge positive, charge negative.
+    pub battery: ExactEnergy,
+}
+
+/// One tick of a site with everything that its settlement needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TickFlows {
+    /// Length of the tick in seconds.
+    pub seconds: i64,
+    /// One entry per group, in a stable order.
+    pub groups: Vec<GroupFlow>,
+    /// Work of services as it ran, zero or below.
+    pub work: ExactEnergy,
+    /// The same work started at its earliest, zero or below.
+    pub work_baseline: ExactEnergy,
+    /// Paid for import.
+    pub import_price: ExactPrice,
+    /// Earned by export.
+    pub export_price: ExactPrice,
+    /// Emissions of what is imported.
+    pub carbon: ExactIntensity,
+    /// Limit on import, if there is one.
+    pub import_limit: Option<Power>,
+    /// Limit on export, if there is one.
+    pub export_limit: Option<Power>,
+}
+
+/// One case of the report: as it was, or as it would have been without control.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// Import paid less export earned.
+    pub cost: ExactMoney,
+    /// Emissions of what was imported.
+    pub emissions: ExactEmissions,
+    /// Energy taken from the grid.
+    pub import: ExactEnergy,
+    /// Energy given to the grid.
+    pub export: ExactEnergy,
+    /// Steps in which a connection limit was exceeded.
+    pub limit_violations: u64,
+    /// The highest mean import of a step, in watts.
+    pub peak_watts: i64,
+}
+
+/// By how much a connection limit was exceeded in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Excess {
+    /// kW above the limit, positive.
+    pub over: Power,
+    /// Whether it was the import limit.
+    pub import: bool,
+}
+
+/// Running totals of a site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Ticks settled.
+    pub steps: u64,
+    /// As it was.
+    pub actual: Case,
+    /// Batteries idle, work at its earliest.
+    pub baseline: Case,
+    /// Surplus of one group used by another or by work of services.
+    pub shared: ExactEnergy,
+    /// All generation.
+    pub solar: ExactEnergy,
+    /// All consumption of the groups, zero or below.
+    pub load: ExactEnergy,
+    /// All work of services, zero or below.
+    pub work: ExactEnergy,
+    /// Discharge of all batteries.
+    pub discharged: ExactEnergy,
+    /// Charge of all batteries.
+    pub charged: ExactEnergy,
+}
+
+impl Ledger {
+    /// Adds one tick; tells whether the actual case exceeded a limit of the connection.
+    pub fn settle(&mut self, tick: &TickFlows) -> Option<Excess> {
+        let uncontrolled: ExactEnergy = tick.groups.iter().map(|g| g.load + g.solar).sum();
+        let batteries: ExactEnergy = tick.groups.iter().map(|g| g.battery).sum();
+        self.baseline.settle(tick, -(uncontrolled + tick.work_baseline));
+        let excess = self.actual.settle(tick, -(uncontrolled + batteries + tick.work));
+
+        let nets = || tick.groups.iter().map(|g| g.load + g.solar + g.battery).chain([tick.work]);
+        let surplus: ExactEnergy = nets().map(ExactEnergy::positive_part).sum();
+        let deficit: ExactEnergy = nets().map(ExactEnergy::negative_part).sum();
+        self.shared += surplus.min(deficit);
+        for group in &tick.groups {
+            self.solar += group.solar;
+            self.load += group.load;
+            self.discharged += group.battery.positive_part();
+            self.charged += group.battery.negative_part();
+        }
+        self.work += tick.work;
+        self.steps += 1;
+        excess
+    }
+
+    /// What is left over when everything that flowed in the actual case is added up; always zero.
+    #[must_use]
+    pub fn imbalance(&self) -> ExactEnergy {
+        let assets = self.load + self.solar + self.work + self.discharged - self.charged;
+        assets + self.actual.import - self.actual.export
+    }
+}
+
+impl Case {
+    fn settle(&mut self, tick: &TickFlows, grid: ExactEnergy) -> Option<Excess> {
+        let (import, export) = (grid.positive_part(), grid.negative_part());
+        self.cost += tick.import_price * import - tick.export_price * export;
+        self.emissions += tick.carbon * import;
+        self.import += import;
+        self.export += export;
+        self.peak_watts = self.peak_watts.max(import.as_watt_seconds() / tick.seconds.max(1));
+        let excess = excess(import, tick.import_limit, tick.seconds, true)
+            .or_else(|| excess(export, tick.export_limit, tick.seconds, false));
+        self.limit_violations += u64::from(excess.is_some());
+        excess
+    }
+}
+
+fn excess(flow: ExactEnergy, limit: Option<Power>, seconds: i64, import: bool) -> Option<Excess> {
+    let allowed = ExactEnergy::from_power(limit?, seconds);
+    let over = flow - allowed;
+    (over > ExactEnergy::ZERO)
+        .then(|| Excess { over: Power::kw(over.as_watt_seconds() as f64 / seconds.max(1) as f64 / 1000.0), import })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sos_units::{CarbonIntensity, Price};
+
+    fn tick(groups: Vec<GroupFlow>, work: i64) -> TickFlows {
+        TickFlows {
+            seconds: 900,
+            groups,
+            work: ExactEnergy::watt_seconds(work),
+            work_baseline: ExactEnergy::ZERO,
+            import_price: ExactPrice::from_price(Price::per_kwh(0.25)),
+            export_price: ExactPrice::default(),
+            carbon: ExactIntensity::from_intensity(CarbonIntensity::kg_per_kwh(0.2)),
+            import_limit: Some(Power::kw(3.0)),
+            export_limit: None,
+        }
+    }
+
+    fn flow(load: f64, solar: f64, battery: f64) -> GroupFlow {
+        let energy = |kw| ExactEnergy::from_power(Power::kw(kw), 900);
+        GroupFlow { load: energy(load), solar: energy(solar), battery: energy(battery) }
+    }
+
+    #[test]
+    fn surplus_of_one_home_serves_another() {
+        let mut ledger = Ledger::default();
+        ledger.settle(&tick(vec![flow(-1.0, 3.0, 0.0), flow(-4.0, 0.0, 0.0)], 0));
+        assert_eq!(ledger.shared, ExactEnergy::from_power(Power::kw(2.0), 900));
+        assert_eq!(ledger.actual.import, ExactEnergy::from_power(Power::kw(2.0), 900));
+        assert_eq!(ledger.actual.export, ExactEnergy::ZERO);
+    }
+
+    #[test]
+    fn a_watt_above_the_limit_is_a_violation_and_the_limit_itself_is_not() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.settle(&tick(vec![flow(-3.0, 0.0, 0.0)], 0)), None);
+        let excess = ledger.settle(&tick(vec![flow(-3.001, 0.0, 0.0)], 0)).unwrap();
+        assert!((excess.over.as_kw() - 0.001).abs() < 1e-9);
+        assert_eq!((ledger.actual.limit_violations, ledger.baseline.limit_violations), (1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn energy_balances_to_the_last_watt_second(
+            flows in prop::collection::vec((-20.0..0.0f64, 0.0..9.0f64, -5.0..5.0f64), 1..40),
+            work in -2_000_000i64..0,
+        ) {
+            let mut ledger = Ledger::default();
+            for chunk in flows.chunks(3) {
+                ledger.settle(&tick(chunk.iter().map(|&(l, s, b)| flow(l, s, b)).collect(), work));
+            }
+            prop_assert_eq!(ledger.imbalance(), ExactEnergy::ZERO);
+            let priced = ExactPrice::from_price(Price::per_kwh(0.25)) * ledger.actual.import;
+            prop_assert_eq!(ledger.actual.cost, priced);
+        }
+    }
+}

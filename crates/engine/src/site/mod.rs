@@ -1,0 +1,15 @@
+//! A site: observe → forecast → decide → guard → act → verify → record, every tick.
+
+pub mod account;
+pub mod decide;
+pub mod ledger;
+pub mod links;
+pub mod model;
+pub mod outlook;
+pub mod plan;
+pub mod reference;
+pub mod settlement;
+pub mod task;
+mod telemetry;
+mod view;
+pub mod work;

@@ -1,0 +1,371 @@
+//! What a site expects: forecasts of its loads, its sun, its carbon intensity, and of its net need in the next tick.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use sos_dispatch::Step;
+use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Around};
+use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
+
+use super::model::{Kind, SiteModel, Value};
+use super::plan::{Expected, usable_capacity};
+
+/// Ticks shorter than this are averaged before they are forecast.
+const SHORTEST_STEP: SignedDuration = SignedDuration::from_mins(5);
+const HOUR: i64 = 3600;
+/// Days of measured need that the reserve for the import limit rests on (`docs/study-fontana.md`).
+const RESERVE_DAYS: usize = 28;
+/// Hours over which a peak is added up.
+const RESERVE_WINDOW: usize = 6;
+/// Need above this share of the import limit counts towards the reserve.
+const RESERVE_FROM: f64 = 0.7;
+/// The reserve is at most this share of the batteries' capacity.
+const RESERVE_CAP: f64 = 0.3;
+/// Delivered per stored energy, when the reserve is turned into stored energy.
+const RESERVE_EFFICIENCY: f64 = 0.95;
+
+/// The forecasters of a site. They learn with every tick and know nothing that is later than the time they are asked.
+#[derive(Debug)]
+pub struct Outlook {
+    members: Vec<Option<Member>>,
+    carbon: Option<Forecaster>,
+    carbon_seen: Option<Timestamp>,
+    net: Option<Forecaster>,
+    hours: HourlyNeed,
+    step: SignedDuration,
+    zone: TimeZone,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// −1 for a load, whose forecast is a magnitude; +1 for generation.
+    sign: f64,
+    forecaster: Forecaster,
+    mean: Averager,
+}
+
+/// What the next tick may bring, as net power of what cannot be chosen, positive into the site.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NextTick {
+    /// Expected.
+    pub net: Power,
+    /// Hardly ever undercut at this time of day.
+    pub pessimistic: Power,
+    /// Hardly ever undercut at any time of day.
+    pub pessimistic_any: Power,
+    /// Hardly ever exceeded.
+    pub optimistic: Power,
+}
+
+impl Outlook {
+    /// Forecasters for everything that cannot be chosen at a site.
+    ///
+    /// # Errors
+    /// When a step does not divide a day.
+    pub fn new(model: &SiteModel) -> Result<Self, String> {
+        let step = if model.tick >= SHORTEST_STEP { model.tick } else { model.plan_every };
+        let zone = model.zone.clone();
+        let make = |character, step: SignedDuration| {
+            Forecaster::new(ForecastConfig::new(character, step, zone.clone())).map_err(|error| error.to_string())
+        };
+        let members = model
+            .assets
+            .iter()
+            .map(|asset| {
+                let (sign, mut config) = match &asset.kind {
+                    Kind::Load { .. } => (-1.0, ForecastConfig::new(Character::Load, step, zone.clone())),
+                    Kind::Solar { peak, .. } => {
+                        let mut config = ForecastConfig::new(Character::Solar, step, zone.clone());
+                        config.prior = Some(peak.as_kw());
+                        config.maximum = Some(peak.as_kw() * 1.2);
+                        (1.0, config)
+                    }
+                    Kind::Battery(_) => return Ok(None),
+                };
+                config.quantiles = vec![0.1, 0.5, 0.9];
+                let forecaster = Forecaster::new(config).map_err(|error| error.to_string())?;
+                Ok(Some(Member { sign, forecaster, mean: Averager::default() }))
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        let carbon = match &model.connection.carbon {
+            Value::Series(series) if !series.is_published() => Some(make(Character::Carbon, series.step())?),
+            _ => None,
+        };
+        let net = Some(make(Character::Net, model.tick)?);
+        Ok(Self { members, carbon, carbon_seen: None, net, hours: HourlyNeed::default(), step, zone })
+    }
+
+    /// Learns the tick `start..end`: own power of every asset, positive into the site; what belongs to a battery is
+    /// ignored. `known_at` is when it became known.
+    pub fn observe(&mut self, start: Timestamp, end: Timestamp, known_at: Timestamp, powers: &[Reading<Power>]) {
+        let mut net: Reading<f64> = Ok(0.0);
+        for (member, power) in self.members.iter_mut().zip(powers) {
+            let Some(member) = member else { continue };
+            let own = power.map(|power| power.as_kw());
+            net = match (net, own) {
+                (Ok(sum), Ok(kw)) => Ok(sum - kw),
+                (Err(missing), _) | (_, Err(missing)) => Err(missing),
+            };
+            let magnitude = own.map(|kw| kw * member.sign);
+            if let Some((step_start, value)) = member.mean.add(start, end, self.step, magnitude) {
+                member.forecaster.observe(step_start, known_at, value);
+            }
+        }
+        if let Some(forecaster) = &mut self.net {
+            forecaster.observe(start, known_at, net);
+        }
+        if let Ok(kw) = net {
+            self.hours.add(start, end, kw, &self.zone);
+        }
+    }
+
+    /// Learns the values of the carbon signal that became known up to `now`.
+    pub fn observe_signals(&mut self, model: &SiteModel, now: Timestamp) {
+        let (Some(forecaster), Value::Series(series)) = (&mut self.carbon, &model.connection.carbon) else { return };
+        let since = self.carbon_seen.unwrap_or(series.start());
+        for (start, value) in series.completed(since, now) {
+            forecaster.observe(start, start + series.step(), value);
+        }
+        self.carbon_seen = Some(now);
+    }
+
+    /// What is expected over the steps of a plan made at `now`.
+    pub fn expected(&mut self, model: &SiteModel, now: Timestamp, steps: &[Step]) -> Expected {
+        let end = steps.last().map_or(now, |step| step.start + hours(step));
+        let mut net = vec![Power::ZERO; steps.len()];
+        let mut curtailable = BTreeMap::new();
+        for (index, member) in self.members.iter_mut().enumerate() {
+            let Some(member) = member else { continue };
+            let forecast = member.forecaster.forecast(now, count(now, end, self.step));
+            let powers: Vec<Power> =
+                steps.iter().map(|step| Power::kw(member.sign * mean_over(&forecast, step))).collect();
+            let chosen = super::plan::plans_with(model, index)
+                && matches!(model.assets[index].kind, Kind::Solar { curtailable: true, .. });
+            if chosen {
+                curtailable.insert(index, powers);
+            } else {
+                net.iter_mut().zip(&powers).for_each(|(sum, power)| *sum += *power);
+            }
+        }
+        let carbon = self.expected_carbon(model, now, steps, end);
+        let reserve = self.reserves(model, steps);
+        Expected {
+            net,
+            curtailable,
+            import_price: prices(&model.connection.import_price, now, steps),
+            export_price: prices(&model.connection.export_price, now, steps),
+            carbon,
+            reserve,
+        }
+    }
+
+    fn expected_carbon(
+        &mut self,
+        model: &SiteModel,
+        now: Timestamp,
+        steps: &[Step],
+        end: Timestamp,
+    ) -> Vec<CarbonIntensity> {
+        match (&model.connection.carbon, &mut self.carbon) {
+            (Value::Fixed(intensity), _) => vec![*intensity; steps.len()],
+            (Value::Series(series), None) => steps
+                .iter()
+                .map(|step| CarbonIntensity::kg_per_kwh(series.known(step.start, now).unwrap_or(0.0).max(0.0)))
+                .collect(),
+            (Value::Series(series), Some(forecaster)) => {
+                let forecast = forecaster.forecast(now, count(now, end, series.step()));
+                steps.iter().map(|step| CarbonIntensity::kg_per_kwh(mean_over(&forecast, step).max(0.0))).collect()
+            }
+        }
+    }
+
+    /// What the tick that starts at `now` may bring.
+    pub fn next_tick(&mut self, now: Timestamp) -> Option<NextTick> {
+        let net = self.net.as_mut()?;
+        let near = net.next_step(now, 1.0, Around::Near);
+        let any = net.next_step(now, 1.0, Around::All);
+        let low = net.next_step(now, 0.0, Around::Near);
+        let into = |need: f64| Power::kw(-need);
+        Some(NextTick {
+            net: into(near.estimate),
+            pessimistic: into(near.quantile.max(near.estimate)),
+            pessimistic_any: into(any.quantile.max(near.estimate)),
+            optimistic: into(low.quantile.min(near.estimate)),
+        })
+    }
+
+    /// Energy to be kept in the batteries for the import limit at a time.
+    #[must_use]
+    pub fn reserve(&self, model: &SiteModel, at: Timestamp) -> Energy {
+        let Some(limit) = model.connection.import_limit else { return Energy::ZERO };
+        let cap = usable_capacity(model) * RESERVE_CAP;
+        self.hours.reserve(local_hour(at, &self.zone), limit.as_kw() * RESERVE_FROM).min(cap)
+    }
+
+    fn reserves(&self, model: &SiteModel, steps: &[Step]) -> Vec<Energy> {
+        let Some(limit) = model.connection.import_limit else { return vec![Energy::ZERO; steps.len()] };
+        let cap = usable_capacity(model) * RESERVE_CAP;
+        let by_hour: Vec<Energy> =
+            (0..24).map(|hour| self.hours.reserve(hour, limit.as_kw() * RESERVE_FROM).min(cap)).collect();
+        steps.iter().map(|step| by_hour[local_hour(step.start, &self.zone)]).collect()
+    }
+}
+
+fn local_hour(at: Timestamp, zone: &TimeZone) -> usize {
+    usize::try_from(zone.to_datetime(at).hour()).unwrap_or(0) % 24
+}
+
+fn hours(step: &Step) -> SignedDuration {
+    SignedDuration::from_secs((step.duration.get() * 3600.0).round() as i64)
+}
+
+fn count(from: Timestamp, to: Timestamp, step: SignedDuration) -> usize {
+    let steps = to.duration_since(from).as_secs() / step.as_secs().max(1);
+    usize::try_from(steps).unwrap_or(0) + 2
+}
+
+/// Mean of a forecast over a step of the plan; the nearest value where the forecast does not reach.
+fn mean_over(forecast: &Forecast, step: &Step) -> f64 {
+    let (from, to) = (step.start, step.start + hours(step));
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let grid = &forecast.grid;
+    let first = grid.index_of(from).unwrap_or(if from < grid.start() { 0 } else { grid.len().saturating_sub(1) });
+    for index in first..grid.len() {
+        let (start, end) = (grid.at(index).max(from), grid.at(index + 1).min(to));
+        let overlap = end.duration_since(start).as_secs_f64();
+        if overlap <= 0.0 {
+            break;
+        }
+        sum += forecast.mean[index] * overlap;
+        weight += overlap;
+    }
+    if weight > 0.0 { sum / weight } else { forecast.mean.get(first).copied().unwrap_or(0.0) }
+}
+
+/// Prices of the steps as far as they are published; beyond that, what held a day before.
+fn prices(value: &Value<Price>, now: Timestamp, steps: &[Step]) -> Vec<Price> {
+    const DAY: SignedDuration = SignedDuration::from_hours(24);
+    let series = match value {
+        Value::Fixed(price) => return vec![*price; steps.len()],
+        Value::Series(series) => series,
+    };
+    let at = |time: Timestamp| {
+        let mut time = time;
+        for _ in 0..14 {
+            if let Ok(price) = series.known(time, now) {
+                return Price::per_kwh(price);
+            }
+            time -= DAY;
+        }
+        Price::per_kwh(series.actual_or_before(now - series.step()))
+    };
+    steps.iter().map(|step| at(step.start)).collect()
+}
+
+/// Averages ticks into longer steps.
+#[derive(Clone, Copy, Debug, Default)]
+struct Averager {
+    step_start: Option<Timestamp>,
+    sum: f64,
+    seconds: f64,
+}
+
+impl Averager {
+    /// Adds a tick; when it completes a step, returns the step's start and mean.
+    fn add(
+        &mut self,
+        start: Timestamp,
+        end: Timestamp,
+        step: SignedDuration,
+        value: Reading<f64>,
+    ) -> Option<(Timestamp, Reading<f64>)> {
+        let length = step.as_secs().max(1);
+        let step_start = Timestamp::from_second(start.as_second().div_euclid(length) * length).ok()?;
+        if self.step_start != Some(step_start) {
+            *self = Self { step_start: Some(step_start), ..Self::default() };
+        }
+        if let Ok(value) = value {
+            let seconds = end.duration_since(start).as_secs_f64();
+            self.sum += value * seconds;
+            self.seconds += seconds;
+        }
+        if end.as_second() < step_start.as_second() + length {
+            return None;
+        }
+        let mean = if self.seconds > 0.0 { Ok(self.sum / self.seconds) } else { Err(Missing::Gap) };
+        *self = Self::default();
+        Some((step_start, mean))
+    }
+}
+
+/// Measured need by the hour, over the last weeks.
+#[derive(Clone, Debug, Default)]
+struct HourlyNeed {
+    hours: VecDeque<(i64, usize, f64)>,
+    running: Option<(i64, usize, f64, f64)>,
+}
+
+impl HourlyNeed {
+    fn add(&mut self, start: Timestamp, end: Timestamp, kw: f64, zone: &TimeZone) {
+        let hour = start.as_second().div_euclid(HOUR);
+        let seconds = end.duration_since(start).as_secs_f64();
+        match &mut self.running {
+            Some((running, _, sum, weight)) if *running == hour => {
+                *sum += kw * seconds;
+                *weight += seconds;
+            }
+            running => {
+                if let Some((before, local, sum, weight)) = running.take() {
+                    self.hours.push_back((before, local, if weight > 0.0 { sum / weight } else { 0.0 }));
+                }
+                *running = Some((hour, local_hour(start, zone), kw * seconds, seconds));
+            }
+        }
+        while self.hours.len() > RESERVE_DAYS * 24 {
+            self.hours.pop_front();
+        }
+    }
+
+    /// The largest energy that the need above `from` kW took in windows which began near this hour of the day.
+    fn reserve(&self, hour: usize, from: f64) -> Energy {
+        let near = |local: usize| (local + 25 - hour) % 24 <= 2;
+        let above = |kw: f64| (kw - from).max(0.0);
+        let windows = (0..self.hours.len()).filter(|&i| near(self.hours[i].1)).map(|i| {
+            let window = self.hours.range(i..(i + RESERVE_WINDOW).min(self.hours.len()));
+            window.map(|(_, _, kw)| above(*kw)).sum::<f64>()
+        });
+        Energy::kwh(windows.fold(0.0, f64::max) / RESERVE_EFFICIENCY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_averaged_into_steps() {
+        let mut mean = Averager::default();
+        let start: Timestamp = "2016-08-01T07:00:00Z".parse().unwrap();
+        let step = SignedDuration::from_mins(15);
+        let tick = SignedDuration::from_mins(5);
+        assert_eq!(mean.add(start, start + tick, step, Ok(1.0)), None);
+        assert_eq!(mean.add(start + tick, start + tick * 2, step, Err(Missing::Gap)), None);
+        assert_eq!(mean.add(start + tick * 2, start + step, step, Ok(3.0)), Some((start, Ok(2.0))));
+        assert_eq!(mean.add(start + step, start + step * 2, step, Err(Missing::Gap)), Some((start + step, Err(Missing::Gap))));
+    }
+
+    #[test]
+    fn the_reserve_covers_the_worst_evening_and_nothing_at_noon() {
+        let mut need = HourlyNeed::default();
+        let midnight: Timestamp = "2016-08-01T00:00:00Z".parse().unwrap();
+        for hour in 0..72 {
+            let start = midnight + SignedDuration::from_hours(hour);
+            let kw = if hour % 24 == 18 { 10.0 + hour as f64 / 24.0 } else { 1.0 };
+            need.add(start, start + SignedDuration::from_hours(1), kw, &TimeZone::UTC);
+        }
+        assert_eq!(need.reserve(3, 8.0), Energy::ZERO);
+        let evening = need.reserve(17, 8.0).as_kwh();
+        assert!((evening - 4.75 / 0.95).abs() < 1e-9, "{evening}");
+    }
+}

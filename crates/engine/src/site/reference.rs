@@ -1,0 +1,200 @@
+//! The reference case `perfect`: one optimisation that knew the period, with the same physics. Made afterwards, in a
+//! process of its own, so that it takes neither time nor memory of the loop.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sos_dispatch::{Budget, Connection, Problem, Step, Storage, perfect};
+use sos_store::{Store, StoreError};
+use sos_units::{CarbonPrice, Emissions, Energy, FlexibleWork, Hours, Missing, Money, Power, Price, Reading};
+
+use super::account::{carbon, price};
+use super::model::SiteModel;
+use super::telemetry::{DEVICE, labels, own_power};
+use super::view::column;
+use super::work::WorkBook;
+
+/// A kWh beyond a limit costs this much more than any energy, so that the case breaks a limit only where it must.
+const BREACH_PRICE: f64 = 100.0;
+
+/// What the optimisation found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PerfectCase {
+    /// Import paid less export earned.
+    pub cost: f64,
+    /// Emissions of what was imported, kg.
+    pub emissions_kg: f64,
+    /// Cost and priced emissions less the value of what is stored at the end.
+    pub objective: f64,
+    /// Steps above a limit.
+    pub limit_violations: u64,
+}
+
+/// Where a run began and ended, and what a stored kWh is worth at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Period {
+    /// Start of the first step.
+    pub from: Timestamp,
+    /// End of the last step.
+    pub to: Timestamp,
+    /// Per kWh.
+    pub worth: Price,
+}
+
+/// Computes the case from what was measured.
+///
+/// # Errors
+/// What the store or the solver says.
+pub fn perfect_case(
+    store: &Store,
+    model: &SiteModel,
+    work: &WorkBook,
+    period: &Period,
+) -> Result<PerfectCase, String> {
+    let measured = measured(store, model, period).map_err(|error| error.to_string())?;
+    let problem = problem(model, work, period, &measured);
+    let solved = perfect(&problem, &Budget::default()).map_err(|error| error.to_string())?;
+    let schedule = &solved.schedule;
+    let (mut cost, mut emissions, mut violations) = (Money::ZERO, Emissions::ZERO, 0);
+    for (t, (step, row)) in problem.steps.iter().zip(&measured).enumerate() {
+        let grid = schedule.grid[t];
+        let (import, export) = (grid.max(Power::ZERO) * step.duration, (-grid).max(Power::ZERO) * step.duration);
+        cost += problem.connection.import_price[t] * import;
+        cost -= problem.connection.export_price[t] * export;
+        emissions += problem.connection.carbon_intensity[t] * import;
+        let over = |limit: Option<Power>, flow: Power| limit.is_some_and(|limit| flow > limit + Power::kw(1e-4));
+        let breached = over(model.connection.import_limit, grid) || over(model.connection.export_limit, -grid);
+        violations += if breached { row.ticks } else { 0 };
+    }
+    let stored: Energy =
+        schedule.storage.values().filter_map(|storage| storage.stored_after.last().copied()).sum();
+    let objective = cost + model.carbon_price * emissions - period.worth * stored;
+    Ok(PerfectCase {
+        cost: cost.get(),
+        emissions_kg: emissions.as_kg(),
+        objective: objective.get(),
+        limit_violations: violations,
+    })
+}
+
+/// Steps with the same data, joined.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Row {
+    start: Timestamp,
+    ticks: u64,
+    net: Power,
+}
+
+/// Net power of what cannot be chosen, step by step. What was never measured counts as the step before.
+fn measured(store: &Store, model: &SiteModel, period: &Period) -> Result<Vec<Row>, StoreError> {
+    let until = period.to + SignedDuration::from_secs(1);
+    let mut columns = Vec::new();
+    for asset in &model.assets {
+        columns.push(column(store, DEVICE, &labels(&model.name, Some(&asset.name)), period.from, until)?);
+    }
+    let mut rows: Vec<Row> = Vec::new();
+    let mut last = Power::ZERO;
+    let mut start = period.from;
+    while start < period.to {
+        let end = start + model.tick;
+        let device: Vec<Reading<Power>> = columns
+            .iter()
+            .zip(&model.assets)
+            .map(|(column, asset)| match asset.via {
+                Some(_) => column.get(&end).copied().unwrap_or(Err(Missing::Gap)).map(Power::kw),
+                None => Ok(Power::ZERO),
+            })
+            .collect();
+        let own = own_power(model, &device);
+        let chosen = model.batteries().map(|(index, _, _)| index).collect::<Vec<_>>();
+        let rest = own.iter().enumerate().filter(|(index, _)| !chosen.contains(index));
+        last = rest.map(|(_, power)| *power).try_fold(Power::ZERO, |sum, p| p.map(|p| sum + p)).unwrap_or(last);
+        let same_data = |row: &Row| row.net == last && same_prices(model, row.start, start);
+        match rows.last_mut().filter(|row| same_data(row)) {
+            Some(row) => row.ticks += 1,
+            None => rows.push(Row { start, ticks: 1, net: last }),
+        }
+        start = end;
+    }
+    Ok(rows)
+}
+
+fn same_prices(model: &SiteModel, a: Timestamp, b: Timestamp) -> bool {
+    let site = &model.connection;
+    price(&site.import_price, a) == price(&site.import_price, b)
+        && price(&site.export_price, a) == price(&site.export_price, b)
+        && carbon(&site.carbon, a) == carbon(&site.carbon, b)
+}
+
+fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) -> Problem {
+    let n = rows.len();
+    let tick = Hours::from_seconds(model.tick_seconds() as f64);
+    let site = &model.connection;
+    let hours = |row: &Row| Hours::new(tick.get() * row.ticks as f64);
+    Problem {
+        steps: rows.iter().map(|row| Step { start: row.start, duration: hours(row) }).collect(),
+        connection: Connection {
+            import_limit: vec![site.import_limit; n],
+            export_limit: vec![site.export_limit; n],
+            import_price: rows.iter().map(|row| price(&site.import_price, row.start)).collect(),
+            export_price: rows.iter().map(|row| price(&site.export_price, row.start)).collect(),
+            carbon_intensity: rows.iter().map(|row| carbon(&site.carbon, row.start)).collect(),
+            carbon_price: CarbonPrice::per_kg(model.carbon_price.as_per_kg()),
+            breach_price: Price::per_kwh(BREACH_PRICE),
+        },
+        fixed: rows.iter().map(|row| row.net).collect(),
+        pessimistic: None,
+        curtailable: Vec::new(),
+        storages: model
+            .batteries()
+            .map(|(_, asset, battery)| Storage {
+                id: asset.name.clone(),
+                capacity: battery.capacity,
+                soc: battery.initial_soc_or_min(),
+                min_soc: battery.min_soc,
+                max_soc: battery.max_soc,
+                max_charge: battery.max_charge,
+                max_discharge: battery.max_discharge,
+                charge_efficiency: battery.charge_efficiency.get(),
+                discharge_efficiency: battery.discharge_efficiency.get(),
+                end_value: period.worth,
+                wear_cost: Price::ZERO,
+                available: None,
+                targets: Vec::new(),
+            })
+            .collect(),
+        work: runs(model, work, period),
+        zone: model.zone.clone(),
+    }
+}
+
+/// Every run of every job in the period. The case may split a run, which makes it at least as good as any real one.
+fn runs(model: &SiteModel, work: &WorkBook, period: &Period) -> Vec<FlexibleWork> {
+    let mut runs = BTreeMap::new();
+    for spec in work.specs() {
+        let mut now = period.from;
+        while let Ok(Some(window)) = sos_control::current_window(&spec.window, &model.zone, now) {
+            if window.deadline > period.to {
+                break;
+            }
+            let id = format!("{}/{}", spec.service, window.run);
+            now = window.deadline;
+            runs.insert(
+                id.clone(),
+                FlexibleWork {
+                    id,
+                    energy: spec.energy,
+                    earliest: window.earliest.max(period.from),
+                    deadline: window.deadline,
+                    min_power: Power::ZERO,
+                    max_power: spec.max_power,
+                    interruptible: true,
+                    running: false,
+                    value: spec.value,
+                },
+            );
+        }
+    }
+    runs.into_values().collect()
+}

@@ -1,0 +1,163 @@
+//! The series a site writes: measured means at the end of their step, with the time they became known.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sos_store::{Sample, SeriesId, Store, StoreError};
+use sos_units::{Missing, Power, Reading, Soc};
+
+use super::account::Late;
+use super::model::SiteModel;
+
+/// Name of the series of measured power, kW, positive into the site; of a load it is the load's own.
+pub const POWER: &str = "asset_power_kw";
+/// Name of the series of what a device itself measures, kW, positive into the site.
+pub const DEVICE: &str = "device_power_kw";
+/// Name of the series of states of charge, 0…1.
+pub const SOC: &str = "asset_soc";
+/// Name of the series of set-points, kW, at the start of the step they hold for.
+pub const SETPOINT: &str = "asset_setpoint_kw";
+/// Name of the series of the exchange with the grid, kW, import positive.
+pub const GRID: &str = "site_grid_kw";
+/// Name of the series of the planned exchange, kW, at the end of its step.
+pub const PLANNED: &str = "site_planned_grid_kw";
+/// Name of the series of services' work, kW, zero or below.
+pub const WORK: &str = "site_work_kw";
+
+/// The ids of a site's series.
+#[derive(Clone, Debug)]
+pub struct SeriesIds {
+    power: Vec<SeriesId>,
+    device: Vec<SeriesId>,
+    soc: Vec<SeriesId>,
+    setpoint: Vec<SeriesId>,
+    grid: SeriesId,
+    planned: SeriesId,
+    work: SeriesId,
+}
+
+/// The labels of a site's series, with the asset's where there is one.
+#[must_use]
+pub fn labels(site: &str, asset: Option<&str>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([("site".to_owned(), site.to_owned())]);
+    if let Some(asset) = asset {
+        labels.insert("asset".to_owned(), asset.to_owned());
+    }
+    labels
+}
+
+/// What one tick has to tell.
+#[derive(Debug)]
+pub struct Row<'a> {
+    /// End of the step that was measured; also the start of the step that was decided.
+    pub now: Timestamp,
+    /// When the values became known.
+    pub known_at: Timestamp,
+    /// Own power by asset.
+    pub power: &'a [Reading<Power>],
+    /// What the devices measured, by asset.
+    pub device: &'a [Reading<Power>],
+    /// State of charge by asset, for those that have one.
+    pub soc: &'a [Option<Reading<Soc>>],
+    /// Set-points for the step ahead.
+    pub setpoint: &'a [Option<Power>],
+    /// Exchange with the grid.
+    pub grid: Reading<Power>,
+    /// What was planned for the step that was measured.
+    pub planned: Option<Power>,
+    /// Work of services, zero or below.
+    pub work: Power,
+}
+
+impl SeriesIds {
+    /// Finds or creates the series of a site.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn open(store: &Store, model: &SiteModel) -> Result<Self, StoreError> {
+        store.commit(|tx| {
+            let site = model.name.as_str();
+            let mut each = |name: &str| {
+                let assets = model.assets.iter();
+                assets.map(|asset| tx.series_id(name, &labels(site, Some(&asset.name)))).collect()
+            };
+            let (power, device, soc, setpoint) = (each(POWER)?, each(DEVICE)?, each(SOC)?, each(SETPOINT)?);
+            let mut one = |name: &str| tx.series_id(name, &labels(site, None));
+            Ok(Self {
+                power,
+                device,
+                soc,
+                setpoint,
+                grid: one(GRID)?,
+                planned: one(PLANNED)?,
+                work: one(WORK)?,
+            })
+        })
+    }
+
+    /// The samples of a tick.
+    #[must_use]
+    pub fn samples(&self, row: &Row<'_>) -> Vec<Sample> {
+        let sample = |series: SeriesId, value: Reading<f64>| Sample {
+            series,
+            time: row.now,
+            known_at: row.known_at,
+            value,
+        };
+        let kw = |reading: &Reading<Power>| reading.map(Power::as_kw);
+        let mut samples = Vec::with_capacity(self.power.len() * 4 + 4);
+        for (index, power) in row.power.iter().enumerate() {
+            samples.push(sample(self.power[index], kw(power)));
+            samples.push(sample(self.device[index], kw(&row.device[index])));
+            if let Some(soc) = &row.soc[index] {
+                samples.push(sample(self.soc[index], soc.map(Soc::as_fraction)));
+            }
+            if let Some(power) = row.setpoint[index] {
+                samples.push(sample(self.setpoint[index], Ok(power.as_kw())));
+            }
+        }
+        samples.push(sample(self.grid, kw(&row.grid)));
+        samples.push(sample(self.planned, row.planned.map(Power::as_kw).ok_or(Missing::NotYet)));
+        samples.push(sample(self.work, Ok(row.work.as_kw())));
+        samples
+    }
+
+    /// Corrections: what became known after its tick.
+    #[must_use]
+    pub fn late(&self, late: &[Late], known_at: Timestamp) -> Vec<Sample> {
+        let correction = |late: &Late| Sample {
+            series: self.device[late.asset],
+            time: late.time,
+            known_at,
+            value: Ok(late.power.as_kw()),
+        };
+        late.iter().map(correction).collect()
+    }
+}
+
+/// Own power by asset from what the devices measure: a load's meter less what it is measured together with.
+#[must_use]
+pub fn own_power(model: &SiteModel, device: &[Reading<Power>]) -> Vec<Reading<Power>> {
+    let own = |(asset, reading): (&super::model::Asset, &Reading<Power>)| {
+        let super::model::Kind::Load { net_of } = &asset.kind else { return *reading };
+        let mut power = (*reading)?;
+        for other in net_of {
+            power -= device[*other]?;
+        }
+        // Rounding of two meters never makes a load generate.
+        Ok(power.min(Power::ZERO))
+    };
+    model.assets.iter().zip(device).map(own).collect()
+}
+
+/// Exchange with the grid, import positive, when everything that has a device was measured.
+#[must_use]
+pub fn grid(model: &SiteModel, own: &[Reading<Power>], work: Power) -> Reading<Power> {
+    let mut sum = work;
+    for (asset, power) in model.assets.iter().zip(own) {
+        if asset.via.is_some() {
+            sum += (*power)?;
+        }
+    }
+    Ok(-sum)
+}

@@ -1,0 +1,172 @@
+//! The site as it is shown, and as it is learned again after a restart.
+
+use jiff::{SignedDuration, Timestamp};
+use sos_store::{Store, StoreError};
+use sos_units::{Energy, Missing, Power, Reading, Soc};
+
+use super::model::{Kind, SiteModel};
+use super::outlook::Outlook;
+use super::task::{Site, before, carbon_now};
+use super::telemetry::{DEVICE, GRID, PLANNED, SOC, grid, labels, own_power};
+use crate::live::{AssetState, ChartPoint, SiteState};
+
+/// How far back forecasters learn from after a restart.
+const LEARN_FROM: SignedDuration = SignedDuration::from_hours(24 * 60);
+/// The most points of a chart.
+const MAX_POINTS: usize = 5_000;
+
+/// The picture of a site at its latest tick.
+pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
+    let model = &site.task.model;
+    let ended = before(now, model.tick);
+    let sum = |wanted: fn(&Kind) -> bool| -> Reading<Power> {
+        let chosen = model.assets.iter().zip(&site.own).filter(|(asset, _)| wanted(&asset.kind));
+        chosen.map(|(_, power)| *power).try_fold(Power::ZERO, |sum, power| Ok(sum + power?))
+    };
+    let assets = (0..model.assets.len()).map(|index| asset(site, index)).collect();
+    let stored = super::account::stored(model, &site.socs);
+    SiteState {
+        site: model.name.clone(),
+        zone: model.zone.clone(),
+        time: now,
+        tick: site.tick,
+        step: model.tick,
+        speed: site.task.clock.speed,
+        currency: model.currency.clone(),
+        grid: grid(model, &site.own, site.work_power),
+        import_limit: model.connection.import_limit,
+        export_limit: model.connection.export_limit,
+        price: Ok(super::account::price(&model.connection.import_price, now)),
+        carbon: Ok(carbon_now(model, ended)),
+        totals: site.accounts.totals(model, stored, site.worth()),
+        solar: sum(|kind| matches!(kind, Kind::Solar { .. })),
+        load: sum(|kind| matches!(kind, Kind::Load { .. })),
+        battery: sum(|kind| matches!(kind, Kind::Battery(_))),
+        work: site.work_power,
+        soc: all_soc(model, |index| site.socs.get(&index).copied()).ok_or(Missing::Unavailable),
+        assets,
+        plan: site.plan.as_ref().map(super::plan::SitePlan::state),
+    }
+}
+
+/// The stored share of all batteries' capacity, when every state of charge is known.
+fn all_soc(model: &SiteModel, soc: impl Fn(usize) -> Option<Soc>) -> Option<Soc> {
+    let (mut stored, mut capacity) = (Energy::ZERO, Energy::ZERO);
+    for (index, _, battery) in model.batteries() {
+        stored += soc(index)? * battery.capacity;
+        capacity += battery.capacity;
+    }
+    (capacity > Energy::ZERO).then(|| Soc::fraction(stored / capacity))
+}
+
+fn asset(site: &Site, index: usize) -> AssetState {
+    let asset = &site.task.model.assets[index];
+    let order = site.orders.iter().find(|order| order.asset == index);
+    let reason = match (site.failures.get(&index), order) {
+        (Some(why), _) => format!("unavailable: {why}"),
+        (None, Some(order)) if order.write => order.because.clone(),
+        (None, Some(order)) => format!("advice only: {}", order.because),
+        (None, None) => String::new(),
+    };
+    AssetState {
+        name: asset.name.clone(),
+        kind: asset.kind.word(),
+        mode: asset.mode.to_string(),
+        group: asset.group.clone(),
+        power: if site.failures.contains_key(&index) { Err(Missing::Unavailable) } else { site.own[index] },
+        soc: matches!(asset.kind, Kind::Battery(_)).then(|| {
+            site.readings[index].and_then(|reading| reading.soc.ok_or(Missing::Invalid))
+        }),
+        setpoint: order.filter(|order| order.write).and_then(|order| order.power),
+        reason,
+    }
+}
+
+/// Teaches the forecasters what was measured before a restart.
+pub(super) fn relearn(
+    store: &Store,
+    model: &SiteModel,
+    outlook: &mut Outlook,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let from = now.checked_sub(LEARN_FROM).unwrap_or(Timestamp::MIN);
+    let until = now + SignedDuration::from_secs(1);
+    let mut columns = Vec::new();
+    for asset in &model.assets {
+        columns.push(column(store, DEVICE, &labels(&model.name, Some(&asset.name)), from, until)?);
+    }
+    let mut ends: Vec<Timestamp> = columns.iter().flat_map(|column| column.keys().copied()).collect();
+    ends.sort();
+    ends.dedup();
+    for end in ends {
+        let at = |column: &Column| column.get(&end).copied().unwrap_or(Err(Missing::Gap)).map(Power::kw);
+        let device: Vec<Reading<Power>> = columns.iter().map(at).collect();
+        outlook.observe(before(end, model.tick), end, end, &own_power(model, &device));
+    }
+    outlook.observe_signals(model, now);
+    Ok(())
+}
+
+type Column = std::collections::BTreeMap<Timestamp, Reading<f64>>;
+
+/// The latest known values of a series by the end of their step; empty for an unknown series.
+pub(super) fn column(
+    store: &Store,
+    name: &str,
+    labels: &std::collections::BTreeMap<String, String>,
+    from: Timestamp,
+    until: Timestamp,
+) -> Result<Column, StoreError> {
+    let known = store.list_series()?;
+    let Some(series) = known.iter().find(|series| series.name == name && series.labels == *labels) else {
+        return Ok(Column::new());
+    };
+    Ok(store.range(series.id, from..until, None)?.into_iter().map(|point| (point.time, point.value)).collect())
+}
+
+/// Plan against actual: the steps measured in `from..to`.
+///
+/// # Errors
+/// What the store says.
+pub fn chart(
+    store: &Store,
+    model: &SiteModel,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<ChartPoint>, StoreError> {
+    // A series holds means at the end of their step; the chart shows them at the start.
+    let step = model.tick;
+    let most = SignedDuration::from_secs(model.tick_seconds().saturating_mul(MAX_POINTS as i64));
+    let from = from.max(to.checked_sub(most).unwrap_or(Timestamp::MIN));
+    let (first, last) = (from + step, to + step);
+    let own = labels(&model.name, None);
+    let site = |name: &str| column(store, name, &own, first, last);
+    let (grid, planned) = (site(GRID)?, site(PLANNED)?);
+    let each = |name: &str, wanted: fn(&Kind) -> bool| -> Result<Vec<(usize, Column)>, StoreError> {
+        let assets = model.assets.iter().enumerate().filter(|(_, asset)| wanted(&asset.kind));
+        assets
+            .map(|(i, asset)| Ok((i, column(store, name, &labels(&model.name, Some(&asset.name)), first, last)?)))
+            .collect()
+    };
+    let power = super::telemetry::POWER;
+    let solar = each(power, |kind| matches!(kind, Kind::Solar { .. }))?;
+    let load = each(power, |kind| matches!(kind, Kind::Load { .. }))?;
+    let soc = each(SOC, |kind| matches!(kind, Kind::Battery(_)))?;
+    let value = |column: &Column, end: &Timestamp| column.get(end).and_then(|value| value.ok());
+    let sum = |columns: &[(usize, Column)], end: &Timestamp| -> Option<Power> {
+        columns.iter().try_fold(0.0, |sum, (_, c)| Some(sum + value(c, end)?)).map(Power::kw)
+    };
+    let points = grid.keys().map(|end| ChartPoint {
+        time: before(*end, step),
+        grid: value(&grid, end).map(Power::kw),
+        planned_grid: value(&planned, end).map(Power::kw),
+        solar: sum(&solar, end),
+        load: sum(&load, end),
+        soc: all_soc(model, |index| {
+            let column = soc.iter().find(|(i, _)| *i == index)?;
+            value(&column.1, end).map(Soc::fraction)
+        }),
+        price: Some(super::account::price(&model.connection.import_price, before(*end, step))),
+    });
+    Ok(points.collect())
+}

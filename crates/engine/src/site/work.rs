@@ -1,0 +1,323 @@
+//! Batch jobs of services as work of the site: offered to the plan, ordered from it, counted in the balance.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sos_control::{BatchOrder, BatchProgress, BatchSpec, Window, current_window, offer};
+use sos_model::{Batch, ServiceSpec};
+use sos_units::{EnvelopeStep, Energy, ExactEnergy, FlexibleWork, Hours, Money, Power, PowerEnvelope};
+
+use super::links::Ticked;
+
+/// What a job is worth that must be done: above any price of energy, below the breach of a limit.
+const MUST_BE_DONE_PER_KWH: f64 = 5.0;
+
+/// The jobs of a site.
+#[derive(Clone, Debug, Default)]
+pub struct WorkBook {
+    jobs: BTreeMap<String, Job>,
+}
+
+/// One job with the state of its run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    spec: BatchSpec,
+    duration: SignedDuration,
+    ticked: Option<Ticked>,
+    state: JobState,
+}
+
+/// What is kept of a job across restarts of the controller.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobState {
+    progress: Option<BatchProgress>,
+    /// Seconds that the present run has worked.
+    worked: i64,
+    /// The uncontrolled case: seconds worked of the run that started at its earliest.
+    baseline: Option<(String, i64)>,
+    /// Runs done in time.
+    pub met: u64,
+    /// Runs not done in time.
+    pub missed: u64,
+    /// Energy of all runs, zero or below.
+    pub energy: ExactEnergy,
+}
+
+impl WorkBook {
+    /// Takes the jobs that belong to a site; the state of those that are known goes on.
+    pub fn declare(&mut self, site: &str, services: &BTreeMap<String, ServiceSpec>) {
+        let mut jobs = BTreeMap::new();
+        for (name, service) in services {
+            let Some(batch) = service.batch.as_ref().filter(|batch| batch.site.as_str() == site) else { continue };
+            let state = self.jobs.remove(name).map(|job| job.state).unwrap_or_default();
+            let port = service.clock.as_ref().and_then(|clock| clock.port.as_ref());
+            let ticked = port.map(|port| Ticked { service: name.clone(), port: port.to_string() });
+            jobs.insert(name.clone(), Job { spec: batch_spec(name, batch), duration: batch.duration, ticked, state });
+        }
+        self.jobs = jobs;
+    }
+
+    /// The state to keep.
+    #[must_use]
+    pub fn states(&self) -> BTreeMap<String, JobState> {
+        self.jobs.iter().map(|(name, job)| (name.clone(), job.state.clone())).collect()
+    }
+
+    /// Goes on with a kept state.
+    pub fn restore(&mut self, states: BTreeMap<String, JobState>) {
+        for (name, state) in states {
+            if let Some(job) = self.jobs.get_mut(&name) {
+                job.state = state;
+            }
+        }
+    }
+
+    /// The jobs that run now.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        self.jobs.iter().filter(|(_, job)| job.is_running()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Power of the jobs that run now, as consumption.
+    #[must_use]
+    pub fn running_power(&self) -> Power {
+        self.jobs.values().filter(|job| job.is_running()).map(|job| job.spec.max_power).sum()
+    }
+
+    /// The jobs as declared.
+    pub fn specs(&self) -> impl Iterator<Item = &BatchSpec> {
+        self.jobs.values().map(|job| &job.spec)
+    }
+
+    /// The clocks of the jobs that run now.
+    #[must_use]
+    pub fn ticked(&self) -> Vec<Ticked> {
+        self.jobs.values().filter(|job| job.is_running()).filter_map(|job| job.ticked.clone()).collect()
+    }
+
+    /// Counts the tick that has ended for a job: `alive` when its process worked in it. Returns its energy as it was
+    /// and in the uncontrolled case, both zero or below.
+    pub fn settle(
+        &mut self,
+        zone: &TimeZone,
+        start: Timestamp,
+        seconds: i64,
+        alive: impl Fn(&str) -> bool,
+    ) -> (ExactEnergy, ExactEnergy) {
+        let (mut actual, mut baseline) = (ExactEnergy::ZERO, ExactEnergy::ZERO);
+        for (name, job) in &mut self.jobs {
+            baseline += job.settle_baseline(zone, start, seconds);
+            if job.is_running() && alive(name) {
+                actual += job.settle_actual(seconds);
+            }
+        }
+        (actual, baseline)
+    }
+
+    /// Moves on to `now`: closes runs whose deadline has passed, opens the next. Returns what is worth telling.
+    pub fn roll(&mut self, zone: &TimeZone, now: Timestamp) -> Vec<(String, String)> {
+        let mut told = Vec::new();
+        for (name, job) in &mut self.jobs {
+            if let Some(text) = job.roll(zone, now) {
+                told.push((name.clone(), text));
+            }
+        }
+        told
+    }
+
+    /// What is offered to the plan.
+    #[must_use]
+    pub fn offers(&self, zone: &TimeZone, now: Timestamp) -> Vec<FlexibleWork> {
+        self.jobs.values().filter_map(|job| offer(&job.spec, zone, job.state.progress.as_ref(), now)).collect()
+    }
+
+    /// Orders from the plan: per job the envelope of the steps ahead, `planned` by work id. A job whose envelope
+    /// allows power at `now` runs from now on.
+    pub fn order(
+        &mut self,
+        zone: &TimeZone,
+        now: Timestamp,
+        planned: &BTreeMap<String, Vec<(Timestamp, Power, String)>>,
+    ) -> BTreeMap<String, BatchOrder> {
+        let mut orders = BTreeMap::new();
+        for (name, job) in &mut self.jobs {
+            let Some(work) = offer(&job.spec, zone, job.state.progress.as_ref(), now) else { continue };
+            let steps = planned.get(&work.id).map(Vec::as_slice).unwrap_or_default();
+            if let Some(order) = job.order(&work, now, steps) {
+                orders.insert(name.clone(), order);
+            }
+        }
+        orders
+    }
+
+    /// Deadlines met and missed, and energy, by job.
+    pub fn totals(&self) -> impl Iterator<Item = (&String, &JobState)> {
+        self.jobs.iter().map(|(name, job)| (name, &job.state))
+    }
+}
+
+impl Job {
+    fn is_running(&self) -> bool {
+        self.state.progress.as_ref().is_some_and(|progress| progress.running)
+    }
+
+    fn total_seconds(&self) -> i64 {
+        self.duration.as_secs().max(1)
+    }
+
+    /// Declared energy of some seconds of work, zero or below, so that all of a run adds up to its whole energy.
+    fn energy(&self, from: i64, to: i64) -> ExactEnergy {
+        let whole = (self.spec.energy.as_kwh() * 3.6e6).round() as i64;
+        let part = |worked: i64| (i128::from(whole) * i128::from(worked) / i128::from(self.total_seconds())) as i64;
+        ExactEnergy::watt_seconds(part(from) - part(to))
+    }
+
+    fn settle_actual(&mut self, seconds: i64) -> ExactEnergy {
+        let from = self.state.worked;
+        let to = (from + seconds).min(self.total_seconds());
+        let energy = self.energy(from, to);
+        self.state.worked = to;
+        self.state.energy += energy;
+        let complete = to >= self.total_seconds();
+        if let Some(progress) = &mut self.state.progress {
+            progress.used = Energy::kwh(self.spec.energy.as_kwh() * to as f64 / self.duration.as_secs_f64().max(1.0));
+            progress.complete = complete;
+            progress.running = !complete;
+        }
+        if complete {
+            self.state.met += 1;
+        }
+        energy
+    }
+
+    fn settle_baseline(&mut self, zone: &TimeZone, start: Timestamp, seconds: i64) -> ExactEnergy {
+        let Ok(Some(window)) = current_window(&self.spec.window, zone, start) else { return ExactEnergy::ZERO };
+        if start < window.earliest {
+            return ExactEnergy::ZERO;
+        }
+        let worked = match &self.state.baseline {
+            Some((run, worked)) if *run == window.run => *worked,
+            _ => 0,
+        };
+        let to = (worked + seconds).min(self.total_seconds());
+        self.state.baseline = Some((window.run, to));
+        self.energy(worked, to)
+    }
+
+    fn roll(&mut self, zone: &TimeZone, now: Timestamp) -> Option<String> {
+        let window = current_window(&self.spec.window, zone, now).ok()??;
+        if self.state.progress.as_ref().is_some_and(|progress| progress.run == window.run) {
+            return None;
+        }
+        let before = self.state.progress.replace(BatchProgress {
+            run: window.run,
+            used: Energy::ZERO,
+            running: false,
+            complete: false,
+        });
+        self.state.worked = 0;
+        let missed = before.filter(|before| !before.complete)?;
+        self.state.missed += 1;
+        Some(format!("run {} was not done by its deadline", missed.run))
+    }
+
+    fn order(
+        &mut self,
+        work: &FlexibleWork,
+        now: Timestamp,
+        steps: &[(Timestamp, Power, String)],
+    ) -> Option<BatchOrder> {
+        let run = work.id.rsplit_once('/').map_or(work.id.as_str(), |(_, run)| run).to_owned();
+        let progress = self.state.progress.as_mut().filter(|progress| progress.run == run)?;
+        let envelope = PowerEnvelope {
+            steps: steps
+                .iter()
+                .map(|(start, power, reason)| EnvelopeStep {
+                    start: *start,
+                    max_power: *power,
+                    reason: reason.clone(),
+                })
+                .collect(),
+        };
+        let allowed = envelope.at(now).is_some_and(|step| step.max_power > Power::ZERO);
+        let goes_on = progress.running && !self.spec.interruptible;
+        progress.running = now >= work.earliest && (allowed || goes_on);
+        Some(BatchOrder {
+            run,
+            deadline: work.deadline,
+            remaining: work.energy,
+            min_power: work.min_power,
+            interruptible: work.interruptible,
+            envelope,
+        })
+    }
+}
+
+fn batch_spec(service: &str, batch: &Batch) -> BatchSpec {
+    let hours = Hours::from_seconds(batch.duration.as_secs_f64());
+    // What is declared as power is the most; the energy of a run over its duration is what it really takes.
+    let power = (batch.energy / hours).min(batch.power);
+    let value = batch.value.as_ref().map(|amount| amount.value);
+    BatchSpec {
+        service: service.to_owned(),
+        energy: batch.energy,
+        min_power: batch.min_power.unwrap_or(power).min(power),
+        max_power: power,
+        interruptible: batch.interruptible,
+        value: value.unwrap_or(Money::new(MUST_BE_DONE_PER_KWH * batch.energy.as_kwh())),
+        window: Window::Daily { from: batch.window.from, to: batch.window.to },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book() -> WorkBook {
+        let manifest = "apiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: { name: train }\nspec:\n  command: [train]\n  batch: { site: home, window: { from: \"22:00\", to: \"06:00\" }, energy: 2 kWh, power: 1 kW, duration: 2 h }\n";
+        let declared = sos_model::load(&[("train.yaml".into(), manifest.as_bytes().to_vec())]).unwrap();
+        let services = BTreeMap::from([("train".to_owned(), declared[0].service().unwrap().clone())]);
+        let mut book = WorkBook::default();
+        book.declare("home", &services);
+        book
+    }
+
+    #[test]
+    fn a_run_uses_its_whole_energy_once_and_meets_its_deadline() {
+        let mut book = book();
+        let zone = TimeZone::UTC;
+        let mut now: Timestamp = "2016-08-01T21:45:00Z".parse().unwrap();
+        let (mut actual, mut baseline) = (ExactEnergy::ZERO, ExactEnergy::ZERO);
+        for _ in 0..40 {
+            book.roll(&zone, now);
+            let offers = book.offers(&zone, now);
+            // The plan wants it from two o'clock on.
+            let from: Timestamp = "2016-08-02T02:00:00Z".parse().unwrap();
+            let planned = offers
+                .iter()
+                .map(|w| (w.id.clone(), vec![(now, if now >= from { w.max_power } else { Power::ZERO }, String::new())]))
+                .collect();
+            book.order(&zone, now, &planned);
+            let (a, b) = book.settle(&zone, now, 900, |_| true);
+            actual += a;
+            baseline += b;
+            now += SignedDuration::from_secs(900);
+        }
+        let whole = ExactEnergy::watt_seconds(-7_200_000);
+        assert_eq!((actual, baseline), (whole, whole));
+        let state = book.totals().next().unwrap().1;
+        assert_eq!((state.met, state.missed), (1, 0));
+    }
+
+    #[test]
+    fn a_run_that_never_starts_is_missed() {
+        let mut book = book();
+        let zone = TimeZone::UTC;
+        book.roll(&zone, "2016-08-01T21:45:00Z".parse().unwrap());
+        let told = book.roll(&zone, "2016-08-02T06:00:00Z".parse().unwrap());
+        assert_eq!(told, [("train".to_owned(), "run 2016-08-01 was not done by its deadline".to_owned())]);
+        assert_eq!(book.totals().next().unwrap().1.missed, 1);
+    }
+}
