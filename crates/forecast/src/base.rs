@@ -1,0 +1,210 @@
+//! What a time of day usually brings, and how far off that usually is.
+
+use std::collections::VecDeque;
+
+use crate::calendar::Place;
+use crate::config::{Character, ForecastConfig};
+
+/// Days the clear-sky envelope looks back.
+const ENVELOPE_DAYS: usize = 7;
+/// Share of the highest envelope above which clearness is worth learning from.
+const LIT: f64 = 0.15;
+/// Weight of days of the other kind (weekend, workday) in a profile.
+const OTHER_DAYS: f64 = 0.5;
+/// Deviations beyond this many mean deviations are cut before they are learned: a rubbish value must not last.
+const OUTLIER: f64 = 20.0;
+/// Consumption of homes by hour of day relative to its mean: the standard shape when nothing is known.
+const LOAD_SHAPE: [f64; 24] = [
+    0.75, 0.7, 0.65, 0.65, 0.65, 0.7, 0.85, 0.95, 0.95, 0.9, 0.9, 0.95, 1.0, 0.95, 0.95, 1.0, 1.15, 1.35,
+    1.5, 1.5, 1.4, 1.3, 1.15, 0.95,
+];
+
+/// Base and weight of a slot: forecast = base + weight × deviation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Level {
+    pub(crate) base: f64,
+    pub(crate) weight: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    fn add(&mut self, keep: f64, value: f64) {
+        self.sum = self.sum * keep + value;
+        self.weight = self.weight * keep + 1.0;
+    }
+    fn fade(&mut self, keep: f64) {
+        self.sum *= keep;
+        self.weight *= keep;
+    }
+    fn get(&self) -> Option<f64> {
+        (self.weight > 1e-9).then(|| self.sum / self.weight)
+    }
+}
+
+/// Daily profile (load, carbon, net) or clear-sky envelope and mean clearness (solar).
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    character: Character,
+    prior: Option<f64>,
+    /// Kept per slot and day.
+    keep: f64,
+    /// Kept per step, for means over all slots (7 days).
+    keep_all: f64,
+    profile: Vec<[Mean; 2]>,
+    spread: Vec<Mean>,
+    spread_all: Mean,
+    level: Mean,
+    days: Vec<VecDeque<(i64, f64)>>,
+    envelope: Vec<f64>,
+    clearness: Mean,
+    count: usize,
+}
+
+impl Base {
+    pub(crate) fn new(config: &ForecastConfig, slots: usize, steps_per_day: f64) -> Self {
+        let half_life = if config.character == Character::Carbon { 3.0 } else { 6.0 };
+        let per_day = steps_per_day / slots as f64;
+        let solar = config.character == Character::Solar;
+        Self {
+            character: config.character,
+            prior: config.prior,
+            keep: 0.5_f64.powf(1.0 / (half_life * per_day)),
+            keep_all: 0.5_f64.powf(1.0 / (7.0 * steps_per_day)),
+            profile: vec![[Mean::default(); 2]; if solar { 0 } else { slots }],
+            spread: vec![Mean::default(); slots],
+            spread_all: Mean::default(),
+            level: Mean::default(),
+            days: vec![VecDeque::new(); if solar { slots } else { 0 }],
+            envelope: vec![f64::NAN; if solar { slots } else { 0 }],
+            clearness: Mean::default(),
+            count: 0,
+        }
+    }
+
+    pub(crate) fn at(&self, place: Place) -> Level {
+        if self.character == Character::Solar {
+            let weight = self.envelope_at(place);
+            Level { base: weight * self.mean_clearness(), weight }
+        } else {
+            Level { base: self.profile_at(place), weight: 1.0 }
+        }
+    }
+
+    /// Mean absolute deviation expected at a place; 0 where the series cannot deviate (solar at night).
+    pub(crate) fn spread_at(&self, place: Place) -> f64 {
+        let level = self.at(place);
+        let all = self.spread_all.get().unwrap_or(0.0);
+        let slot = self.spread[place.slot];
+        if self.character == Character::Solar {
+            let usual = 0.25 * level.weight;
+            return if level.weight <= 0.0 { 0.0 } else { (slot.sum + 2.0 * usual) / (slot.weight + 2.0) };
+        }
+        let usual = if self.count < 24 { all.max(0.4 * level.base.abs()) } else { all };
+        (slot.sum + 2.0 * usual) / (slot.weight + 2.0)
+    }
+
+    /// Deviation of a value (cut when absurd) in units of the weight; none where it says nothing (solar in the dark).
+    pub(crate) fn deviation(&self, place: Place, value: f64) -> Option<f64> {
+        let value = self.plausible(place, value);
+        if self.character != Character::Solar {
+            return Some(value - self.profile_at(place));
+        }
+        let envelope = self.envelope_at(place);
+        let highest = self.envelope.iter().copied().fold(0.0, f64::max);
+        let lit = envelope > LIT * highest && envelope > 0.0;
+        lit.then(|| (value / envelope).clamp(0.0, 1.5) - self.mean_clearness())
+    }
+
+    fn plausible(&self, place: Place, value: f64) -> f64 {
+        let base = self.at(place).base;
+        let reach = OUTLIER * self.spread_at(place).max(self.spread_all.get().unwrap_or(0.0));
+        if self.count >= 48 && reach > 0.0 { value.clamp(base - reach, base + reach) } else { value }
+    }
+
+    /// Learns a value and returns its [`Self::deviation`] from what was expected before.
+    pub(crate) fn learn(&mut self, place: Place, value: f64) -> Option<f64> {
+        let before = self.at(place);
+        let deviation = self.deviation(place, value);
+        let value = self.plausible(place, value);
+        self.count += 1;
+        self.spread[place.slot].add(self.keep, (value - before.base).abs());
+        self.spread_all.add(self.keep_all, (value - before.base).abs());
+        if self.character == Character::Solar {
+            self.learn_solar(place, value, deviation);
+        } else {
+            self.learn_profile(place, value);
+        }
+        deviation
+    }
+
+    fn learn_profile(&mut self, place: Place, value: f64) {
+        self.level.add(self.keep_all, value / self.shape(place));
+        let kinds = &mut self.profile[place.slot];
+        let (same, other) = (usize::from(place.weekend), usize::from(!place.weekend));
+        kinds[other].fade(self.keep);
+        kinds[same].add(self.keep, value);
+    }
+
+    fn learn_solar(&mut self, place: Place, value: f64, deviation: Option<f64>) {
+        if let Some(deviation) = deviation {
+            let ratio = deviation + self.mean_clearness();
+            self.clearness.add(self.keep_all, ratio);
+        }
+        let days = &mut self.days[place.slot];
+        match days.back_mut() {
+            Some((day, most)) if *day == place.day => *most = most.max(value),
+            _ => days.push_back((place.day, value)),
+        }
+        if days.len() > ENVELOPE_DAYS {
+            days.pop_front();
+        }
+        self.envelope[place.slot] = days.iter().map(|(_, v)| *v).fold(0.0, f64::max);
+        let shape = self.shape(place);
+        if shape > 0.2 {
+            let peak = value / shape;
+            self.level = if peak > self.level.sum { Mean { sum: peak, weight: 1.0 } } else { self.level };
+        }
+    }
+
+    fn mean_clearness(&self) -> f64 {
+        // Five hours of a usual 0.7 to begin with.
+        (self.clearness.sum + 3.5) / (self.clearness.weight + 5.0)
+    }
+
+    fn envelope_at(&self, place: Place) -> f64 {
+        let seen = self.envelope[place.slot];
+        if seen.is_nan() { self.level.get().or(self.prior).unwrap_or(0.0) * self.shape(place) } else { seen }
+    }
+
+    fn profile_at(&self, place: Place) -> f64 {
+        let kinds = &self.profile[place.slot];
+        let (same, other) = (kinds[usize::from(place.weekend)], kinds[usize::from(!place.weekend)]);
+        let weight = same.weight + OTHER_DAYS * other.weight;
+        if weight > 1e-9 {
+            return (same.sum + OTHER_DAYS * other.sum) / weight;
+        }
+        self.level.get().or(self.prior).unwrap_or(0.0) * self.shape(place)
+    }
+
+    /// Standard shape: relative to the mean for load, to the peak for solar, flat for all others.
+    fn shape(&self, place: Place) -> f64 {
+        let hour = place.second as f64 / 3600.0;
+        match self.character {
+            Character::Load => LOAD_SHAPE[(hour as usize).min(23)],
+            Character::Solar => {
+                (std::f64::consts::PI * (hour + 0.25 - 6.0) / 12.0).sin().max(0.0) * daylight(hour)
+            }
+            Character::Carbon | Character::Net => 1.0,
+        }
+    }
+}
+
+/// 1 between 6:00 and 18:00 standard time, 0 outside.
+fn daylight(hour: f64) -> f64 {
+    if (6.0..18.0).contains(&hour) { 1.0 } else { 0.0 }
+}

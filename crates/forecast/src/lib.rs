@@ -1,0 +1,33 @@
+//! Simple, honest forecasts with quantiles: load, solar generation, carbon intensity, net load.
+//!
+//! # Signs and units
+//! Values are plain numbers in the natural unit of the series (kW, kgCO2/kWh, …). **Load and solar generation are
+//! magnitudes, zero or above.** Under the sign rule of a site a load is negative; whoever puts a forecast into the
+//! balance negates it there. [`Character::Net`] is load minus generation: positive when the site needs import.
+//!
+//! # No look-ahead
+//! A [`Forecaster`] learns only through a [`View`], which is bound to an issue time and does not return what became
+//! known later. An issue time before the newest one rebuilds the model from what was known then.
+//!
+//! # Model
+//! `base(slot) + weight(slot) × (g₁ × last deviation + g₂ × recent level)`: for load, carbon and net load the base is a
+//! recency-weighted profile of the time of day and the weight 1; for solar the base is the clear-sky envelope of recent
+//! days times the mean clearness and the weight the envelope. The gains g are learned per lead time by least squares
+//! with forgetting. Quantiles come from the model's own errors per lead, scaled by how uncertain the time of day is.
+//! The choices and what was compared: `docs/study-fontana.md`.
+
+mod base;
+mod calendar;
+mod config;
+mod errors;
+mod forecaster;
+mod gains;
+mod history;
+pub mod metrics;
+mod state;
+mod sum;
+
+pub use config::{Character, ConfigError, ForecastConfig};
+pub use forecaster::{Forecast, Forecaster, Hours, NextStep};
+pub use history::{History, Sample, View};
+pub use sum::SumForecaster;
