@@ -70,6 +70,7 @@ pub(crate) fn assemble(problem: &Problem, raw: &Raw) -> (Schedule, Costs) {
     schedule.grid = net.iter().map(|&p| Power::kw(if p == 0.0 { 0.0 } else { -p })).collect();
     exchange(problem, &mut schedule, &mut costs);
     reserve(problem, &mut schedule, &mut costs);
+    stock(problem, &schedule, &mut costs);
     (schedule, costs)
 }
 
@@ -177,5 +178,15 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
         if missing.as_kw() > HELD {
             schedule.breaches.push(Breach { step: t, kind: BreachKind::Reserve, over: missing });
         }
+    }
+}
+
+/// Prices energy that is missing from the wanted reserve.
+fn stock(problem: &Problem, schedule: &Schedule, costs: &mut Costs) {
+    let Some(reserve) = &problem.reserve else { return };
+    for (t, &wanted) in reserve.energy.iter().enumerate() {
+        let kept = |s: &crate::problem::Storage| schedule.storage[&s.id].stored_after[t] - s.energy_min();
+        let missing = (wanted - problem.storages.iter().map(kept).sum()).max(Energy::ZERO);
+        costs.reserve += reserve.price * missing;
     }
 }

@@ -123,6 +123,7 @@ pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) 
     builder.generation();
     builder.work();
     builder.reserve();
+    builder.stock();
     builder.built.lp.finish();
     builder.built
 }
@@ -382,6 +383,19 @@ impl Builder<'_> {
             }
             run.push((r, h));
             self.column(low.price.as_per_kwh() * h, 0.0, 0.0, need + self.most[t], &[(met, 1.0)]);
+        }
+    }
+
+    /// Keeps stored energy for the connection's limit.
+    fn stock(&mut self) {
+        let Some(reserve) = &self.problem.reserve else { return };
+        let least: f64 = self.groups.iter().map(|g| g.energy_min).sum();
+        for (t, wanted) in reserve.energy.iter().enumerate().filter(|(_, e)| e.as_kwh() > 0.0) {
+            let row = self.built.lp.add_row(least + wanted.as_kwh(), f64::INFINITY);
+            for stored in &self.built.stored {
+                self.built.lp.append(stored[t], row, 1.0);
+            }
+            self.column(reserve.price.as_per_kwh(), 0.0, 0.0, wanted.as_kwh(), &[(row, 1.0)]);
         }
     }
 

@@ -181,7 +181,9 @@ pub fn start(prepared: Prepared, running: &Running, shared: &Shared) -> Result<S
     let name = model.name.clone();
     let store = |source| SiteError::Store { site: name.clone(), source };
     let clock = clock(&shared.store, &model, running).map_err(store)?;
-    shared.orders.send_modify(|orders| drop(orders.clocks.insert(name.clone(), clock)));
+    shared.orders.send_modify(|orders| {
+        orders.clocks.insert(name.clone(), clock);
+    });
     let end = model.replay.map(|(_, until)| until);
     let until = match (running.until, end) {
         (Some(until), Some(end)) => Some(until.min(end)),

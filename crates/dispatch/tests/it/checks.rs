@@ -55,7 +55,8 @@ fn work_that_is_cut_short_split_or_moved_out_of_its_window_is_noticed() {
         for t in 0..24 {
             schedule.grid[t] += list[t] - power[t];
         }
-        verify(&problem, &schedule).violations.first().map(|v| v.what.clone()).unwrap_or_default()
+        let found: Vec<String> = verify(&problem, &schedule).violations.into_iter().map(|v| v.what).collect();
+        found.join("; ")
     };
     assert!(complaint(&|list| list[first] = Power::ZERO).contains("job0"));
     assert!(complaint(&|list| list[first + 1] = Power::ZERO).contains("may not be interrupted"));

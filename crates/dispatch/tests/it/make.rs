@@ -36,6 +36,7 @@ pub(crate) fn problem(hours: f64, prices: &[f64], net: &[f64]) -> Problem {
         connection: connection(prices),
         fixed: net.iter().map(|&p| Power::kw(p)).collect(),
         pessimistic: None,
+        reserve: None,
         curtailable: Vec::new(),
         storages: Vec::new(),
         work: Vec::new(),

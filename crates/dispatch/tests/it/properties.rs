@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rand::{Rng, RngExt};
-use sos_dispatch::{Budget, Pessimistic, PlanSource, Problem, SocTarget, rule_plan, solve, solve_or_fallback, verify};
+use sos_dispatch::{Budget, Pessimistic, PlanSource, Problem, Reserve, SocTarget, rule_plan, solve, solve_or_fallback, verify};
 use sos_units::*;
 
 use crate::make;
@@ -56,6 +56,10 @@ fn nonsense(seed: u64) -> Problem {
     if rng.random_range(0..2) == 0 {
         let fixed = problem.fixed.iter().map(|&p| p - Power::kw(rng.random_range(0.0..4.0))).collect();
         problem.pessimistic = Some(Pessimistic { fixed, price: Price::per_kwh(1.0) });
+    }
+    if rng.random_range(0..3) == 0 {
+        let energy = (0..n).map(|_| Energy::kwh(rng.random_range(0.0..10.0))).collect();
+        problem.reserve = Some(Reserve { energy, price: Price::per_kwh(0.1) });
     }
     problem
 }

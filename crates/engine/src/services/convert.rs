@@ -18,6 +18,7 @@ pub const ADAPTER_PORT: &str = "adapter";
 pub const ADAPTER_SECRET: &str = "sos-adapter";
 
 /// What a service's configuration may refer to.
+#[expect(missing_debug_implementations, reason = "holds a closure")]
 pub struct Surroundings<'a> {
     /// This very binary.
     pub own_binary: &'a Path,

@@ -308,3 +308,12 @@ fn reason(excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
     }
     format!("{side} was {:.2} kW over with a need of {:.2} kW, {:.2} kW expected", excess.over.as_kw(), kw(need_w), kw(decision.expected_w))
 }
+
+/// Mean carbon intensity of a period, by the hour.
+#[must_use]
+pub fn mean_carbon(model: &SiteModel, from: Timestamp, to: Timestamp) -> CarbonIntensity {
+    let hours = usize::try_from(to.duration_since(from).as_hours()).unwrap_or(0).max(1);
+    let at = |hour: usize| from + jiff::SignedDuration::from_hours(i64::try_from(hour).unwrap_or(i64::MAX));
+    let sum: f64 = (0..hours).map(|hour| carbon(&model.connection.carbon, at(hour)).as_kg_per_kwh()).sum();
+    CarbonIntensity::kg_per_kwh(sum / hours as f64)
+}

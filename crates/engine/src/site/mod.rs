@@ -11,5 +11,5 @@ pub mod reference;
 pub mod settlement;
 pub mod task;
 mod telemetry;
-mod view;
+pub mod view;
 pub mod work;

@@ -180,18 +180,20 @@ impl Outlook {
         }
     }
 
-    /// What the tick that starts at `now` may bring.
-    pub fn next_tick(&mut self, now: Timestamp) -> Option<NextTick> {
+    /// What the tick that starts at `now` may bring. Where a step of the plan begins, `planned` is what it expects; else
+    /// the last tick goes on (`docs/study-fontana.md`). The spread around that is the largest that was seen.
+    pub fn next_tick(&mut self, now: Timestamp, planned: Option<Power>, last: Option<Power>) -> Option<NextTick> {
         let net = self.net.as_mut()?;
         let near = net.next_step(now, 1.0, Around::Near);
         let any = net.next_step(now, 1.0, Around::All);
         let low = net.next_step(now, 0.0, Around::Near);
-        let into = |need: f64| Power::kw(-need);
+        let expected = planned.or(last).unwrap_or(Power::kw(-near.estimate));
+        let above = |quantile: f64, estimate: f64| Power::kw((quantile - estimate).max(0.0));
         Some(NextTick {
-            net: into(near.estimate),
-            pessimistic: into(near.quantile.max(near.estimate)),
-            pessimistic_any: into(any.quantile.max(near.estimate)),
-            optimistic: into(low.quantile.min(near.estimate)),
+            net: expected,
+            pessimistic: expected - above(near.quantile, near.estimate),
+            pessimistic_any: expected - above(any.quantile, any.estimate),
+            optimistic: expected + above(-low.quantile, -low.estimate),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
-    Budget, Connection, Curtailable, PlanSource, Problem, Schedule, SocTarget, Step, Storage, solve_or_fallback,
+    Budget, Connection, Curtailable, PlanSource, Problem, Reserve, Schedule, Step, Storage, solve_or_fallback,
     verify,
 };
 use sos_model::Mode;
@@ -93,13 +93,10 @@ pub fn problem(
     let price = |t: usize| expected.import_price[t] + model.carbon_price * expected.carbon[t];
     let cheapest = (0..n).map(price).reduce(Price::min).unwrap_or(Price::ZERO);
     let planned_limit = site.import_limit.map(|limit| limit * (1.0 - LIMIT_MARGIN));
-    let capacity = usable_capacity(model);
     let storages = model
         .batteries()
         .filter_map(|(index, asset, battery)| {
             let soc = *socs.get(&index)?;
-            let own = (battery.max_soc - battery.min_soc) * battery.capacity;
-            let share = if capacity > Energy::ZERO { own / capacity } else { 0.0 };
             let wear = battery.wear_cost.as_ref().map_or(Price::per_kwh(NO_GAIN), |amount| amount.value);
             Some(Storage {
                 id: asset.name.clone(),
@@ -114,7 +111,7 @@ pub fn problem(
                 end_value: cheapest.max(Price::ZERO) * battery.discharge_efficiency.get(),
                 wear_cost: wear,
                 available: None,
-                targets: targets(&expected.reserve, share, battery.min_soc, battery.capacity),
+                targets: Vec::new(),
             })
         })
         .collect();
@@ -131,6 +128,7 @@ pub fn problem(
         steps,
         fixed: expected.net.clone(),
         pessimistic: None,
+        reserve: reserve(&expected.reserve),
         curtailable: expected
             .curtailable
             .iter()
@@ -145,20 +143,11 @@ pub fn problem(
     }
 }
 
-/// The reserve at the start of the next step is wanted at the end of each; a battery carries its share of it.
-fn targets(reserve: &[Energy], share: f64, min_soc: Soc, capacity: Energy) -> Vec<SocTarget> {
-    if capacity <= Energy::ZERO {
-        return Vec::new();
-    }
-    let later = reserve.iter().enumerate().skip(1);
-    later
-        .filter(|(_, energy)| **energy > Energy::ZERO)
-        .map(|(step, energy)| SocTarget {
-            step: step - 1,
-            soc: (min_soc + Soc::fraction(*energy * share / capacity)).min(Soc::fraction(1.0)),
-            price: Price::per_kwh(RESERVE_PRICE),
-        })
-        .collect()
+/// What is to be kept at the start of the next step is wanted at the end of each.
+fn reserve(at_start: &[Energy]) -> Option<Reserve> {
+    let last = at_start.last().copied()?;
+    let energy = at_start.iter().skip(1).copied().chain([last]).collect();
+    Some(Reserve { energy, price: Price::per_kwh(RESERVE_PRICE) })
 }
 
 /// Plans. There is always one: where the solver or the verifier says no, a rule takes its place, by name.
@@ -169,7 +158,7 @@ pub fn make(problem: Problem, made_at: Timestamp) -> Result<SitePlan, String> {
     let planned = solve_or_fallback(&problem, &Budget::default()).map_err(|error| error.to_string())?;
     let (source, fallback) = match &planned.source {
         PlanSource::Solver => ("solver".to_owned(), false),
-        PlanSource::Rule { name, why } => (format!("rule {name} ({why})"), true),
+        PlanSource::Rule { name, because } => (format!("rule {name} ({because})"), true),
     };
     let checked = verify(&problem, &planned.schedule);
     if checked.violations.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sos_dispatch::{Budget, Connection, Problem, Step, Storage, perfect};
+use sos_dispatch::{Connection, Problem, Step, Storage, perfect};
 use sos_store::{Store, StoreError};
 use sos_units::{CarbonPrice, Emissions, Energy, FlexibleWork, Hours, Missing, Money, Power, Price, Reading};
 
@@ -54,7 +54,7 @@ pub fn perfect_case(
 ) -> Result<PerfectCase, String> {
     let measured = measured(store, model, period).map_err(|error| error.to_string())?;
     let problem = problem(model, work, period, &measured);
-    let solved = perfect(&problem, &Budget::default()).map_err(|error| error.to_string())?;
+    let solved = perfect(&problem).map_err(|error| error.to_string())?;
     let schedule = &solved.schedule;
     let (mut cost, mut emissions, mut violations) = (Money::ZERO, Emissions::ZERO, 0);
     for (t, (step, row)) in problem.steps.iter().zip(&measured).enumerate() {
@@ -145,6 +145,7 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
         },
         fixed: rows.iter().map(|row| row.net).collect(),
         pessimistic: None,
+        reserve: None,
         curtailable: Vec::new(),
         storages: model
             .batteries()

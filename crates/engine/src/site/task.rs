@@ -455,7 +455,7 @@ impl Site {
 
     fn choose(&mut self, now: Timestamp) -> (Vec<Order>, Decision) {
         let model = Arc::clone(&self.task.model);
-        let next = self.outlook.next_tick(now);
+        let next = self.outlook.next_tick(now, self.planned_net(now), self.measured_net());
         decide(&Snapshot {
             model: &model,
             now,
@@ -466,6 +466,20 @@ impl Site {
             work: self.task.work.running_power(),
             reserve: self.outlook.reserve(&model, now),
         })
+    }
+
+    /// Net power that the plan expects, where one of its steps begins now.
+    fn planned_net(&self, now: Timestamp) -> Option<Power> {
+        let plan = self.plan.as_ref()?;
+        let step = plan.step_at(now)?;
+        (plan.problem.steps[step].start == now).then(|| plan.problem.fixed[step])
+    }
+
+    /// Net power of what cannot be chosen in the step that has ended, when all of it was measured.
+    fn measured_net(&self) -> Option<Power> {
+        let fixed = self.task.model.assets.iter().zip(&self.own);
+        let fixed = fixed.filter(|(asset, _)| asset.via.is_some() && !matches!(asset.kind, Kind::Battery(_)));
+        fixed.map(|(_, power)| power.ok()).try_fold(Power::ZERO, |sum, power| Some(sum + power?))
     }
 
     fn order_work(&mut self, now: Timestamp) -> BTreeMap<String, BatchOrder> {

@@ -10,23 +10,23 @@ use super::account::Late;
 use super::model::SiteModel;
 
 /// Name of the series of measured power, kW, positive into the site; of a load it is the load's own.
-pub const POWER: &str = "asset_power_kw";
+pub(crate) const POWER: &str = "asset_power_kw";
 /// Name of the series of what a device itself measures, kW, positive into the site.
-pub const DEVICE: &str = "device_power_kw";
+pub(crate) const DEVICE: &str = "device_power_kw";
 /// Name of the series of states of charge, 0…1.
-pub const SOC: &str = "asset_soc";
+pub(crate) const SOC: &str = "asset_soc";
 /// Name of the series of set-points, kW, at the start of the step they hold for.
-pub const SETPOINT: &str = "asset_setpoint_kw";
+pub(crate) const SETPOINT: &str = "asset_setpoint_kw";
 /// Name of the series of the exchange with the grid, kW, import positive.
-pub const GRID: &str = "site_grid_kw";
+pub(crate) const GRID: &str = "site_grid_kw";
 /// Name of the series of the planned exchange, kW, at the end of its step.
-pub const PLANNED: &str = "site_planned_grid_kw";
+pub(crate) const PLANNED: &str = "site_planned_grid_kw";
 /// Name of the series of services' work, kW, zero or below.
-pub const WORK: &str = "site_work_kw";
+pub(crate) const WORK: &str = "site_work_kw";
 
 /// The ids of a site's series.
 #[derive(Clone, Debug)]
-pub struct SeriesIds {
+pub(crate) struct SeriesIds {
     power: Vec<SeriesId>,
     device: Vec<SeriesId>,
     soc: Vec<SeriesId>,
@@ -38,7 +38,7 @@ pub struct SeriesIds {
 
 /// The labels of a site's series, with the asset's where there is one.
 #[must_use]
-pub fn labels(site: &str, asset: Option<&str>) -> BTreeMap<String, String> {
+pub(crate) fn labels(site: &str, asset: Option<&str>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([("site".to_owned(), site.to_owned())]);
     if let Some(asset) = asset {
         labels.insert("asset".to_owned(), asset.to_owned());
@@ -48,25 +48,25 @@ pub fn labels(site: &str, asset: Option<&str>) -> BTreeMap<String, String> {
 
 /// What one tick has to tell.
 #[derive(Debug)]
-pub struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// End of the step that was measured; also the start of the step that was decided.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
     /// When the values became known.
-    pub known_at: Timestamp,
+    pub(crate) known_at: Timestamp,
     /// Own power by asset.
-    pub power: &'a [Reading<Power>],
+    pub(crate) power: &'a [Reading<Power>],
     /// What the devices measured, by asset.
-    pub device: &'a [Reading<Power>],
+    pub(crate) device: &'a [Reading<Power>],
     /// State of charge by asset, for those that have one.
-    pub soc: &'a [Option<Reading<Soc>>],
+    pub(crate) soc: &'a [Option<Reading<Soc>>],
     /// Set-points for the step ahead.
-    pub setpoint: &'a [Option<Power>],
+    pub(crate) setpoint: &'a [Option<Power>],
     /// Exchange with the grid.
-    pub grid: Reading<Power>,
+    pub(crate) grid: Reading<Power>,
     /// What was planned for the step that was measured.
-    pub planned: Option<Power>,
+    pub(crate) planned: Option<Power>,
     /// Work of services, zero or below.
-    pub work: Power,
+    pub(crate) work: Power,
 }
 
 impl SeriesIds {
@@ -74,14 +74,17 @@ impl SeriesIds {
     ///
     /// # Errors
     /// What the store says.
-    pub fn open(store: &Store, model: &SiteModel) -> Result<Self, StoreError> {
+    pub(crate) fn open(store: &Store, model: &SiteModel) -> Result<Self, StoreError> {
         store.commit(|tx| {
             let site = model.name.as_str();
-            let mut each = |name: &str| {
+            let mut each = |name: &str| -> Result<Vec<SeriesId>, StoreError> {
                 let assets = model.assets.iter();
                 assets.map(|asset| tx.series_id(name, &labels(site, Some(&asset.name)))).collect()
             };
-            let (power, device, soc, setpoint) = (each(POWER)?, each(DEVICE)?, each(SOC)?, each(SETPOINT)?);
+            let power = each(POWER)?;
+            let device = each(DEVICE)?;
+            let soc = each(SOC)?;
+            let setpoint = each(SETPOINT)?;
             let mut one = |name: &str| tx.series_id(name, &labels(site, None));
             Ok(Self {
                 power,
@@ -97,7 +100,7 @@ impl SeriesIds {
 
     /// The samples of a tick.
     #[must_use]
-    pub fn samples(&self, row: &Row<'_>) -> Vec<Sample> {
+    pub(crate) fn samples(&self, row: &Row<'_>) -> Vec<Sample> {
         let sample = |series: SeriesId, value: Reading<f64>| Sample {
             series,
             time: row.now,
@@ -124,7 +127,7 @@ impl SeriesIds {
 
     /// Corrections: what became known after its tick.
     #[must_use]
-    pub fn late(&self, late: &[Late], known_at: Timestamp) -> Vec<Sample> {
+    pub(crate) fn late(&self, late: &[Late], known_at: Timestamp) -> Vec<Sample> {
         let correction = |late: &Late| Sample {
             series: self.device[late.asset],
             time: late.time,
@@ -137,7 +140,7 @@ impl SeriesIds {
 
 /// Own power by asset from what the devices measure: a load's meter less what it is measured together with.
 #[must_use]
-pub fn own_power(model: &SiteModel, device: &[Reading<Power>]) -> Vec<Reading<Power>> {
+pub(crate) fn own_power(model: &SiteModel, device: &[Reading<Power>]) -> Vec<Reading<Power>> {
     let own = |(asset, reading): (&super::model::Asset, &Reading<Power>)| {
         let super::model::Kind::Load { net_of } = &asset.kind else { return *reading };
         let mut power = (*reading)?;
@@ -152,7 +155,7 @@ pub fn own_power(model: &SiteModel, device: &[Reading<Power>]) -> Vec<Reading<Po
 
 /// Exchange with the grid, import positive, when everything that has a device was measured.
 #[must_use]
-pub fn grid(model: &SiteModel, own: &[Reading<Power>], work: Power) -> Reading<Power> {
+pub(crate) fn grid(model: &SiteModel, own: &[Reading<Power>], work: Power) -> Reading<Power> {
     let mut sum = work;
     for (asset, power) in model.assets.iter().zip(own) {
         if asset.via.is_some() {

@@ -1,0 +1,175 @@
+//! The report of a run.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use sos_engine::platform::{Platform, Start};
+use sos_engine::report::{
+    Cases, CostReport, Deadlines, OwnUse, Report, ServiceReport, SiteReport, Timings, ViolationCount,
+};
+use sos_engine::site::reference::{Period, PerfectCase};
+use sos_engine::site::task::{Outcome as SiteOutcome, SiteError};
+use sos_engine::time_text;
+use sos_units::{Energy, Hours};
+
+use super::Args;
+use crate::outcome::{Failure, Outcome};
+
+/// Writes the report when one is asked for and every site has reached its end.
+pub(super) fn report(
+    args: &Args,
+    start: &Start,
+    platform: &Platform,
+    outcomes: &[Result<SiteOutcome, SiteError>],
+    started: Instant,
+) -> Outcome {
+    let Some(path) = &args.report else { return Ok(()) };
+    let sites: Vec<&SiteOutcome> = outcomes.iter().flatten().filter(|site| site.finished).collect();
+    let Some(first) = sites.first() else { return Ok(()) };
+    let timings = Timings {
+        wall_seconds: started.elapsed().as_secs_f64(),
+        plan_seconds: first.stats.plan_seconds.percentiles(),
+        tick_seconds: first.stats.tick_seconds.percentiles(),
+        ready_seconds: first.stats.ready.map_or(0.0, |ready| ready.as_secs_f64()),
+        rss_mb: peak_rss_mb().unwrap_or(0.0),
+    };
+    let mut own = OwnUse::default();
+    let mut reports = Vec::new();
+    for site in &sites {
+        let perfect = perfect(start, site);
+        if let Err(why) = &perfect {
+            tracing::error!(site = site.model.name, why, "the reference case perfect could not be computed");
+        }
+        let used = own_use(site);
+        own.kwh += used.kwh;
+        own.kg += used.kg;
+        reports.push(site_report(site, perfect.ok()));
+    }
+    let report = Report {
+        from: time_text(first.from, &first.model.zone),
+        to: time_text(first.to, &first.model.zone),
+        seed: args.seed,
+        sites: reports,
+        services: services(platform, &sites),
+        alerts: Vec::new(),
+        own: OwnUse { kwh: round(own.kwh), kg: round(own.kg) },
+        timings,
+    };
+    write(path, &report)
+}
+
+fn write(path: &Path, report: &Report) -> Outcome {
+    let text = serde_json::to_string_pretty(report).map_err(Failure::unsuccessful)? + "\n";
+    std::fs::write(path, text)
+        .map_err(|error| Failure::unsuccessful(format!("the report cannot be written to {}: {error}", path.display())))
+}
+
+/// Figures are printed to a millionth; what they were added up from is exact.
+fn round(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6 + 0.0
+}
+
+fn kwh(energy: Energy) -> f64 {
+    round(energy.as_kwh())
+}
+
+fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
+    let totals = site.accounts.totals(&site.model, site.stored, site.worth);
+    let ledger = site.accounts.ledger();
+    let cases = |compared: sos_engine::live::Compared, perfect: Option<f64>| Cases {
+        actual: round(compared.actual),
+        baseline: round(compared.baseline),
+        perfect: perfect.map(round),
+    };
+    let initial: Energy = site.model.batteries().map(|(_, _, b)| b.initial_soc_or_min() * b.capacity).sum();
+    let losses = ledger.charged.to_energy() - ledger.discharged.to_energy() - (site.stored - initial);
+    let objective = cases(totals.objective, perfect.map(|p| p.objective));
+    SiteReport {
+        name: site.model.name.clone(),
+        steps: ledger.steps,
+        plans: site.stats.plans,
+        cost: CostReport {
+            currency: site.model.currency.clone(),
+            actual: round(totals.cost.actual),
+            baseline: round(totals.cost.baseline),
+            perfect: perfect.map(|p| round(p.cost)),
+        },
+        emissions_kg: cases(totals.emissions_kg, perfect.map(|p| p.emissions_kg)),
+        saving_share_of_perfect: objective.perfect.and_then(|perfect| {
+            let possible = objective.baseline - perfect;
+            (possible > 0.0).then(|| round((objective.baseline - objective.actual) / possible))
+        }),
+        objective,
+        import_kwh: kwh(totals.import),
+        export_kwh: kwh(totals.export),
+        shared_kwh: kwh(totals.shared),
+        self_consumption: totals.self_consumption.map(round),
+        curtailed_kwh: 0.0,
+        losses_kwh: kwh(losses),
+        unserved_kwh: 0.0,
+        peak_kw: ledger.actual.peak_watts as f64 / 1000.0,
+        limit_violations: ViolationCount {
+            actual: totals.limit_violations.0,
+            baseline: totals.limit_violations.1,
+            perfect: perfect.map(|p| p.limit_violations),
+        },
+        violations: site.accounts.violations().to_vec(),
+        fallbacks: site.stats.fallbacks,
+        estimated_values: site.accounts.estimated(),
+    }
+}
+
+fn services(platform: &Platform, sites: &[&SiteOutcome]) -> Vec<ServiceReport> {
+    let board = platform.board();
+    let report = |(name, view): (&String, &sos_engine::services::board::ServiceView)| {
+        let jobs = sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
+        let own = jobs.filter(|(_, job, _)| *job == name).map(|(site, _, state)| (site, state)).next();
+        let not_ready = sites.iter().filter_map(|site| site.stats.not_ready.get(name)).sum();
+        ServiceReport {
+            name: name.clone(),
+            replicas: view.status.replicas,
+            restarts: view.status.restarts,
+            energy_kwh: own.map_or(0.0, |(_, state)| kwh(-state.energy.to_energy())),
+            emissions_kg: own.map_or(0.0, |(site, _)| round(site.accounts.work_emissions_kg())),
+            slo_violation_seconds: not_ready,
+            deadlines: own.map_or(Deadlines::default(), |(_, state)| Deadlines {
+                met: state.met,
+                missed: state.missed,
+            }),
+        }
+    };
+    board.services.iter().map(report).collect()
+}
+
+/// What the machine that runs `sos` used, by its declared power and the site's mean carbon intensity.
+fn own_use(site: &SiteOutcome) -> OwnUse {
+    let hours = Hours::from_seconds(site.to.duration_since(site.from).as_secs_f64());
+    let energy = site.model.controller_power * hours;
+    let intensity = sos_engine::site::account::mean_carbon(&site.model, site.from, site.to);
+    OwnUse { kwh: energy.as_kwh(), kg: (intensity * energy).as_kg() }
+}
+
+/// The reference case in a process of its own: its time and memory are not the loop's.
+fn perfect(start: &Start, site: &SiteOutcome) -> Result<PerfectCase, String> {
+    let period = Period { from: site.from, to: site.to, worth: site.worth };
+    let period = serde_json::to_string(&period).map_err(|error| error.to_string())?;
+    let output = Command::new(&start.own_binary)
+        .args(["internal", "perfect", "--site", &site.model.name, "--period", &period, "--data-dir"])
+        .arg(&start.data_dir)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("ended with {}", output.status));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+}
+
+/// Peak resident memory of this process.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| (kib / 102.4).round() / 10.0)
+}

@@ -1,0 +1,128 @@
+//! `sos up`: the whole, running.
+
+mod finish;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use sos_engine::clock::Speed;
+use sos_engine::faults::Faults;
+use sos_engine::platform::{Platform, Start, StartError};
+use sos_engine::services::Stop;
+use sos_engine::sites::Running;
+use sos_store::StoreError;
+
+use super::start_logging;
+use crate::outcome::{Failure, Outcome};
+
+/// Arguments of `sos up`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Folder with the manifests
+    dir: PathBuf,
+    /// Site seconds per second, or "max" for lock-step [default: real time, or as before]
+    #[arg(long, value_name = "N|max")]
+    speed: Option<Speed>,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Site time to begin at (RFC 3339) [default: the first row of what is replayed, else now]
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Site time to stop at (RFC 3339); then the report is written
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Address to serve API and dashboard on
+    #[arg(long, default_value = "127.0.0.1:7600", value_name = "ADDR")]
+    listen: std::net::SocketAddr,
+    /// Where state is kept [default: DIR/.sos]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Apply changes of the folder while running
+    #[arg(long)]
+    watch: bool,
+    /// Write the report to this file at the end
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Outages to inject: a JSON array of {"site","service","at","seconds"}, in site time
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+}
+
+/// Runs it until it is stopped or `--until` is reached.
+pub(crate) fn run(args: &Args) -> Outcome {
+    let started = Instant::now();
+    start_logging(if args.speed == Some(Speed::LockStep) { "warn" } else { "info" });
+    let declared = sos_engine::folder::read(std::slice::from_ref(&args.dir), &[])
+        .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
+    let start = start(args, started)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::unsuccessful(format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        let (mut platform, _applied) = Platform::start(&start, &declared).map_err(start_failure)?;
+        let ended = wait(&platform).await;
+        let outcomes = platform.stop_sites();
+        let report = finish::report(args, &start, &platform, &outcomes, started);
+        platform.stop_services(if ended == Ended::Terminated { Stop::LeaveServices } else { Stop::Services }).await;
+        for outcome in outcomes {
+            outcome.map_err(Failure::unsuccessful)?;
+        }
+        report
+    })
+}
+
+/// Why the run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Every site reached its end.
+    Done,
+    /// Ctrl-C: services stop too.
+    Interrupted,
+    /// SIGTERM: services go on, to be adopted.
+    Terminated,
+}
+
+async fn wait(platform: &Platform) -> Ended {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut terminate) = terminate else { return Ended::Interrupted };
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ended::Interrupted,
+            _ = terminate.recv() => return Ended::Terminated,
+            _ = look.tick() => if platform.all_ended() { return Ended::Done },
+        }
+    }
+}
+
+fn start(args: &Args, started: Instant) -> Result<Start, Failure> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(Failure::unsuccessful);
+    let dir = absolute(&args.dir)?;
+    let base_dir = if dir.is_dir() { dir } else { dir.parent().map(PathBuf::from).unwrap_or_default() };
+    let data_dir = match &args.data_dir {
+        Some(dir) => absolute(dir)?,
+        None => base_dir.join(".sos"),
+    };
+    let faults = match &args.faults {
+        None => Faults::default(),
+        Some(path) => {
+            let shown = path.display();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::input(format!("{shown}: cannot be read: {error}")))?;
+            Faults::parse(&text).map_err(|error| Failure::input(format!("{shown}: {error}")))?
+        }
+    };
+    let own_binary = std::env::current_exe().map_err(Failure::unsuccessful)?;
+    let running = Running { speed: args.speed, from: args.from, until: args.until, faults, started };
+    Ok(Start { data_dir, base_dir, own_binary, manager: "dir".into(), running })
+}
+
+fn start_failure(error: StartError) -> Failure {
+    match error {
+        StartError::Store(StoreError::Locked { .. }) => {
+            Failure::unsuccessful(format!("{error}; stop it first, or choose another --data-dir"))
+        }
+        error => Failure::unsuccessful(error),
+    }
+}

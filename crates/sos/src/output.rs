@@ -1,0 +1,116 @@
+//! Answers on stdout: tables for people, JSON, YAML and CSV for programs.
+
+use std::io::{IsTerminal, Write};
+
+use serde_json::Value;
+
+use crate::outcome::{Failure, Outcome};
+
+/// Form of the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns.
+    #[default]
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Comma-separated values.
+    Csv,
+}
+
+/// Rows of text below a header.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table with these columns.
+    pub(crate) fn new(header: &[&'static str]) -> Self {
+        Self { header: header.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; as many cells as columns.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    fn aligned(&self) -> String {
+        let widths: Vec<usize> = (0..self.header.len())
+            .map(|i| {
+                let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count());
+                cells.chain([self.header[i].len()]).max().unwrap_or(0)
+            })
+            .collect();
+        let line = |cells: Vec<&str>| {
+            let padded: Vec<String> =
+                cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+            padded.join("   ").trim_end().to_owned() + "\n"
+        };
+        let header = line(self.header.to_vec());
+        let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+        std::iter::once(header).chain(rows).collect()
+    }
+
+    fn csv(&self) -> String {
+        let quote = |cell: &str| {
+            if cell.contains([',', '"', '\n', '\r']) {
+                format!("\"{}\"", cell.replace('"', "\"\""))
+            } else {
+                cell.to_owned()
+            }
+        };
+        let line = |cells: Vec<&str>| cells.into_iter().map(quote).collect::<Vec<_>>().join(",") + "\n";
+        let header = line(self.header.iter().copied().collect());
+        let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+        std::iter::once(header.to_lowercase()).chain(rows).collect()
+    }
+}
+
+/// Prints an answer that has both a table and a value.
+pub(crate) fn answer(format: Format, table: &Table, value: &Value) -> Outcome {
+    match format {
+        Format::Table => text(&table.aligned()),
+        Format::Csv => text(&table.csv()),
+        Format::Json => json(value),
+        Format::Yaml => text(&crate::yaml::to_yaml(value)),
+    }
+}
+
+/// Prints a value as indented JSON.
+pub(crate) fn json(value: &Value) -> Outcome {
+    text(&format!("{value:#}\n"))
+}
+
+/// Prints text; a reader that has gone away (`| head`) is not an error.
+pub(crate) fn text(text: &str) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::unsuccessful(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a person looks at stdout.
+pub(crate) fn for_people() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_csv_quotes() {
+        let mut table = Table::new(&["NAME", "MESSAGE"]);
+        table.row(vec!["home-1".into(), "ready".into()]);
+        table.row(vec!["a".into(), "says \"no\", twice".into()]);
+        assert_eq!(table.aligned(), "NAME     MESSAGE\nhome-1   ready\na        says \"no\", twice\n");
+        assert_eq!(table.csv(), "name,message\nhome-1,ready\na,\"says \"\"no\"\", twice\"\n");
+    }
+}
