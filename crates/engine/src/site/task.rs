@@ -264,7 +264,8 @@ impl Site {
         let began = Instant::now();
         while began.elapsed() < FIRST_WAIT && !*self.task.stop.borrow() {
             let board = self.task.board.borrow_and_update().clone();
-            let mut needed = (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index));
+            let model = Arc::clone(&self.task.model);
+            let mut needed = (0..model.assets.len()).flat_map(|index| concerns(&model, index));
             if needed.all(|service| board.is_ready(service)) {
                 return;
             }
