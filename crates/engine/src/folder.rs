@@ -127,7 +127,7 @@ fn collect(path: &Path, depth: usize, named: bool, names: &mut Vec<PathBuf>, pro
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
-    let max = MAX_MANIFEST_BYTES as u64;
+    let max = MAX_MANIFEST_BYTES;
     let unreadable = |error: std::io::Error| Problem::in_file(&shown(path), format!("cannot be read: {error}"), "");
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();

@@ -46,7 +46,6 @@ impl SignalSeries {
 
     /// The value of the step that contains `time`, whenever it becomes known: for settling what has passed, never
     /// for deciding.
-    #[must_use]
     pub fn actual(&self, time: Timestamp) -> Reading<f64> {
         let index = self.grid.index_of(time).ok_or(Missing::Gap)?;
         self.values.get(index).copied().unwrap_or(Err(Missing::Gap))

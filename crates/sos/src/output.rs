@@ -64,7 +64,7 @@ impl Table {
             }
         };
         let line = |cells: Vec<&str>| cells.into_iter().map(quote).collect::<Vec<_>>().join(",") + "\n";
-        let header = line(self.header.iter().copied().collect());
+        let header = line(self.header.to_vec());
         let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
         std::iter::once(header.to_lowercase()).chain(rows).collect()
     }

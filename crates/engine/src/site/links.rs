@@ -109,7 +109,7 @@ impl Links {
         }
         for (service, answer) in join_all(calls).await {
             match answer {
-                Ok(reply) if reply.done => drop(outcome.done.push(service)),
+                Ok(reply) if reply.done => outcome.done.push(service),
                 Ok(_) => {}
                 Err(error) => drop(outcome.failed.insert(service, full(&error))),
             }
@@ -164,10 +164,11 @@ impl Links {
                     (index, Setpoint { asset, power_kw: power.map(Power::as_kw) })
                 })
                 .collect();
-            (!own.is_empty()).then(|| async move {
-                let (indices, points): (Vec<usize>, Vec<Setpoint>) = own.into_iter().unzip();
-                (indices, link.client.write(epoch, lease_s, points).await)
-            })
+            if own.is_empty() {
+                return None;
+            }
+            let (indices, points): (Vec<usize>, Vec<Setpoint>) = own.into_iter().unzip();
+            Some(async move { (indices, link.client.write(epoch, lease_s, points).await) })
         });
         let mut written = Vec::new();
         for (indices, answer) in join_all(calls).await {

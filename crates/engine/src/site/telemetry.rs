@@ -154,7 +154,6 @@ pub(crate) fn own_power(model: &SiteModel, device: &[Reading<Power>]) -> Vec<Rea
 }
 
 /// Exchange with the grid, import positive, when everything that has a device was measured.
-#[must_use]
 pub(crate) fn grid(model: &SiteModel, own: &[Reading<Power>], work: Power) -> Reading<Power> {
     let mut sum = work;
     for (asset, power) in model.assets.iter().zip(own) {

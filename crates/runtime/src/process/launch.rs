@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{OFlag, open};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
-use nix::unistd::{fsync, read, setsid, write};
+use nix::unistd::{read, setsid, write};
 
 use super::identity::{EXIT_FILE, Identity, MARKER, Stat};
 use crate::{Deployment, EnvValue, SecretValues};
@@ -88,7 +88,7 @@ pub(crate) fn launch(
     let groups: Vec<RawFd> = setup.groups.iter().map(AsRawFd::as_raw_fd).collect();
     let (introduction, address_space) = (file.0.as_raw_fd(), setup.address_space);
     #[expect(unsafe_code, reason = "there is no safe way to act between fork and exec")]
-    // SAFETY: the closure runs in the forked child. It makes system calls only (setsid, write, open, read, fsync,
+    // SAFETY: the closure runs in the forked child. It makes system calls only (setsid, write, open, read,
     // setrlimit), neither allocates nor locks, and its descriptors stay open in the parent until `spawn` returns.
     unsafe {
         command.pre_exec(move || prepare(&groups, introduction, address_space));
@@ -116,7 +116,6 @@ fn prepare(groups: &[RawFd], introduction: RawFd, address_space: Option<u64>) ->
     let mut line = [0_u8; 1024];
     let length = read(&stat, &mut line)?;
     write(borrow(introduction), &line[..length])?;
-    fsync(borrow(introduction))?;
     Ok(())
 }
 
