@@ -87,7 +87,8 @@ fn store(problem: &Problem, index: usize, power: &[f64]) -> StorageSchedule {
         // A trace below a milliwatt is the solver's rounding, not a decision.
         let wanted = if wanted.abs() < 1e-9 { 0.0 } else { wanted };
         let power = wanted.clamp(-most_in.min(s.max_charge.as_kw()), most_out.min(s.max_discharge.as_kw()));
-        energy += if power > 0.0 { -power * h / s.discharge_efficiency } else { -power * h * s.charge_efficiency };
+        energy +=
+            if power > 0.0 { -power * h / s.discharge_efficiency } else { -power * h * s.charge_efficiency };
         energy = energy.clamp(low, high);
         let capacity = s.capacity.as_kwh();
         plan.power.push(Power::kw(power));

@@ -374,7 +374,15 @@ impl Fleet<'_> {
         let rate: Vec<f64> = self
             .able
             .iter()
-            .map(|a| if out { a.out } else if all || a.absorbs { a.into } else { 0.0 })
+            .map(|a| {
+                if out {
+                    a.out
+                } else if all || a.absorbs {
+                    a.into
+                } else {
+                    0.0
+                }
+            })
             .collect();
         let room: Vec<f64> = self.able.iter().map(|a| if out { a.deliverable } else { a.room }).collect();
         let shares = level(total.abs(), self.hours, &rate, &room);
@@ -391,19 +399,25 @@ fn describe(wish: &Wish, power: f64, able: &Able, input: &FollowInput) -> Reason
     };
     let (code, text) = match wish.code {
         ReasonCode::ChargeSurplus if power < 0.0 => (wish.code, "charging: solar surplus now".into()),
-        ReasonCode::ChargeSurplus if able.absorbs && able.room < 1e-2 => (ReasonCode::Full, "0 kW: full".into()),
+        ReasonCode::ChargeSurplus if able.absorbs && able.room < 1e-2 => {
+            (ReasonCode::Full, "0 kW: full".into())
+        }
         ReasonCode::ChargeCheap if power < 0.0 => {
             (wish.code, format!("charging as planned: power costs {} now", price(|p| p.import_price)))
         }
-        ReasonCode::DischargeDear if power > 0.0 => {
-            (wish.code, format!("discharging against the load: power costs {} now", price(|p| p.import_price)))
-        }
+        ReasonCode::DischargeDear if power > 0.0 => (
+            wish.code,
+            format!("discharging against the load: power costs {} now", price(|p| p.import_price)),
+        ),
         ReasonCode::DischargeExport if power > 0.0 => {
             (wish.code, format!("discharging: export earns {} now", price(|p| p.export_price)))
         }
         ReasonCode::KeepReserve => {
             let kept = input.reserve.as_kwh();
-            (wish.code, format!("{power:.1} kW: keeping {kept:.1} kWh because the import limit may be exceeded"))
+            (
+                wish.code,
+                format!("{power:.1} kW: keeping {kept:.1} kWh because the import limit may be exceeded"),
+            )
         }
         _ if power == 0.0 && able.deliverable < 1e-2 => (ReasonCode::Empty, "0 kW: empty".into()),
         _ => (ReasonCode::Keep, format!("{power:.1} kW: keeping {:.1} kWh for later", able.deliverable)),

@@ -23,7 +23,7 @@ mod work;
 
 pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
 pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, Tuning, follow};
-pub use guard::{AssetState, Guarded, GuardState, NarrowedBy, Narrowing, Source, Target, guard};
+pub use guard::{AssetState, GuardState, Guarded, NarrowedBy, Narrowing, Source, Target, guard};
 pub use problem::{
     Budget, Connection, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage,
 };

@@ -25,9 +25,15 @@ pub(crate) struct Exclusive {
 pub(crate) enum WorkColumns {
     GoesOn,
     /// One column per start, then the one for "not done".
-    Block { starts: Vec<usize>, undone: usize },
+    Block {
+        starts: Vec<usize>,
+        undone: usize,
+    },
     /// Power per step of the window, energy left for later, energy not done.
-    Free { power: Vec<usize>, later: usize },
+    Free {
+        power: Vec<usize>,
+        later: usize,
+    },
 }
 
 /// A linear programme with the meaning of its columns and rows.
@@ -263,9 +269,7 @@ impl Builder<'_> {
             if charging {
                 s.max_charge.as_kw().min((s.energy_max().as_kwh() - energy) / (s.charge_efficiency * h))
             } else {
-                s.max_discharge
-                    .as_kw()
-                    .min((energy - s.energy_min().as_kwh()) * s.discharge_efficiency / h)
+                s.max_discharge.as_kw().min((energy - s.energy_min().as_kwh()) * s.discharge_efficiency / h)
             }
         };
         group.members.iter().map(each).map(|p| p.max(0.0)).sum()
@@ -369,10 +373,15 @@ impl Builder<'_> {
             let kept: f64 = able.iter().map(|&g| self.efficiency(g) * self.groups[g].energy_min).sum();
             let energy = self.built.lp.add_row(kept, f64::INFINITY);
             for &g in &able {
-                let (c, d, e) = (self.built.charge[g][t], self.built.discharge[g][t], self.built.stored[g][t]);
-                for (column, row, value) in
-                    [(c, free, 1.0), (d, free, -1.0), (c, met, -1.0), (d, met, 1.0), (e, energy, self.efficiency(g))]
-                {
+                let (c, d, e) =
+                    (self.built.charge[g][t], self.built.discharge[g][t], self.built.stored[g][t]);
+                for (column, row, value) in [
+                    (c, free, 1.0),
+                    (d, free, -1.0),
+                    (c, met, -1.0),
+                    (d, met, 1.0),
+                    (e, energy, self.efficiency(g)),
+                ] {
                     self.built.lp.append(column, row, value);
                 }
             }

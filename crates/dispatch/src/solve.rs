@@ -92,7 +92,8 @@ pub enum Unsolvable {
 /// When the problem is invalid, or the solver stops without a plan.
 pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
     problem.validate()?;
-    let mut search = Search { problem, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
+    let mut search =
+        Search { problem, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
     if !search.run(&groups(problem, false)).map_err(|f| unsolvable(f, budget))? {
         search.stats.one_by_one = true;
         // One by one they might work against each other, which the sum's choices rule out.
@@ -340,7 +341,8 @@ fn raw_plan(problem: &Problem, built: &Built, groups: &[Group], x: &[f64]) -> Op
     }
     let generation =
         built.generation.iter().map(|columns| columns.iter().map(|&c| x[c].max(0.0)).collect()).collect();
-    let work = built.work.iter().zip(&built.options).map(|(c, o)| work_plan(problem.len(), c, o, x)).collect();
+    let work =
+        built.work.iter().zip(&built.options).map(|(c, o)| work_plan(problem.len(), c, o, x)).collect();
     Some(Raw { storage, generation, work, shadow: Shadow::default() })
 }
 
@@ -350,7 +352,8 @@ fn work_plan(steps: usize, columns: &WorkColumns, option: &Options, x: &[f64]) -
         (WorkColumns::GoesOn, Options::GoesOn(profile)) => plan.add(profile, 1.0),
         (WorkColumns::Block { starts, .. }, Options::Block(profiles)) => {
             for (&column, profile) in starts.iter().zip(profiles) {
-                let part = if (x[column] - x[column].round()).abs() < 1e-6 { x[column].round() } else { x[column] };
+                let part =
+                    if (x[column] - x[column].round()).abs() < 1e-6 { x[column].round() } else { x[column] };
                 plan.add(profile, part);
             }
         }

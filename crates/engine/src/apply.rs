@@ -42,7 +42,8 @@ pub struct Applying<'a> {
 /// # Errors
 /// [`StoreError::Conflict`] names the owner of a resource that belongs to somebody else; nothing is applied then.
 pub fn apply(store: &Store, declared: &[Declared], how: &Applying<'_>) -> Result<Vec<Applied>, StoreError> {
-    let gone: Vec<Resource> = if how.prune { no_longer_declared(store, declared, how.manager)? } else { Vec::new() };
+    let gone: Vec<Resource> =
+        if how.prune { no_longer_declared(store, declared, how.manager)? } else { Vec::new() };
     let work = |tx: &mut Tx<'_>| {
         let mut applied = Vec::new();
         for one in declared {
@@ -57,7 +58,13 @@ pub fn apply(store: &Store, declared: &[Declared], how: &Applying<'_>) -> Result
         }
         for resource in &gone {
             if !how.dry_run {
-                tx.audit(&entry(how, "prune", &format!("{}/{}", resource.kind, resource.name), Some(resource), None))?;
+                tx.audit(&entry(
+                    how,
+                    "prune",
+                    &format!("{}/{}", resource.kind, resource.name),
+                    Some(resource),
+                    None,
+                ))?;
                 tx.delete(&resource.kind, &resource.name, None)?;
             }
             let (kind, name) = (resource.kind.clone(), resource.name.clone());
@@ -81,14 +88,24 @@ fn one_applied(declared: &Declared, outcome: &PutOutcome) -> Applied {
     }
 }
 
-fn no_longer_declared(store: &Store, declared: &[Declared], manager: &str) -> Result<Vec<Resource>, StoreError> {
+fn no_longer_declared(
+    store: &Store,
+    declared: &[Declared],
+    manager: &str,
+) -> Result<Vec<Resource>, StoreError> {
     let still = |resource: &Resource| {
         declared.iter().any(|one| one.kind().name() == resource.kind && one.name.as_str() == resource.name)
     };
     Ok(store.list_owned(manager)?.into_iter().filter(|resource| !still(resource)).collect())
 }
 
-fn entry(how: &Applying<'_>, what: &str, target: &str, before: Option<&Resource>, after: Option<Value>) -> AuditEntry {
+fn entry(
+    how: &Applying<'_>,
+    what: &str,
+    target: &str,
+    before: Option<&Resource>,
+    after: Option<Value>,
+) -> AuditEntry {
     AuditEntry {
         time: how.now,
         who: how.who.to_owned(),
@@ -124,7 +141,10 @@ pub fn delete(store: &Store, kind: Kind, name: &str, who: &str, now: Timestamp) 
 ///
 /// # Errors
 /// What the store says.
-pub fn diff(store: &Store, declared: &[Declared]) -> Result<Vec<(Applied, Vec<sos_model::FieldChange>)>, StoreError> {
+pub fn diff(
+    store: &Store,
+    declared: &[Declared],
+) -> Result<Vec<(Applied, Vec<sos_model::FieldChange>)>, StoreError> {
     declared
         .iter()
         .map(|one| {

@@ -31,7 +31,10 @@ impl Faults {
     pub fn parse(text: &str) -> Result<Self, String> {
         let faults: Vec<Fault> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match faults.iter().find(|fault| fault.seconds <= 0) {
-            Some(fault) => Err(format!("the outage of {} at {} lasts {} s; expected 1 or more", fault.service, fault.at, fault.seconds)),
+            Some(fault) => Err(format!(
+                "the outage of {} at {} lasts {} s; expected 1 or more",
+                fault.service, fault.at, fault.seconds
+            )),
             None => Ok(Self(faults)),
         }
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use sos_model::{
-    Declared, MAX_MANIFEST_BYTES, Problem, SignalSource, SignalSpec, SiteSpec, load_checked, series, too_large,
+    Declared, MAX_MANIFEST_BYTES, Problem, SignalSource, SignalSpec, SiteSpec, load_checked, series,
+    too_large,
 };
 
 use crate::resources::anchor;
@@ -34,7 +35,11 @@ pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec
     names.dedup();
     if names.is_empty() && problems.is_empty() {
         let shown = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        problems.push(Problem::in_file(&shown, "there is no manifest here", "expected files that end in .yaml or .yml"));
+        problems.push(Problem::in_file(
+            &shown,
+            "there is no manifest here",
+            "expected files that end in .yaml or .yml",
+        ));
     }
     let mut files = Vec::new();
     for name in names {
@@ -101,7 +106,11 @@ fn collect(path: &Path, depth: usize, named: bool, names: &mut Vec<PathBuf>, pro
     }
     if !kind.is_dir() {
         if named {
-            problems.push(Problem::in_file(&shown(path), "is neither a file nor a folder", "expected manifests"));
+            problems.push(Problem::in_file(
+                &shown(path),
+                "is neither a file nor a folder",
+                "expected manifests",
+            ));
         }
         return;
     }
@@ -128,7 +137,8 @@ fn collect(path: &Path, depth: usize, named: bool, names: &mut Vec<PathBuf>, pro
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     let max = MAX_MANIFEST_BYTES;
-    let unreadable = |error: std::io::Error| Problem::in_file(&shown(path), format!("cannot be read: {error}"), "");
+    let unreadable =
+        |error: std::io::Error| Problem::in_file(&shown(path), format!("cannot be read: {error}"), "");
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     if size > max {
@@ -146,16 +156,25 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
 ///
 /// # Errors
 /// All problems of its file.
-pub fn load_signal(name: &str, signal: &SignalSpec, zone: Option<&TimeZone>) -> Result<SignalSeries, Vec<Problem>> {
+pub fn load_signal(
+    name: &str,
+    signal: &SignalSpec,
+    zone: Option<&TimeZone>,
+) -> Result<SignalSeries, Vec<Problem>> {
     let SignalSource::File(source) = &signal.source;
     let unreadable = |error: std::io::Error| {
         vec![Problem::in_file(&source.path, format!("signal {name} cannot be read: {error}"), "")]
     };
     let file = File::open(&source.path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(vec![Problem::in_file(&source.path, format!("signal {name} is not a file"), "expected a CSV file")]);
+        return Err(vec![Problem::in_file(
+            &source.path,
+            format!("signal {name} is not a file"),
+            "expected a CSV file",
+        )]);
     }
-    let found = series::read_series(&source.path, source, &signal.unit, zone, signal.step, BufReader::new(file))?;
+    let found =
+        series::read_series(&source.path, source, &signal.unit, zone, signal.step, BufReader::new(file))?;
     Ok(SignalSeries::new(name, found.grid, found.values, signal.known_ahead))
 }
 

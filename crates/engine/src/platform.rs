@@ -127,7 +127,8 @@ impl Platform {
             }
         };
         let mut running = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<String> = running.keys().filter(|name| !prepared.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> =
+            running.keys().filter(|name| !prepared.contains_key(*name)).cloned().collect();
         for name in gone {
             if let Some(mut handle) = running.remove(&name) {
                 handle.join();

@@ -60,9 +60,8 @@ pub fn object(resource: &Resource) -> Value {
 /// What this version does not understand of it.
 pub fn declared(resource: &Resource) -> Result<Declared, String> {
     let label = format!("{}/{}", resource.kind, resource.name);
-    Declared::from_json(&label, &manifest(resource)).map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    })
+    Declared::from_json(&label, &manifest(resource))
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 /// The conditions in a status.

@@ -74,7 +74,11 @@ impl SignalSeries {
             KnownAhead::Never => self.grid.at(index + 1) <= now,
             KnownAhead::For(ahead) => self.grid.at(index) <= now + *ahead,
         };
-        if known { self.values.get(index).copied().unwrap_or(Err(Missing::Gap)) } else { Err(Missing::NotYet) }
+        if known {
+            self.values.get(index).copied().unwrap_or(Err(Missing::Gap))
+        } else {
+            Err(Missing::NotYet)
+        }
     }
 
     /// Whether every value is published before its step, without end.
@@ -84,7 +88,11 @@ impl SignalSeries {
     }
 
     /// The steps that ended in `(after, until]`, with their starts.
-    pub fn completed(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = (Timestamp, Reading<f64>)> + '_ {
+    pub fn completed(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> impl Iterator<Item = (Timestamp, Reading<f64>)> + '_ {
         let step = self.grid.step();
         let first = self.grid.index_of(after.max(self.start())).unwrap_or(self.grid.len()).saturating_sub(1);
         (first..self.grid.len())
@@ -123,6 +131,9 @@ mod tests {
         let now = series(KnownAhead::Always).start();
         let last = now + SignedDuration::from_hours(3);
         assert_eq!(series(KnownAhead::Always).known(last, now), Ok(4.0));
-        assert_eq!(series(KnownAhead::For(SignedDuration::from_hours(2))).known(last, now), Err(Missing::NotYet));
+        assert_eq!(
+            series(KnownAhead::For(SignedDuration::from_hours(2))).known(last, now),
+            Err(Missing::NotYet)
+        );
     }
 }

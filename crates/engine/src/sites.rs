@@ -75,7 +75,10 @@ impl SiteHandle {
         self.stop.send_replace(true);
         self.thread.take().map(|thread| {
             thread.join().unwrap_or_else(|_| {
-                Err(SiteError::Setup { site: self.model.name.clone(), why: "its loop ended abnormally".into() })
+                Err(SiteError::Setup {
+                    site: self.model.name.clone(),
+                    why: "its loop ended abnormally".into(),
+                })
             })
         })
     }
@@ -125,7 +128,8 @@ pub fn prepare(store: &Store) -> Result<BTreeMap<String, Result<Prepared, String
 
 fn clocks_of(site: &str, services: &BTreeMap<String, ServiceSpec>) -> Vec<Ticked> {
     let of = |(name, service): (&String, &ServiceSpec)| {
-        let clock = service.clock.as_ref().filter(|clock| clock.site.as_str() == site && service.batch.is_none())?;
+        let clock =
+            service.clock.as_ref().filter(|clock| clock.site.as_str() == site && service.batch.is_none())?;
         Some(Ticked { service: name.clone(), port: clock.port.as_ref()?.to_string() })
     };
     services.iter().filter_map(of).collect()
@@ -155,7 +159,8 @@ pub fn clock(store: &Store, model: &SiteModel, running: &Running) -> Result<Site
     let now = wall_now();
     let began = running.from.or(model.replay.map(|(from, _)| from)).unwrap_or_else(|| floor(now, model.tick));
     // At another speed a site goes on at the time it had reached.
-    let site_epoch = kept.map_or(began, |clock| reached(store, model).unwrap_or_else(|| clock.site_time(now)));
+    let site_epoch =
+        kept.map_or(began, |clock| reached(store, model).unwrap_or_else(|| clock.site_time(now)));
     let wall_epoch = if model.replay.is_none() && running.from.is_none() { site_epoch } else { now };
     let clock = SiteClock { speed, site_epoch, wall_epoch };
     store.put_kv(&key, &json!(clock))?;

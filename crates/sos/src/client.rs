@@ -59,14 +59,20 @@ impl Client {
     }
 
     /// Any request with an optional body; answers JSON, or null for an empty answer.
-    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Body>) -> Result<Value, Failure> {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Body>,
+    ) -> Result<Value, Failure> {
         let response = self.response(method, path, body).await?;
         let text = response.text().await.map_err(|error| self.unreachable(&error))?;
         if text.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::unsuccessful(format!("the server answered something that is not JSON: {error}")))
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::unsuccessful(format!("the server answered something that is not JSON: {error}"))
+        })
     }
 
     /// The raw response of a successful request, for streams.
@@ -96,7 +102,10 @@ impl Client {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        Failure::Unreachable(format!("the server at {} cannot be reached: {cause}; is `sos up` running?", self.base))
+        Failure::Unreachable(format!(
+            "the server at {} cannot be reached: {cause}; is `sos up` running?",
+            self.base
+        ))
     }
 }
 
@@ -126,5 +135,7 @@ fn failure(status: StatusCode, text: &str) -> Failure {
 }
 
 fn problem_line(problem: &Value) -> String {
-    problem.as_str().map_or_else(|| problem["text"].as_str().unwrap_or_default().to_owned(), ToOwned::to_owned)
+    problem
+        .as_str()
+        .map_or_else(|| problem["text"].as_str().unwrap_or_default().to_owned(), ToOwned::to_owned)
 }

@@ -2,8 +2,8 @@
 
 mod client;
 mod commands;
-mod output;
 mod outcome;
+mod output;
 mod yaml;
 
 use std::process::ExitCode;

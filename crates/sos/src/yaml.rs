@@ -86,8 +86,10 @@ mod tests {
 
     #[test]
     fn values_read_as_people_write_them() {
-        let value = json!({"kind": "Site", "on": true, "list": [{"a": 1, "b": []}, "x: y"], "empty": {}, "no": "no"});
-        let expected = "empty: {}\nkind: Site\nlist:\n  - a: 1\n    b: []\n  - \"x: y\"\n\"no\": \"no\"\n\"on\": true\n";
+        let value =
+            json!({"kind": "Site", "on": true, "list": [{"a": 1, "b": []}, "x: y"], "empty": {}, "no": "no"});
+        let expected =
+            "empty: {}\nkind: Site\nlist:\n  - a: 1\n    b: []\n  - \"x: y\"\n\"no\": \"no\"\n\"on\": true\n";
         assert_eq!(to_yaml(&value), expected);
     }
 }

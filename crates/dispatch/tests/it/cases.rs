@@ -114,13 +114,21 @@ fn near(a: f64, b: f64, tolerance: f64, what: &str) {
 }
 
 fn check(name: &str, case: Case) {
-    assert!(!case.about.is_empty() && !case.source.is_empty(), "{name} says what it is and where it comes from");
+    assert!(
+        !case.about.is_empty() && !case.source.is_empty(),
+        "{name} says what it is and where it comes from"
+    );
     let problem = problem(case.input);
     let solved = proven(name, &problem);
     let (expected, schedule) = (case.expected, &solved.schedule);
     near(solved.objective.get(), expected.objective, expected.tolerance, name);
     for (id, energy) in expected.final_kwh {
-        near(schedule.storage[&id].stored_after.last().unwrap().as_kwh(), energy, 1e-5, &format!("{name}: {id}"));
+        near(
+            schedule.storage[&id].stored_after.last().unwrap().as_kwh(),
+            energy,
+            1e-5,
+            &format!("{name}: {id}"),
+        );
     }
     for (id, steps) in expected.storage_kw {
         for (step, power) in steps {

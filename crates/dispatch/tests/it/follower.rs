@@ -20,7 +20,8 @@ fn input(soc: f64, net: f64, power: f64, stored_after: f64) -> FollowInput {
         stored_after: Energy::kwh(stored_after),
         value: Some(Price::per_kwh(0.3)),
     };
-    let storage: BTreeMap<String, StorageIntent> = storages.iter().map(|s| (s.id.clone(), intent.clone())).collect();
+    let storage: BTreeMap<String, StorageIntent> =
+        storages.iter().map(|s| (s.id.clone(), intent.clone())).collect();
     let plan = PlanStep {
         grid: Power::kw(-net - 5.0 * power),
         net: Power::kw(net),

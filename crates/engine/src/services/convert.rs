@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use sos_control as control;
 use sos_model::{
-    EnvSource, PortRef, Probe, ProbeAction, Reference, RestartPolicy, ServiceSpec, ValueFrom, resolve_references,
+    EnvSource, PortRef, Probe, ProbeAction, Reference, RestartPolicy, ServiceSpec, ValueFrom,
+    resolve_references,
 };
 use sos_runtime as runtime;
 
@@ -38,10 +39,15 @@ pub struct Surroundings<'a> {
 ///
 /// # Errors
 /// A sentence about what is missing, such as a port that is not assigned yet.
-pub fn configuration(name: &str, spec: &ServiceSpec, around: &Surroundings<'_>) -> Result<runtime::ServiceConfig, String> {
+pub fn configuration(
+    name: &str,
+    spec: &ServiceSpec,
+    around: &Surroundings<'_>,
+) -> Result<runtime::ServiceConfig, String> {
     let data_dir = around.services_dir.join(name);
     let text = |text: &str| expand(text, &data_dir, around);
-    let mut words = spec.command.iter().chain(&spec.args).map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
+    let mut words =
+        spec.command.iter().chain(&spec.args).map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
     let mut program = if words.is_empty() { String::new() } else { words.remove(0) };
     if program == "sos" {
         program = around.own_binary.display().to_string();
@@ -116,7 +122,10 @@ fn clock_variables(
         .clocks
         .get(site)
         .ok_or_else(|| format!("service {name} waits for the clock of site {site}"))?;
-    let plain = |name: &str, value: String| runtime::EnvVar { name: name.into(), value: runtime::EnvValue::Plain(value) };
+    let plain = |name: &str, value: String| runtime::EnvVar {
+        name: name.into(),
+        value: runtime::EnvValue::Plain(value),
+    };
     let mut variables = vec![plain("SOS_SEED", around.seed.to_string())];
     if spec.batch.is_some() {
         variables.push(plain("SOS_JOB_RUN", "$(SOS_RUN)".into()));
@@ -203,17 +212,17 @@ pub fn probe_target(
 ) -> Result<runtime::ProbeTarget, String> {
     let port = |port: &PortRef| match port {
         PortRef::Number(number) => Ok(*number),
-        PortRef::Name(name) => deployment
-            .ports
-            .get(name.as_str())
-            .copied()
-            .ok_or_else(|| format!("the probe names port {name}, which {} does not have", deployment.replica)),
+        PortRef::Name(name) => deployment.ports.get(name.as_str()).copied().ok_or_else(|| {
+            format!("the probe names port {name}, which {} does not have", deployment.replica)
+        }),
     };
     Ok(match &spec.action {
         ProbeAction::Http(http) => {
             runtime::ProbeTarget::Http { url: format!("http://127.0.0.1:{}{}", port(&http.port)?, http.path) }
         }
-        ProbeAction::Tcp(tcp) => runtime::ProbeTarget::Tcp { address: format!("127.0.0.1:{}", port(&tcp.port)?) },
+        ProbeAction::Tcp(tcp) => {
+            runtime::ProbeTarget::Tcp { address: format!("127.0.0.1:{}", port(&tcp.port)?) }
+        }
         ProbeAction::Exec(exec) => {
             let data_dir = around.services_dir.join(&deployment.service);
             let mut words = exec

@@ -110,7 +110,9 @@ impl ServiceLoop {
     pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
         match self.driver.recover(wall_now()).await {
             Ok(report) => self.tell_recovery(&report),
-            Err(error) => tracing::error!(error = error.full(), "services of an earlier run cannot be taken over"),
+            Err(error) => {
+                tracing::error!(error = error.full(), "services of an earlier run cannot be taken over")
+            }
         }
         let mut changes = self.store.watch(self.store.revision().unwrap_or(0));
         loop {
@@ -178,7 +180,8 @@ impl ServiceLoop {
         };
         let services_dir = self.places.data_dir.join("services");
         let port = |service: &str, port: &str| {
-            let own = states.iter().find(|state| state.deployment.service == service && is_live(&state.phase));
+            let own =
+                states.iter().find(|state| state.deployment.service == service && is_live(&state.phase));
             own.and_then(|state| state.deployment.ports.get(port).copied())
         };
         let around = Surroundings {
@@ -230,7 +233,13 @@ impl ServiceLoop {
     }
 
     /// Records an action, then performs it. What cannot be recorded is not done.
-    async fn perform(&mut self, action: &Action, because: &str, known: &BTreeMap<String, Known>, now: Timestamp) {
+    async fn perform(
+        &mut self,
+        action: &Action,
+        because: &str,
+        known: &BTreeMap<String, Known>,
+        now: Timestamp,
+    ) {
         let replica = action.replica();
         let what = match action {
             Action::Kill { .. } => "kill",
@@ -333,7 +342,8 @@ impl ServiceLoop {
         match state {
             Some(state) => {
                 let id = state.deployment.replica.clone();
-                let (_, probes) = self.probes.entry(id).or_insert((state.started_at, ReplicaProbes::default()));
+                let (_, probes) =
+                    self.probes.entry(id).or_insert((state.started_at, ReplicaProbes::default()));
                 probes.get_mut(due.kind).begin(now);
             }
             None => self.external.entry(due.service.clone()).or_default().begin(now),
@@ -524,7 +534,8 @@ fn replica_view(state: &ReplicaState) -> ReplicaView {
 /// Where the probe of an external service goes.
 fn external_target(url: &str) -> Result<runtime::ProbeTarget, String> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("{url} is not an address"))?;
-    let (authority, path) = rest.split_once('/').map_or((rest, String::from("/")), |(a, p)| (a, format!("/{p}")));
+    let (authority, path) =
+        rest.split_once('/').map_or((rest, String::from("/")), |(a, p)| (a, format!("/{p}")));
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().map_err(|_| format!("{url} has no usable port"))?),
         None => (authority, if scheme == "https" { 443 } else { 80 }),

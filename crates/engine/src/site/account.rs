@@ -119,7 +119,8 @@ impl Accounts {
 
     /// Adds ticks in which the controller did not run: nothing was measured.
     pub fn add_missed(&mut self, model: &SiteModel, start: Timestamp, seconds: i64, context: TickContext) {
-        let energies = model.assets.iter().map(|asset| asset.via.is_none().then_some(ExactEnergy::ZERO)).collect();
+        let energies =
+            model.assets.iter().map(|asset| asset.via.is_none().then_some(ExactEnergy::ZERO)).collect();
         self.settlement.push(start, seconds, energies, context);
     }
 
@@ -306,7 +307,12 @@ fn reason(excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
             kw(decision.at_most_w)
         );
     }
-    format!("{side} was {:.2} kW over with a need of {:.2} kW, {:.2} kW expected", excess.over.as_kw(), kw(need_w), kw(decision.expected_w))
+    format!(
+        "{side} was {:.2} kW over with a need of {:.2} kW, {:.2} kW expected",
+        excess.over.as_kw(),
+        kw(need_w),
+        kw(decision.expected_w)
+    )
 }
 
 /// Mean carbon intensity of a period, by the hour.

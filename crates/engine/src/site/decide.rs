@@ -174,9 +174,12 @@ fn guardable(snapshot: &Snapshot<'_>, index: usize, storage: &LiveStorage) -> Gu
         power: snapshot.readings[index].ok().map(|reading| reading.power),
         ramp,
         deliverable: Some(
-            ((storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity) * storage.discharge_efficiency,
+            ((storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity)
+                * storage.discharge_efficiency,
         ),
-        room: Some(((storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity) / storage.charge_efficiency),
+        room: Some(
+            ((storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity) / storage.charge_efficiency,
+        ),
     }
 }
 
@@ -192,15 +195,22 @@ fn curtailments(snapshot: &Snapshot<'_>) -> Vec<Order> {
                 return None;
             }
             let used = *plan.schedule.generation.get(&asset.name)?.get(t)?;
-            let available =
-                plan.problem.curtailable.iter().find(|one| one.id == asset.name)?.available.get(t).copied()?;
+            let available = plan
+                .problem
+                .curtailable
+                .iter()
+                .find(|one| one.id == asset.name)?
+                .available
+                .get(t)
+                .copied()?;
             let turned_down = used + Power::kw(1e-3) < available;
             let because = plan.schedule.because.get(&asset.name).and_then(|reasons| reasons.get(t));
             Some(Order {
                 asset: index,
                 power: turned_down.then(|| whole_watts(used.clamp(Power::ZERO, peak))),
                 write: asset.mode == Mode::Control,
-                because: because.map_or_else(|| "generating all there is".to_owned(), |reason| reason.text.clone()),
+                because: because
+                    .map_or_else(|| "generating all there is".to_owned(), |reason| reason.text.clone()),
             })
         })
         .collect()
@@ -223,6 +233,7 @@ fn decision(snapshot: &Snapshot<'_>, input: &FollowInput, orders: &[Order]) -> D
         at_most_w: -watts(input.net_pessimistic),
         asked_w: watts(asked),
         able_w: watts(able),
-        missing: u32::try_from(snapshot.readings.iter().filter(|reading| reading.is_err()).count()).unwrap_or(u32::MAX),
+        missing: u32::try_from(snapshot.readings.iter().filter(|reading| reading.is_err()).count())
+            .unwrap_or(u32::MAX),
     }
 }

@@ -139,8 +139,10 @@ impl Case {
 fn excess(flow: ExactEnergy, limit: Option<Power>, seconds: i64, import: bool) -> Option<Excess> {
     let allowed = ExactEnergy::from_power(limit?, seconds);
     let over = flow - allowed;
-    (over > ExactEnergy::ZERO)
-        .then(|| Excess { over: Power::kw(over.as_watt_seconds() as f64 / seconds.max(1) as f64 / 1000.0), import })
+    (over > ExactEnergy::ZERO).then(|| Excess {
+        over: Power::kw(over.as_watt_seconds() as f64 / seconds.max(1) as f64 / 1000.0),
+        import,
+    })
 }
 
 #[cfg(test)]

@@ -220,7 +220,8 @@ impl Links {
             };
             match token {
                 Ok((port, token)) => {
-                    let link = self.adapters.entry(adapter).or_insert_with(|| AdapterLink::new(port, token.clone()));
+                    let link =
+                        self.adapters.entry(adapter).or_insert_with(|| AdapterLink::new(port, token.clone()));
                     if link.address != port {
                         *link = AdapterLink::new(port, token);
                     }
@@ -274,7 +275,11 @@ impl ClockLink {
         Self { client: ClockClient::new(format!("127.0.0.1:{port}"), CLOCK_WAIT), port, fresh: true }
     }
 
-    async fn advance(&mut self, before: Option<Timestamp>, now: Timestamp) -> Result<ClockReply, ClientError> {
+    async fn advance(
+        &mut self,
+        before: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<ClockReply, ClientError> {
         if let (true, Some(before)) = (self.fresh, before) {
             self.client.advance(before).await?;
         }

@@ -163,8 +163,10 @@ pub fn assemble(
 ) -> Result<SiteModel, AssembleError> {
     let own: Vec<(&String, &AssetSpec)> =
         assets.iter().filter(|(_, asset)| asset.site.as_str() == name).collect();
-    let index: BTreeMap<&str, usize> = own.iter().enumerate().map(|(i, (name, _))| (name.as_str(), i)).collect();
-    let group_of = |name: &str, asset: &AssetSpec| asset.group.as_ref().map_or(name, |g| g.as_str()).to_owned();
+    let index: BTreeMap<&str, usize> =
+        own.iter().enumerate().map(|(i, (name, _))| (name.as_str(), i)).collect();
+    let group_of =
+        |name: &str, asset: &AssetSpec| asset.group.as_ref().map_or(name, |g| g.as_str()).to_owned();
     let groups: BTreeSet<String> = own.iter().map(|(name, asset)| group_of(name, asset)).collect();
     let groups: Vec<String> = groups.into_iter().collect();
     let assets = own
@@ -220,7 +222,9 @@ fn one_asset(
         .iter()
         .map(|other| {
             index.get(other.as_str()).copied().ok_or_else(|| {
-                AssembleError(format!("asset {name} is measured with {other}, which is not an asset of its site"))
+                AssembleError(format!(
+                    "asset {name} is measured with {other}, which is not an asset of its site"
+                ))
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -235,7 +239,9 @@ fn one_asset(
             (DeviceHost::Service(service), port) => {
                 Address::Service { service: service.to_string(), port: port.to_string() }
             }
-            (DeviceHost::Host(host), PortRef::Number(port)) => Address::Host { host: host.clone(), port: *port },
+            (DeviceHost::Host(host), PortRef::Number(port)) => {
+                Address::Host { host: host.clone(), port: *port }
+            }
             (DeviceHost::Host(host), PortRef::Name(_)) => Address::Host { host: host.clone(), port: 502 },
         },
         unit: via.unit,

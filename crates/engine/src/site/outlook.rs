@@ -67,7 +67,8 @@ impl Outlook {
         let step = if model.tick >= SHORTEST_STEP { model.tick } else { model.plan_every };
         let zone = model.zone.clone();
         let make = |character, step: SignedDuration| {
-            Forecaster::new(ForecastConfig::new(character, step, zone.clone())).map_err(|error| error.to_string())
+            Forecaster::new(ForecastConfig::new(character, step, zone.clone()))
+                .map_err(|error| error.to_string())
         };
         let members = model
             .assets
@@ -98,7 +99,13 @@ impl Outlook {
 
     /// Learns the tick `start..end`: own power of every asset, positive into the site; what belongs to a battery is
     /// ignored. `known_at` is when it became known.
-    pub fn observe(&mut self, start: Timestamp, end: Timestamp, known_at: Timestamp, powers: &[Reading<Power>]) {
+    pub fn observe(
+        &mut self,
+        start: Timestamp,
+        end: Timestamp,
+        known_at: Timestamp,
+        powers: &[Reading<Power>],
+    ) {
         let mut net: Reading<f64> = Ok(0.0);
         for (member, power) in self.members.iter_mut().zip(powers) {
             let Some(member) = member else { continue };
@@ -122,7 +129,9 @@ impl Outlook {
 
     /// Learns the values of the carbon signal that became known up to `now`.
     pub fn observe_signals(&mut self, model: &SiteModel, now: Timestamp) {
-        let (Some(forecaster), Value::Series(series)) = (&mut self.carbon, &model.connection.carbon) else { return };
+        let (Some(forecaster), Value::Series(series)) = (&mut self.carbon, &model.connection.carbon) else {
+            return;
+        };
         let since = self.carbon_seen.unwrap_or(series.start());
         for (start, value) in series.completed(since, now) {
             forecaster.observe(start, start + series.step(), value);
@@ -171,18 +180,28 @@ impl Outlook {
             (Value::Fixed(intensity), _) => vec![*intensity; steps.len()],
             (Value::Series(series), None) => steps
                 .iter()
-                .map(|step| CarbonIntensity::kg_per_kwh(series.known(step.start, now).unwrap_or(0.0).max(0.0)))
+                .map(|step| {
+                    CarbonIntensity::kg_per_kwh(series.known(step.start, now).unwrap_or(0.0).max(0.0))
+                })
                 .collect(),
             (Value::Series(series), Some(forecaster)) => {
                 let forecast = forecaster.forecast(now, count(now, end, series.step()));
-                steps.iter().map(|step| CarbonIntensity::kg_per_kwh(mean_over(&forecast, step).max(0.0))).collect()
+                steps
+                    .iter()
+                    .map(|step| CarbonIntensity::kg_per_kwh(mean_over(&forecast, step).max(0.0)))
+                    .collect()
             }
         }
     }
 
     /// What the tick that starts at `now` may bring. Where a step of the plan begins, `planned` is what it expects; else
     /// the last tick goes on (`docs/study-fontana.md`). The spread around that is the largest that was seen.
-    pub fn next_tick(&mut self, now: Timestamp, planned: Option<Power>, last: Option<Power>) -> Option<NextTick> {
+    pub fn next_tick(
+        &mut self,
+        now: Timestamp,
+        planned: Option<Power>,
+        last: Option<Power>,
+    ) -> Option<NextTick> {
         let net = self.net.as_mut()?;
         let near = net.next_step(now, 1.0, Around::Near);
         let any = net.next_step(now, 1.0, Around::All);
@@ -232,7 +251,8 @@ fn mean_over(forecast: &Forecast, step: &Step) -> f64 {
     let (from, to) = (step.start, step.start + hours(step));
     let (mut sum, mut weight) = (0.0, 0.0);
     let grid = &forecast.grid;
-    let first = grid.index_of(from).unwrap_or(if from < grid.start() { 0 } else { grid.len().saturating_sub(1) });
+    let first =
+        grid.index_of(from).unwrap_or(if from < grid.start() { 0 } else { grid.len().saturating_sub(1) });
     for index in first..grid.len() {
         let (start, end) = (grid.at(index).max(from), grid.at(index + 1).min(to));
         let overlap = end.duration_since(start).as_secs_f64();
@@ -354,7 +374,10 @@ mod tests {
         assert_eq!(mean.add(start, start + tick, step, Ok(1.0)), None);
         assert_eq!(mean.add(start + tick, start + tick * 2, step, Err(Missing::Gap)), None);
         assert_eq!(mean.add(start + tick * 2, start + step, step, Ok(3.0)), Some((start, Ok(2.0))));
-        assert_eq!(mean.add(start + step, start + step * 2, step, Err(Missing::Gap)), Some((start + step, Err(Missing::Gap))));
+        assert_eq!(
+            mean.add(start + step, start + step * 2, step, Err(Missing::Gap)),
+            Some((start + step, Err(Missing::Gap)))
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
-    Budget, Connection, Curtailable, PlanSource, Problem, Reserve, Schedule, Step, Storage, solve_or_fallback,
-    verify,
+    Budget, Connection, Curtailable, PlanSource, Problem, Reserve, Schedule, Step, Storage,
+    solve_or_fallback, verify,
 };
 use sos_model::Mode;
 use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Power, Price, Soc};
@@ -185,7 +185,8 @@ impl SitePlan {
         let rows = |(id, powers): (&String, &Vec<Power>)| {
             let reasons = self.schedule.because.get(id);
             let steps = (from..powers.len()).map(|t| {
-                let reason = reasons.and_then(|reasons| reasons.get(t)).map_or_else(String::new, |r| r.text.clone());
+                let reason =
+                    reasons.and_then(|reasons| reasons.get(t)).map_or_else(String::new, |r| r.text.clone());
                 (self.problem.steps[t].start, powers[t], reason)
             });
             (id.clone(), steps.collect())
@@ -237,5 +238,6 @@ impl SitePlan {
 #[must_use]
 pub fn plans_with(model: &SiteModel, index: usize) -> bool {
     let asset = &model.assets[index];
-    matches!(asset.kind, Kind::Battery(_) | Kind::Solar { curtailable: true, .. }) && asset.mode != Mode::Observe
+    matches!(asset.kind, Kind::Battery(_) | Kind::Solar { curtailable: true, .. })
+        && asset.mode != Mode::Observe
 }

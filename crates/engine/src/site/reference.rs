@@ -59,12 +59,15 @@ pub fn perfect_case(
     let (mut cost, mut emissions, mut violations) = (Money::ZERO, Emissions::ZERO, 0);
     for (t, (step, row)) in problem.steps.iter().zip(&measured).enumerate() {
         let grid = schedule.grid[t];
-        let (import, export) = (grid.max(Power::ZERO) * step.duration, (-grid).max(Power::ZERO) * step.duration);
+        let (import, export) =
+            (grid.max(Power::ZERO) * step.duration, (-grid).max(Power::ZERO) * step.duration);
         cost += problem.connection.import_price[t] * import;
         cost -= problem.connection.export_price[t] * export;
         emissions += problem.connection.carbon_intensity[t] * import;
-        let over = |limit: Option<Power>, flow: Power| limit.is_some_and(|limit| flow > limit + Power::kw(1e-4));
-        let breached = over(model.connection.import_limit, grid) || over(model.connection.export_limit, -grid);
+        let over =
+            |limit: Option<Power>, flow: Power| limit.is_some_and(|limit| flow > limit + Power::kw(1e-4));
+        let breached =
+            over(model.connection.import_limit, grid) || over(model.connection.export_limit, -grid);
         violations += if breached { row.ticks } else { 0 };
     }
     let stored: Energy =
@@ -109,7 +112,8 @@ fn measured(store: &Store, model: &SiteModel, period: &Period) -> Result<Vec<Row
         let own = own_power(model, &device);
         let chosen = model.batteries().map(|(index, _, _)| index).collect::<Vec<_>>();
         let rest = own.iter().enumerate().filter(|(index, _)| !chosen.contains(index));
-        last = rest.map(|(_, power)| *power).try_fold(Power::ZERO, |sum, p| p.map(|p| sum + p)).unwrap_or(last);
+        last =
+            rest.map(|(_, power)| *power).try_fold(Power::ZERO, |sum, p| p.map(|p| sum + p)).unwrap_or(last);
         let same_data = |row: &Row| row.net == last && same_prices(model, row.start, start);
         match rows.last_mut().filter(|row| same_data(row)) {
             Some(row) => row.ticks += 1,

@@ -68,7 +68,8 @@ impl<T> Settlement<T> {
         let Some(before) = before else { return };
         let since = || self.open.iter().filter(|tick| tick.start >= before.at && tick.start < at);
         let known: ExactEnergy = since().filter_map(|tick| tick.energy[device]).sum();
-        let unknown: i64 = since().filter(|tick| tick.energy[device].is_none()).map(|tick| tick.seconds).sum();
+        let unknown: i64 =
+            since().filter(|tick| tick.energy[device].is_none()).map(|tick| tick.seconds).sum();
         if unknown > 0 {
             self.spread(device, before.at, at, net - before.net - known, unknown);
         }

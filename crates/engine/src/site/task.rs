@@ -352,8 +352,9 @@ impl Site {
         } else {
             let board = self.task.board.borrow().clone();
             alive.retain(|service| board.services.get(service).is_some_and(|view| view.status.live > 0));
-            let needed: BTreeSet<&String> =
-                (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index)).collect();
+            let needed: BTreeSet<&String> = (0..self.task.model.assets.len())
+                .flat_map(|index| concerns(&self.task.model, index))
+                .collect();
             for service in needed.into_iter().filter(|service| !board.is_ready(service)) {
                 *self.stats.not_ready.entry(service.clone()).or_default() += self.task.model.tick_seconds();
             }
@@ -409,7 +410,8 @@ impl Site {
             }
             self.nudge().await;
         }
-        let device: Vec<Reading<Power>> = self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
+        let device: Vec<Reading<Power>> =
+            self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
         self.own = own_power(&model, &device);
         self.socs.clear();
         for (index, asset, _) in model.batteries() {
@@ -454,7 +456,8 @@ impl Site {
         let Some(plan) = &self.plan else { return true };
         let model = &self.task.model;
         let every = model.plan_every.as_secs().max(1);
-        let boundary = |time: Timestamp| time.duration_since(self.task.clock.site_epoch).as_secs().div_euclid(every);
+        let boundary =
+            |time: Timestamp| time.duration_since(self.task.clock.site_epoch).as_secs().div_euclid(every);
         let available: BTreeSet<usize> = self.socs.keys().copied().collect();
         boundary(plan.made_at) != boundary(now) || available != self.planned_with
     }
@@ -523,10 +526,17 @@ impl Site {
 
     /// Commits the tick in one transaction: the audit entry of every command before it is sent, the measurements, the
     /// accounts. What cannot be recorded is not done.
-    fn record(&mut self, now: Timestamp, orders: &[Order], decision: Decision, late: &[Late]) -> Result<(), SiteError> {
+    fn record(
+        &mut self,
+        now: Timestamp,
+        orders: &[Order],
+        decision: Decision,
+        late: &[Late],
+    ) -> Result<(), SiteError> {
         let model = Arc::clone(&self.task.model);
         let known_at = if self.task.model.replay.is_some() { now } else { wall_now().max(now) };
-        let device: Vec<Reading<Power>> = self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
+        let device: Vec<Reading<Power>> =
+            self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
         let soc: Vec<Option<Reading<Soc>>> = self.soc_readings();
         let mut setpoint = vec![None; model.assets.len()];
         for order in orders.iter().filter(|order| order.write) {
@@ -603,7 +613,8 @@ impl Site {
         let after: BTreeMap<&str, serde_json::Value> = written
             .iter()
             .map(|order| {
-                let command = serde_json::json!({ "kw": order.power.map(Power::as_kw), "because": order.because });
+                let command =
+                    serde_json::json!({ "kw": order.power.map(Power::as_kw), "because": order.because });
                 (model.assets[order.asset].name.as_str(), command)
             })
             .collect();
@@ -637,7 +648,8 @@ impl Site {
     }
 
     fn check_readback(&mut self, written: &Written) {
-        let asked = self.orders.iter().find(|order| order.asset == written.asset).and_then(|order| order.power);
+        let asked =
+            self.orders.iter().find(|order| order.asset == written.asset).and_then(|order| order.power);
         let name = self.task.model.assets[written.asset].name.clone();
         match (&written.error, asked, written.readback) {
             (Some(error), _, _) => {
@@ -664,7 +676,13 @@ impl Site {
                 }
                 (true, None) => {
                     self.told.remove(&index);
-                    self.tell("Asset", &asset.name, EventType::Normal, "Available", "it answers again".to_owned());
+                    self.tell(
+                        "Asset",
+                        &asset.name,
+                        EventType::Normal,
+                        "Available",
+                        "it answers again".to_owned(),
+                    );
                 }
                 _ => {}
             }
@@ -696,7 +714,8 @@ impl Site {
         let began = Instant::now();
         while began.elapsed() < LONGEST_START && !*self.task.stop.borrow() {
             let board = self.task.board.borrow_and_update().clone();
-            let down = |service: &String| board.services.get(service).is_none_or(|view| view.status.live == 0);
+            let down =
+                |service: &String| board.services.get(service).is_none_or(|view| view.status.live == 0);
             if outages.iter().all(down) {
                 return;
             }
@@ -714,7 +733,8 @@ impl Site {
         if key == self.sent {
             return;
         }
-        let starts: Vec<String> = running.iter().filter(|s| self.sent.get(*s) != key.get(*s)).cloned().collect();
+        let starts: Vec<String> =
+            running.iter().filter(|s| self.sent.get(*s) != key.get(*s)).cloned().collect();
         self.sent = key;
         let site = self.task.model.name.clone();
         self.task.orders.send_modify(|orders| {
@@ -761,7 +781,8 @@ impl Site {
     pub(super) fn worth(&self) -> Price {
         let Some(plan) = &self.plan else { return Price::ZERO };
         let prices = (0..plan.problem.steps.len()).map(|t| plan.problem.connection.full_import_price(t));
-        let efficiency = self.task.model.batteries().map(|(_, _, b)| b.discharge_efficiency.get()).fold(1.0, f64::min);
+        let efficiency =
+            self.task.model.batteries().map(|(_, _, b)| b.discharge_efficiency.get()).fold(1.0, f64::min);
         prices.reduce(Price::min).unwrap_or(Price::ZERO).max(Price::ZERO) * efficiency
     }
 

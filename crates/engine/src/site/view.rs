@@ -74,9 +74,8 @@ fn asset(site: &Site, index: usize) -> AssetState {
         mode: asset.mode.to_string(),
         group: asset.group.clone(),
         power: if site.failures.contains_key(&index) { Err(Missing::Unavailable) } else { site.own[index] },
-        soc: matches!(asset.kind, Kind::Battery(_)).then(|| {
-            site.readings[index].and_then(|reading| reading.soc.ok_or(Missing::Invalid))
-        }),
+        soc: matches!(asset.kind, Kind::Battery(_))
+            .then(|| site.readings[index].and_then(|reading| reading.soc.ok_or(Missing::Invalid))),
         setpoint: order.filter(|order| order.write).and_then(|order| order.power),
         reason,
     }
@@ -121,7 +120,11 @@ pub(super) fn column(
     let Some(series) = known.iter().find(|series| series.name == name && series.labels == *labels) else {
         return Ok(Column::new());
     };
-    Ok(store.range(series.id, from..until, None)?.into_iter().map(|point| (point.time, point.value)).collect())
+    Ok(store
+        .range(series.id, from..until, None)?
+        .into_iter()
+        .map(|point| (point.time, point.value))
+        .collect())
 }
 
 /// Plan against actual: the steps measured in `from..to`.
@@ -145,7 +148,9 @@ pub fn chart(
     let each = |name: &str, wanted: fn(&Kind) -> bool| -> Result<Vec<(usize, Column)>, StoreError> {
         let assets = model.assets.iter().enumerate().filter(|(_, asset)| wanted(&asset.kind));
         assets
-            .map(|(i, asset)| Ok((i, column(store, name, &labels(&model.name, Some(&asset.name)), first, last)?)))
+            .map(|(i, asset)| {
+                Ok((i, column(store, name, &labels(&model.name, Some(&asset.name)), first, last)?))
+            })
             .collect()
     };
     let power = super::telemetry::POWER;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sos_control::{BatchOrder, BatchProgress, BatchSpec, Window, current_window, offer};
 use sos_model::{Batch, ServiceSpec};
-use sos_units::{EnvelopeStep, Energy, ExactEnergy, FlexibleWork, Hours, Money, Power, PowerEnvelope};
+use sos_units::{Energy, EnvelopeStep, ExactEnergy, FlexibleWork, Hours, Money, Power, PowerEnvelope};
 
 use super::links::Ticked;
 
@@ -50,11 +50,16 @@ impl WorkBook {
     pub fn declare(&mut self, site: &str, services: &BTreeMap<String, ServiceSpec>) {
         let mut jobs = BTreeMap::new();
         for (name, service) in services {
-            let Some(batch) = service.batch.as_ref().filter(|batch| batch.site.as_str() == site) else { continue };
+            let Some(batch) = service.batch.as_ref().filter(|batch| batch.site.as_str() == site) else {
+                continue;
+            };
             let state = self.jobs.remove(name).map(|job| job.state).unwrap_or_default();
             let port = service.clock.as_ref().and_then(|clock| clock.port.as_ref());
             let ticked = port.map(|port| Ticked { service: name.clone(), port: port.to_string() });
-            jobs.insert(name.clone(), Job { spec: batch_spec(name, batch), duration: batch.duration, ticked, state });
+            jobs.insert(
+                name.clone(),
+                Job { spec: batch_spec(name, batch), duration: batch.duration, ticked, state },
+            );
         }
         self.jobs = jobs;
     }
@@ -130,7 +135,10 @@ impl WorkBook {
     /// What is offered to the plan.
     #[must_use]
     pub fn offers(&self, zone: &TimeZone, now: Timestamp) -> Vec<FlexibleWork> {
-        self.jobs.values().filter_map(|job| offer(&job.spec, zone, job.state.progress.as_ref(), now)).collect()
+        self.jobs
+            .values()
+            .filter_map(|job| offer(&job.spec, zone, job.state.progress.as_ref(), now))
+            .collect()
     }
 
     /// Orders from the plan: per job the envelope of the steps ahead, `planned` by work id. A job whose envelope
@@ -170,7 +178,8 @@ impl Job {
     /// Declared energy of some seconds of work, zero or below, so that all of a run adds up to its whole energy.
     fn energy(&self, from: i64, to: i64) -> ExactEnergy {
         let whole = (self.spec.energy.as_kwh() * 3.6e6).round() as i64;
-        let part = |worked: i64| (i128::from(whole) * i128::from(worked) / i128::from(self.total_seconds())) as i64;
+        let part =
+            |worked: i64| (i128::from(whole) * i128::from(worked) / i128::from(self.total_seconds())) as i64;
         ExactEnergy::watt_seconds(part(from) - part(to))
     }
 
@@ -182,7 +191,8 @@ impl Job {
         self.state.energy += energy;
         let complete = to >= self.total_seconds();
         if let Some(progress) = &mut self.state.progress {
-            progress.used = Energy::kwh(self.spec.energy.as_kwh() * to as f64 / self.duration.as_secs_f64().max(1.0));
+            progress.used =
+                Energy::kwh(self.spec.energy.as_kwh() * to as f64 / self.duration.as_secs_f64().max(1.0));
             progress.complete = complete;
             progress.running = !complete;
         }
@@ -193,7 +203,9 @@ impl Job {
     }
 
     fn settle_baseline(&mut self, zone: &TimeZone, start: Timestamp, seconds: i64) -> ExactEnergy {
-        let Ok(Some(window)) = current_window(&self.spec.window, zone, start) else { return ExactEnergy::ZERO };
+        let Ok(Some(window)) = current_window(&self.spec.window, zone, start) else {
+            return ExactEnergy::ZERO;
+        };
         if start < window.earliest {
             return ExactEnergy::ZERO;
         }
@@ -297,7 +309,12 @@ mod tests {
             let from: Timestamp = "2016-08-02T02:00:00Z".parse().unwrap();
             let planned = offers
                 .iter()
-                .map(|w| (w.id.clone(), vec![(now, if now >= from { w.max_power } else { Power::ZERO }, String::new())]))
+                .map(|w| {
+                    (
+                        w.id.clone(),
+                        vec![(now, if now >= from { w.max_power } else { Power::ZERO }, String::new())],
+                    )
+                })
                 .collect();
             book.order(&zone, now, &planned);
             let (a, b) = book.settle(&zone, now, 900, |_| true);

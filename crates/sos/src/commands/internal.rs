@@ -28,11 +28,13 @@ pub(crate) enum Internal {
 /// Runs it.
 pub(crate) fn run(internal: &Internal) -> Outcome {
     let Internal::Perfect { data_dir, site, period } = internal;
-    let period: Period = serde_json::from_str(period).map_err(|error| Failure::input(format!("period: {error}")))?;
+    let period: Period =
+        serde_json::from_str(period).map_err(|error| Failure::input(format!("period: {error}")))?;
     let store = Store::open_read_only(data_dir).map_err(Failure::unsuccessful)?;
     let mut prepared = sos_engine::sites::prepare(&store).map_err(Failure::unsuccessful)?;
     let prepared = prepared.remove(site).ok_or_else(|| Failure::input(format!("there is no site {site}")))?;
     let prepared = prepared.map_err(Failure::Unsuccessful)?;
-    let case = perfect_case(&store, &prepared.model, &prepared.work, &period).map_err(Failure::Unsuccessful)?;
+    let case =
+        perfect_case(&store, &prepared.model, &prepared.work, &period).map_err(Failure::Unsuccessful)?;
     output::json(&serde_json::to_value(case).map_err(Failure::unsuccessful)?)
 }

@@ -8,7 +8,7 @@ use sos_engine::platform::{Platform, Start};
 use sos_engine::report::{
     Cases, CostReport, Deadlines, OwnUse, Report, ServiceReport, SiteReport, Timings, ViolationCount,
 };
-use sos_engine::site::reference::{Period, PerfectCase};
+use sos_engine::site::reference::{PerfectCase, Period};
 use sos_engine::site::task::{Outcome as SiteOutcome, SiteError};
 use sos_engine::time_text;
 use sos_units::{Energy, Hours};
@@ -61,8 +61,9 @@ pub(super) fn report(
 
 fn write(path: &Path, report: &Report) -> Outcome {
     let text = serde_json::to_string_pretty(report).map_err(Failure::unsuccessful)? + "\n";
-    std::fs::write(path, text)
-        .map_err(|error| Failure::unsuccessful(format!("the report cannot be written to {}: {error}", path.display())))
+    std::fs::write(path, text).map_err(|error| {
+        Failure::unsuccessful(format!("the report cannot be written to {}: {error}", path.display()))
+    })
 }
 
 /// Figures are printed to a millionth; what they were added up from is exact.
@@ -123,7 +124,8 @@ fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
 fn services(platform: &Platform, sites: &[&SiteOutcome]) -> Vec<ServiceReport> {
     let board = platform.board();
     let report = |(name, view): (&String, &sos_engine::services::board::ServiceView)| {
-        let jobs = sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
+        let jobs =
+            sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
         let own = jobs.filter(|(_, job, _)| *job == name).map(|(site, _, state)| (site, state)).next();
         let not_ready = sites.iter().filter_map(|site| site.stats.not_ready.get(name)).sum();
         ServiceReport {

@@ -64,7 +64,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let ended = wait(&platform).await;
         let outcomes = platform.stop_sites();
         let report = finish::report(args, &start, &platform, &outcomes, started);
-        platform.stop_services(if ended == Ended::Terminated { Stop::LeaveServices } else { Stop::Services }).await;
+        platform
+            .stop_services(if ended == Ended::Terminated { Stop::LeaveServices } else { Stop::Services })
+            .await;
         for outcome in outcomes {
             outcome.map_err(Failure::unsuccessful)?;
         }
@@ -114,7 +116,8 @@ fn start(args: &Args, started: Instant) -> Result<Start, Failure> {
         }
     };
     let own_binary = std::env::current_exe().map_err(Failure::unsuccessful)?;
-    let running = Running { speed: args.speed, from: args.from, until: args.until, seed: args.seed, faults, started };
+    let running =
+        Running { speed: args.speed, from: args.from, until: args.until, seed: args.seed, faults, started };
     Ok(Start { data_dir, base_dir, own_binary, manager: "dir".into(), running })
 }
 
