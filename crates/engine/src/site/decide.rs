@@ -86,13 +86,14 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
         .map(|((index, _), (wanted, guarded))| Order {
             asset: *index,
             power: Some(whole_watts(guarded.power)),
-            write: model.assets[*index].mode == Mode::Control,
+            write: true,
             because: match guarded.narrowed_by.first() {
                 Some(narrowed) => format!("{}; {}", wanted.because.text, narrowed.reason),
                 None => wanted.because.text.clone(),
             },
         })
         .collect();
+    orders.extend(advice(snapshot));
     orders.extend(curtailments(snapshot));
     orders.sort_by_key(|order| order.asset);
     let decision = decision(snapshot, &input, &orders);
@@ -107,6 +108,7 @@ fn whole_watts(power: Power) -> Power {
 fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
     let batteries = snapshot.model.batteries();
     batteries
+        .filter(|(_, asset, _)| asset.mode == Mode::Control)
         .filter_map(|(index, asset, battery)| {
             let soc = *snapshot.socs.get(&index)?;
             let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
@@ -183,6 +185,26 @@ fn guardable(snapshot: &Snapshot<'_>, index: usize, storage: &LiveStorage) -> Gu
     }
 }
 
+/// What batteries would do that are planned with but not commanded.
+fn advice(snapshot: &Snapshot<'_>) -> Vec<Order> {
+    let Some((plan, t)) = snapshot.plan.and_then(|plan| Some((plan, plan.step_at(snapshot.now)?))) else {
+        return Vec::new();
+    };
+    let advised = snapshot.model.batteries().filter(|(_, asset, _)| asset.mode == Mode::Advise);
+    advised
+        .filter_map(|(index, asset, _)| {
+            let power = *plan.schedule.storage.get(&asset.name)?.power.get(t)?;
+            let reason = plan.schedule.because.get(&asset.name).and_then(|reasons| reasons.get(t));
+            Some(Order {
+                asset: index,
+                power: Some(whole_watts(power)),
+                write: false,
+                because: reason.map_or_else(String::new, |reason| reason.text.clone()),
+            })
+        })
+        .collect()
+}
+
 /// Limits of solar plants that may be turned down, as planned.
 fn curtailments(snapshot: &Snapshot<'_>) -> Vec<Order> {
     let Some(plan) = snapshot.plan else { return Vec::new() };
@@ -235,5 +257,81 @@ fn decision(snapshot: &Snapshot<'_>, input: &FollowInput, orders: &[Order]) -> D
         able_w: watts(able),
         missing: u32::try_from(snapshot.readings.iter().filter(|reading| reading.is_err()).count())
             .unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sos_units::Missing;
+
+    use crate::site::testing;
+
+    fn readings(model: &SiteModel, powers: &[Option<f64>]) -> Vec<Reading<AssetReading>> {
+        let one = |(index, _): (usize, _)| match powers.get(index).copied().flatten() {
+            Some(kw) => Ok(AssetReading { power: Power::kw(kw), soc: None, counter: None, setpoint: None }),
+            None => Err(Missing::Unavailable),
+        };
+        model.assets.iter().enumerate().map(one).collect()
+    }
+
+    fn snapshot<'a>(
+        model: &'a SiteModel,
+        readings: &'a [Reading<AssetReading>],
+        socs: &'a BTreeMap<usize, Soc>,
+    ) -> Snapshot<'a> {
+        let now: Timestamp = "2016-08-01T19:00:00Z".parse().unwrap();
+        Snapshot {
+            model,
+            now,
+            readings,
+            socs,
+            plan: None,
+            next: None,
+            work: Power::ZERO,
+            reserve: Energy::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_advised_battery_is_never_written_to_and_without_a_plan_gets_no_advice() {
+        let model = testing::site("mode: advise");
+        let socs = BTreeMap::from([(0, Soc::fraction(0.5))]);
+        let readings = readings(&model, &[Some(0.0), Some(-6.0)]);
+        let (orders, _) = decide(&snapshot(&model, &readings, &socs));
+        assert!(orders.is_empty(), "{orders:?}");
+    }
+
+    #[test]
+    fn a_need_above_the_limit_is_covered_from_the_battery() {
+        let model = testing::site("mode: control");
+        let socs = BTreeMap::from([(0, Soc::fraction(0.9))]);
+        let readings = readings(&model, &[Some(0.0), Some(-6.0)]);
+        let (orders, decision) = decide(&snapshot(&model, &readings, &socs));
+        let power = orders[0].power.unwrap();
+        assert!(power >= Power::kw(1.999) && power <= Power::kw(5.0), "{orders:?}");
+        assert!(orders[0].write && orders[0].because.contains("limit"), "{orders:?}");
+        assert_eq!(decision.expected_w, 6000);
+    }
+
+    proptest! {
+        /// No reading and no state of charge whatever brings a set-point outside the device.
+        #[test]
+        fn set_points_stay_within_the_device(
+            load in prop::option::of(prop::num::f64::ANY),
+            battery in prop::option::of(prop::num::f64::ANY),
+            soc in prop::num::f64::ANY,
+            work in 0.0..50.0f64,
+        ) {
+            let model = testing::site("mode: control");
+            let socs = BTreeMap::from([(0, Soc::fraction(soc))]);
+            let readings = readings(&model, &[battery, load]);
+            let (orders, _) = decide(&Snapshot { work: Power::kw(work), ..snapshot(&model, &readings, &socs) });
+            for order in orders {
+                let power = order.power.unwrap();
+                prop_assert!(power.is_finite() && power.abs() <= Power::kw(5.0), "{power}");
+            }
+        }
     }
 }

@@ -11,5 +11,7 @@ pub mod reference;
 pub mod settlement;
 pub mod task;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod view;
 pub mod work;
