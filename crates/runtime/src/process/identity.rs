@@ -14,6 +14,9 @@ use crate::{Exit, Usage};
 /// Clock ticks per second in `/proc/PID/stat`. The kernel converts to this value on every architecture (`USER_HZ`).
 const USER_HZ: f64 = 100.0;
 
+/// Attempts to read an environment that is empty; each gives way to other threads.
+const ENVIRON_ATTEMPTS: usize = 200;
+
 /// The environment variable by which a process is known to belong to a launch: `INSTANCE/REPLICA/LAUNCH`. Children
 /// inherit it.
 pub(crate) const MARKER: &str = "SOS_REPLICA_ID";
@@ -137,8 +140,22 @@ pub(crate) fn marked(instance: &str) -> Vec<Marked> {
     pids.filter(|&pid| pid != own).filter_map(|pid| marker_of(pid, instance)).collect()
 }
 
+/// The environment of a process. It reads as empty for a moment while the process becomes its program; only then has
+/// a process an executable and no environment for long enough to be asked again.
+fn environ(pid: i32) -> Option<Vec<u8>> {
+    let folder = Path::new("/proc").join(pid.to_string());
+    for _ in 0..ENVIRON_ATTEMPTS {
+        let environ = fs::read(folder.join("environ")).ok()?;
+        if !environ.is_empty() || fs::read_link(folder.join("exe")).is_err() {
+            return Some(environ);
+        }
+        std::thread::yield_now();
+    }
+    None
+}
+
 fn marker_of(pid: i32, instance: &str) -> Option<Marked> {
-    let environ = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).ok()?;
+    let environ = environ(pid)?;
     let variable = format!("{MARKER}={instance}/");
     let value = environ.split(|&byte| byte == 0).find_map(|var| var.strip_prefix(variable.as_bytes()))?;
     let (replica, launch) = std::str::from_utf8(value).ok()?.split_once('/')?;

@@ -40,20 +40,33 @@ impl LaunchFile {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
     }
 
-    /// Whatever was started last, whether it lives or not.
-    pub(crate) fn identity(&self, boot_id: &str) -> io::Result<Option<Identity>> {
+    /// Empties the file and states which launch follows.
+    fn announce(&self, launch: &str) -> io::Result<()> {
+        use std::io::{Seek, Write};
+        let mut file = &self.0;
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(format!("{launch}\n").as_bytes())
+    }
+
+    /// What this launch started, whether it lives or not; nothing if it did not get that far.
+    pub(crate) fn identity(&self, launch: &str, boot_id: &str) -> io::Result<Option<Identity>> {
         use std::io::{Read, Seek};
         let mut file = &self.0;
         file.rewind()?;
-        let mut line = String::new();
-        file.read_to_string(&mut line)?;
-        Ok(Stat::parse(&line).map(|stat| stat.identity(boot_id)))
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let stat =
+            text.split_once('\n').filter(|(of, _)| *of == launch).and_then(|(_, line)| Stat::parse(line));
+        Ok(stat.map(|stat| stat.identity(boot_id)))
     }
 }
 
 /// What a process is started with, apart from its description.
 #[derive(Debug)]
 pub(crate) struct Setup<'a> {
+    /// Names this launch, unlike any other of the replica.
+    pub(crate) launch: String,
     /// The value of the marker variable.
     pub(crate) marker: String,
     /// Opened `cgroup.procs` files to enter.
@@ -72,7 +85,7 @@ pub(crate) fn launch(
     file: &LaunchFile,
     boot_id: &str,
 ) -> io::Result<Identity> {
-    file.0.set_len(0)?;
+    file.announce(&setup.launch)?;
     let log = OpenOptions::new().append(true).create(true).open(&deployment.log)?;
     let mut command = Command::new(&deployment.program);
     command.args(&deployment.args).current_dir(&deployment.workdir).env_clear();
@@ -94,7 +107,7 @@ pub(crate) fn launch(
         command.pre_exec(move || prepare(&groups, introduction, address_space));
     }
     let child = command.spawn()?;
-    let known = file.identity(boot_id)?;
+    let known = file.identity(&setup.launch, boot_id)?;
     // Dropping the child neither ends nor reaps it: children and adopted processes are treated alike.
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     known

@@ -161,7 +161,9 @@ impl Worker {
         let file = LaunchFile::lock(&path).map_err(file_error("lock", &path))?;
         let past_runs = old.cloned().map(Record::into_past_runs).unwrap_or_default();
         state.launches += 1;
-        let launch = format!("{}-{}-{}", now.as_nanosecond(), std::process::id(), state.launches);
+        // Unlike any other, after a reboot too.
+        let launch =
+            format!("{}-{}-{}-{}", self.boot_id, now.as_nanosecond(), std::process::id(), state.launches);
         let mut record =
             Record::new(deployment.clone(), now, launch, self.enforcement(&deployment.limits), past_runs);
         let result = self.start(&mut record, &state, secrets, &file);
@@ -200,6 +202,7 @@ impl Worker {
         self.interrupt(DeployStep::Group, "making the control group")?;
         let failed = |source| DriverError::Start { replica: replica.clone(), source };
         let setup = Setup {
+            launch: record.launch.clone(),
             marker: format!("{}/{replica}/{}", self.instance, record.launch),
             groups: record.cgroup.as_ref().map_or(Ok(vec![]), |group| group.entrances()).map_err(failed)?,
             address_space: record
@@ -490,15 +493,12 @@ impl Worker {
         Ok(())
     }
 
-    /// A start was begun and its outcome is not recorded: the launch file and the marker tell.
+    /// A start was begun and its outcome is not recorded: the launch file tells.
     fn complete_start(&self, record: &mut Record, now: Timestamp) -> Result<(), DriverError> {
         let replica = &record.deployment.replica;
         let path = self.launch_path(replica);
         let file = LaunchFile::lock(&path).map_err(file_error("lock", &path))?;
-        let identity = file.identity(&self.boot_id).map_err(file_error("read", &path))?;
-        let ours = marked(&self.instance).into_iter().filter(|found| found.launch == record.launch);
-        let pids: Vec<i32> = ours.map(|found| found.pid).collect();
-        record.identity = identity.filter(|identity| pids.contains(&identity.pid));
+        record.identity = file.identity(&record.launch, &self.boot_id).map_err(file_error("read", &path))?;
         if record.identity.is_some() {
             record.phase = Phase::Running;
         } else {

@@ -160,12 +160,15 @@ async fn a_process_of_an_earlier_boot_is_not_mistaken_for_a_living_one() {
     let old = deploy(&rig.driver().await, &service).await.unwrap();
     let path = rig.path().join("data/run/a-0.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let record = fs::read_to_string(&path).unwrap().replace(boot.trim(), "another boot");
+    let record =
+        fs::read_to_string(&path).unwrap().replace(&format!("\"{}\"", boot.trim()), "\"another boot\"");
+    assert!(record.contains("another boot"));
     fs::write(&path, record).unwrap();
     let driver = ProcessDriver::new(rig.options()).unwrap();
     let report = driver.recover(clock()).await.unwrap();
     assert_eq!(report.ended, ["a-0"]);
-    assert!(matches!(state(&driver, "a-0").await.unwrap().phase, Phase::Exited { exit: Exit::Unknown, .. }));
+    let phase = exited(&driver, "a-0").await;
+    assert!(matches!(phase, Phase::Exited { exit: Exit::Unknown, .. }), "{phase:?}");
     until("the old copy is gone", async || (!rig.processes("a-0").contains(&old.pid.unwrap())).then_some(()))
         .await;
 }
