@@ -70,6 +70,7 @@ pub(crate) fn assemble(problem: &Problem, raw: &Raw) -> (Schedule, Costs) {
     schedule.grid = net.iter().map(|&p| Power::kw(if p == 0.0 { 0.0 } else { -p })).collect();
     exchange(problem, &mut schedule, &mut costs);
     reserve(problem, &mut schedule, &mut costs);
+    stock(problem, &schedule, &mut costs);
     (schedule, costs)
 }
 
@@ -86,7 +87,8 @@ fn store(problem: &Problem, index: usize, power: &[f64]) -> StorageSchedule {
         // A trace below a milliwatt is the solver's rounding, not a decision.
         let wanted = if wanted.abs() < 1e-9 { 0.0 } else { wanted };
         let power = wanted.clamp(-most_in.min(s.max_charge.as_kw()), most_out.min(s.max_discharge.as_kw()));
-        energy += if power > 0.0 { -power * h / s.discharge_efficiency } else { -power * h * s.charge_efficiency };
+        energy +=
+            if power > 0.0 { -power * h / s.discharge_efficiency } else { -power * h * s.charge_efficiency };
         energy = energy.clamp(low, high);
         let capacity = s.capacity.as_kwh();
         plan.power.push(Power::kw(power));
@@ -160,7 +162,7 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
         spare[t] = able.map(left).sum::<f64>().min(later);
     }
     let mut used = 0.0;
-    for t in 0..problem.len() {
+    for (t, &spare) in spare.iter().enumerate() {
         let Some(limit) = lacks(t) else {
             used = 0.0;
             continue;
@@ -170,12 +172,22 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
         let over = schedule.grid[t].as_kw() + (problem.fixed[t] - low.fixed[t]).as_kw() - limit;
         let able = problem.storages.iter().filter(|s| s.is_available(t));
         let power: f64 = able.map(|s| (s.max_discharge - schedule.storage[&s.id].power[t]).as_kw()).sum();
-        let extra = over.max(0.0).min(power.max(0.0)).min((spare[t] - used).max(0.0) / hours.get());
+        let extra = over.max(0.0).min(power.max(0.0)).min((spare - used).max(0.0) / hours.get());
         used += extra * hours.get();
         let missing = Power::kw((over - extra).max(0.0));
         costs.reserve += low.price * (missing * hours);
         if missing.as_kw() > HELD {
             schedule.breaches.push(Breach { step: t, kind: BreachKind::Reserve, over: missing });
         }
+    }
+}
+
+/// Prices energy that is missing from the wanted reserve.
+fn stock(problem: &Problem, schedule: &Schedule, costs: &mut Costs) {
+    let Some(reserve) = &problem.reserve else { return };
+    for (t, &wanted) in reserve.energy.iter().enumerate() {
+        let kept = |s: &crate::problem::Storage| schedule.storage[&s.id].stored_after[t] - s.energy_min();
+        let missing = (wanted - problem.storages.iter().map(kept).sum()).max(Energy::ZERO);
+        costs.reserve += reserve.price * missing;
     }
 }

@@ -84,7 +84,8 @@ pub fn solve_or_fallback(problem: &Problem, budget: &Budget) -> Result<Planned, 
 pub fn rule_plan(problem: &Problem) -> Result<(Schedule, Costs), Invalid> {
     problem.validate()?;
     let n = problem.len();
-    let work: Vec<WorkPlan> = problem.work.iter().map(|work| earliest(problem, &options(problem, work), work)).collect();
+    let work: Vec<WorkPlan> =
+        problem.work.iter().map(|work| earliest(problem, &options(problem, work), work)).collect();
     let mut generation: Vec<Vec<f64>> =
         problem.curtailable.iter().map(|c| c.available.iter().map(|p| p.as_kw()).collect()).collect();
     let mean = crate::work::price_after(problem);

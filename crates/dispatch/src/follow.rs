@@ -1,15 +1,21 @@
 //! Between two plans: set-points that hold the plan's intent on what is measured now.
 //!
-//! The plan says what stored energy is worth (its water value). Against the prices of the step in force this
-//! decides for each storage what to do with a deficit and with surplus, whatever their size turns out to be:
+//! In this order, for all storages together (`need` = deficit of everything else, kW):
 //!
-//! * discharge against load when `(import price − wear) · discharge efficiency > value`,
-//! * discharge into export when `(export price − wear) · discharge efficiency > value`,
-//! * store surplus when `value · charge efficiency − wear > export price`,
-//! * charge from the grid when `value · charge efficiency − wear > import price`.
+//! 1. surplus is absorbed, unless export earns more than it would be worth in store;
+//! 2. where the plan discharges in a dear step and covers most of the forecast need: the measured need is covered,
+//!    whatever it is; elsewhere a planned discharge goes down to the planned energy, and never into worthless export;
+//! 3. where the plan buys: charging up to the planned energy at the pace that gets there in time;
+//! 4. economic discharge stops at the energy reserved for the connection's limit;
+//! 5. buying is gentle: it brings import to a share of the limit only;
+//! 6. the limits hold with the pessimistic (import) and optimistic (export) net power, beyond the reserve too;
+//! 7. nobody is asked for more than it can do in the tick.
 //!
-//! Where a comparison is a tie, the plan's own power for the step decides. After that the connection's limits are
-//! held with the pessimistic net power.
+//! Why the plan's power is not simply held: following the meter in dear steps and absorbing all surplus is worth
+//! far more than a better forecast (measured on a year of five homes: 70 % of the possible saving by holding, 84 %
+//! by following, both without limits).
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sos_units::{Energy, Hours, Power, Price, Soc};
@@ -34,12 +40,16 @@ pub struct StorageIntent {
 pub struct PlanStep {
     /// Planned exchange with the grid, kW, import positive.
     pub grid: Power,
+    /// Net power of everything but storages that the plan was made with, kW, site sign.
+    pub net: Power,
     /// Price of import, carbon included.
     pub import_price: Price,
     /// Earned by export.
     pub export_price: Price,
+    /// Whether import is dear: above the middle between the lowest and the highest price of the horizon.
+    pub dear: bool,
     /// Per storage.
-    pub storage: std::collections::BTreeMap<String, StorageIntent>,
+    pub storage: BTreeMap<String, StorageIntent>,
     /// Time left in the step, hours; a tick at least.
     pub time_left: Hours,
 }
@@ -54,16 +64,23 @@ impl PlanStep {
         if now >= end {
             return None;
         }
-        let mut storage = std::collections::BTreeMap::new();
+        let mut storage = BTreeMap::new();
+        let mut net = -grid;
         for (id, plan) in &schedule.storage {
             let value = schedule.shadow.stored_value.get(id).and_then(|values| values.get(t)).copied();
             let (power, stored_after) = (*plan.power.get(t)?, *plan.stored_after.get(t)?);
+            net -= power;
             storage.insert(id.clone(), StorageIntent { power, stored_after, value });
         }
+        let price = |t: usize| problem.connection.full_import_price(t);
+        let low = (0..problem.len()).map(price).reduce(Price::min)?;
+        let high = (0..problem.len()).map(price).reduce(Price::max)?;
         Some(Self {
             grid,
-            import_price: problem.connection.full_import_price(t),
+            net,
+            import_price: price(t),
             export_price: problem.connection.export_price[t],
+            dear: price(t) > (low + high) * 0.5,
             storage,
             time_left: Hours::from_seconds(end.duration_since(now).as_secs_f64()),
         })
@@ -119,12 +136,18 @@ impl LiveStorage {
 pub struct FollowInput {
     /// The plan's step in force; `None` = no plan: surplus is stored, limits are held, nothing else happens.
     pub plan: Option<PlanStep>,
-    /// Net power of everything but these storages, as measured or expected for this tick, kW, site sign.
+    /// Net power of everything but these storages, as estimated for this tick, kW, site sign: the last measurement,
+    /// or the forecast where a step begins.
     pub net: Power,
-    /// A lower quantile of the net power of the tick ahead; the import limit is held with it.
+    /// A lower quantile of the net power in this tick, for this time of day and place in the hour; the import
+    /// limit is held with it.
     pub net_pessimistic: Power,
+    /// A lower quantile over all times of day, kW; buying holds the import limit with this one too.
+    pub net_pessimistic_any: Power,
     /// An upper quantile; the export limit is held with it.
     pub net_optimistic: Power,
+    /// Stored energy above the lowest states of charge, all storages together, that is kept for the import limit.
+    pub reserve: Energy,
     /// Storages that obey.
     pub storages: Vec<LiveStorage>,
     /// Length of a tick.
@@ -133,6 +156,24 @@ pub struct FollowInput {
     pub import_limit: Option<Power>,
     /// Most export, kW.
     pub export_limit: Option<Power>,
+    /// Constants of the rules.
+    #[serde(default)]
+    pub tuning: Tuning,
+}
+
+/// Constants of the follower's rules, chosen on a measured year; neighbours of each do nearly as well.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Share of the forecast need that the plan must cover for the whole measured need to be covered, 0…1.
+    pub cover_from: f64,
+    /// Share of the import limit up to which buying may bring import, 0…1.
+    pub buy_up_to: f64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { cover_from: 0.6, buy_up_to: 2.0 / 3.0 }
+    }
 }
 
 /// A power asked of an asset.
@@ -146,41 +187,11 @@ pub struct SetPoint {
     pub because: Reason,
 }
 
-/// Relative closeness of a price and a value that counts as a tie: marginal storages sit exactly on it.
-const TIE: f64 = 0.01;
+/// Net power below which a need counts as none when shares of it are taken, kW.
+const SMALL_NEED: f64 = 0.1;
 
-/// Whether something pays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pays {
-    Yes,
-    Tie,
-    No,
-}
-
-fn pays(gain: f64, scale: f64) -> Pays {
-    let band = TIE * scale.abs().max(1e-3);
-    if gain > band {
-        Pays::Yes
-    } else if gain < -band {
-        Pays::No
-    } else {
-        Pays::Tie
-    }
-}
-
-/// What one storage would do, most power first decided by prices, kW as sizes.
-struct Will {
-    /// Against a deficit.
-    cover: f64,
-    /// Whether a deficit is only covered down to the planned exchange.
-    to_plan: bool,
-    /// Into export.
-    export: f64,
-    /// From surplus.
-    absorb: f64,
-    /// From the grid, whatever the surplus.
-    take: f64,
-}
+/// Planned power below which a storage counts as idle, kW.
+const IDLE: f64 = 1e-3;
 
 /// A storage's abilities in this tick, kW and kWh at the terminals.
 struct Able {
@@ -188,6 +199,10 @@ struct Able {
     into: f64,
     deliverable: f64,
     room: f64,
+    /// Into store to reach the planned energy, kWh at the terminals; negative: out of it.
+    to_plan: f64,
+    /// Whether surplus is worth storing rather than exporting.
+    absorbs: bool,
 }
 
 /// Set-points for all storages, in the order of the input.
@@ -197,24 +212,14 @@ struct Able {
 /// as zero.
 #[must_use]
 pub fn follow(input: &FollowInput) -> Vec<SetPoint> {
-    let able: Vec<Able> = input.storages.iter().map(|s| abilities(s, input.tick)).collect();
-    let wills: Vec<Will> = input.storages.iter().zip(&able).map(|(s, a)| will(input.plan.as_ref(), s, a)).collect();
-    let mut fleet = Fleet { able: &able, hours: hours(input.tick), power: vec![0.0; able.len()] };
-    let net = finite(input.net);
-    let code = fleet.economy(net, &wills, input.plan.as_ref());
-    let economic = fleet.power.clone();
-    let limit = fleet.limits(input);
-    let because = |i: usize| -> Reason {
-        let moved = (fleet.power[i] - economic[i]).abs() > 1e-6;
-        match &limit {
-            Some((kind, text)) if moved => limited(*kind, text, fleet.power[i]),
-            _ => describe(&code[i], fleet.power[i], &able[i], input),
-        }
-    };
+    let able: Vec<Able> = input.storages.iter().map(|s| abilities(s, input)).collect();
+    let fleet = Fleet { able: &able, hours: hours(input.tick) };
+    let wish = limits(input, economy(input, &fleet));
+    let powers = fleet.share(wish.power, wish.all);
     let point = |(i, s): (usize, &LiveStorage)| SetPoint {
         asset: s.id.clone(),
-        power: Power::kw(if fleet.power[i] == 0.0 { 0.0 } else { fleet.power[i] }),
-        because: because(i),
+        power: Power::kw(powers[i]),
+        because: describe(&wish, powers[i], &able[i], input),
     };
     input.storages.iter().enumerate().map(point).collect()
 }
@@ -228,183 +233,196 @@ fn hours(tick: Hours) -> f64 {
     if tick.get().is_finite() && tick.get() > 0.0 { tick.get() } else { 1.0 }
 }
 
-fn abilities(s: &LiveStorage, tick: Hours) -> Able {
+fn abilities(s: &LiveStorage, input: &FollowInput) -> Able {
     let sound = |value: f64| if value.is_finite() { value.max(0.0) } else { 0.0 };
     let efficiency = |value: f64| if value > 0.0 && value <= 1.0 { value } else { 1.0 };
-    let deliverable = sound(((s.soc - s.min_soc) * s.capacity).as_kwh() * efficiency(s.discharge_efficiency));
-    let room = sound(((s.max_soc - s.soc) * s.capacity).as_kwh() / efficiency(s.charge_efficiency));
-    let h = hours(tick);
-    let out = sound(s.max_discharge.as_kw()).min(deliverable / h);
-    let into = sound(s.max_charge.as_kw()).min(room / h);
-    Able { out, into, deliverable, room }
+    let (charging, discharging) = (efficiency(s.charge_efficiency), efficiency(s.discharge_efficiency));
+    let deliverable = sound(((s.soc - s.min_soc) * s.capacity).as_kwh() * discharging);
+    let room = sound(((s.max_soc - s.soc) * s.capacity).as_kwh() / charging);
+    let h = hours(input.tick);
+    let intent = input.plan.as_ref().and_then(|plan| plan.storage.get(&s.id));
+    let missing = intent.map_or(0.0, |i| (i.stored_after - s.soc * s.capacity).as_kwh());
+    let missing = if missing.is_finite() { missing } else { 0.0 };
+    let sell = input.plan.as_ref().map_or(0.0, |plan| plan.export_price.as_per_kwh());
+    let value = intent.and_then(|i| i.value).map(Price::as_per_kwh).filter(|v| v.is_finite());
+    let stored = value.map(|value| value * charging - s.wear_cost.as_per_kwh());
+    let planned_in = intent.is_some_and(|i| i.power.as_kw() < 0.0);
+    Able {
+        out: sound(s.max_discharge.as_kw()).min(deliverable / h),
+        into: sound(s.max_charge.as_kw()).min(room / h),
+        deliverable,
+        room,
+        to_plan: if missing > 0.0 { missing / charging } else { missing * discharging },
+        // Surplus that earns nothing costs nothing to keep; else the plan's value of energy decides, ties go to it.
+        absorbs: sell <= 0.0 || planned_in || stored.is_some_and(|stored| stored > sell),
+    }
 }
 
-/// What a storage would do at the prices of the step.
-fn will(plan: Option<&PlanStep>, s: &LiveStorage, able: &Able) -> Will {
-    let mut will = Will { cover: 0.0, to_plan: false, export: 0.0, absorb: 0.0, take: 0.0 };
-    let Some(plan) = plan else {
-        will.absorb = able.into;
-        return will;
-    };
-    let Some(intent) = plan.storage.get(&s.id) else { return will };
-    let planned = finite(intent.power);
-    // Up to the planned energy at the step's end, at a pace that arrives there in time.
-    let left = hours(plan.time_left);
-    let missing = (intent.stored_after - s.soc * s.capacity).as_kwh() / s.charge_efficiency;
-    let pace = if missing.is_finite() { (missing / left).clamp(0.0, able.into) } else { 0.0 };
-    let (buy, sell) = (plan.import_price.as_per_kwh(), plan.export_price.as_per_kwh());
-    let Some(value) = intent.value.map(Price::as_per_kwh).filter(|v| v.is_finite()) else {
-        will.cover = if planned > 0.0 { able.out } else { 0.0 };
-        will.to_plan = true;
-        will.absorb = if planned < 0.0 || sell <= 0.0 { able.into } else { 0.0 };
-        will.take = if planned < 0.0 && finite(plan.grid) > 0.0 { pace } else { 0.0 };
-        return will;
-    };
-    let wear = s.wear_cost.as_per_kwh();
-    let stored = value * s.charge_efficiency - wear;
-    let delivered = |price: f64| (price - wear) * s.discharge_efficiency;
-    match pays(delivered(buy) - value, buy) {
-        Pays::Yes => will.cover = able.out,
-        Pays::Tie if planned > 0.0 => (will.cover, will.to_plan) = (able.out, true),
-        _ => {}
+/// What all storages together should do, and why.
+struct Wish {
+    /// kW, discharge positive.
+    power: f64,
+    code: ReasonCode,
+    /// What a limit says, when it moved the power.
+    limit: Option<(BreachKind, String)>,
+    /// Whether those that would rather export must charge as well.
+    all: bool,
+}
+
+/// Rules 1 to 5.
+fn economy(input: &FollowInput, fleet: &Fleet<'_>) -> Wish {
+    let need = -finite(input.net);
+    let mut wish = Wish { power: 0.0, code: ReasonCode::Keep, limit: None, all: false };
+    let to_plan = fleet.sum(|a| a.to_plan);
+    if need <= 0.0 {
+        // No more than those take that would rather store than export, so that the limits see what happens.
+        wish.power = need.max(-fleet.sum(|a| if a.absorbs { a.into } else { 0.0 }));
+        wish.code = ReasonCode::ChargeSurplus;
     }
-    match pays(delivered(sell) - value, sell.max(value)) {
-        // With nothing earned there is nothing to export for, whatever the value.
-        Pays::Yes if sell > 0.0 => will.export = able.out,
-        Pays::Tie if sell > 0.0 && planned > 0.0 && finite(plan.grid) < 0.0 => will.export = planned.min(able.out),
-        _ => {}
+    if let Some(plan) = &input.plan {
+        let planned: f64 = plan.storage.values().map(|i| finite(i.power)).sum();
+        let forecast = -finite(plan.net);
+        let left = hours(plan.time_left).max(fleet.hours);
+        if planned > IDLE && need > 0.0 {
+            let covers = planned >= input.tuning.cover_from * forecast.max(SMALL_NEED);
+            wish.power = if plan.dear && covers { need } else { need.min((-to_plan).max(0.0) / left) };
+            wish.code = ReasonCode::DischargeDear;
+        }
+        if planned > IDLE && plan.export_price.as_per_kwh() > 0.0 && finite(plan.grid) < 0.0 {
+            // Export was planned because it pays: down to the planned energy.
+            wish.power = wish.power.max(to_plan.min(0.0) / -left);
+            wish.code = ReasonCode::DischargeExport;
+        }
+        if -planned > (-forecast).max(0.0) + IDLE {
+            let pace = -to_plan.max(0.0) / left;
+            if pace < wish.power {
+                (wish.power, wish.code) = (gently(input, need, pace), ReasonCode::ChargeCheap);
+                wish.power = wish.power.min(need.min(0.0));
+                wish.all = true;
+            }
+        }
     }
-    will.absorb = match pays(stored - sell, sell.max(value)) {
-        Pays::Yes => able.into,
-        // Free surplus costs nothing to keep.
-        Pays::Tie if planned < 0.0 || sell <= 0.0 => able.into,
-        _ => 0.0,
+    wish.power = wish.power.min(fleet.sum(|a| a.out));
+    if wish.power > 0.0 {
+        let reserve = if input.reserve.is_finite() { input.reserve.as_kwh().max(0.0) } else { 0.0 };
+        let free = (fleet.sum(|a| a.deliverable) - reserve * fleet.efficiency(input)).max(0.0);
+        if wish.power > free / fleet.hours {
+            (wish.power, wish.code) = (free / fleet.hours, ReasonCode::KeepReserve);
+        }
+    }
+    wish
+}
+
+/// Charging at `power` (negative), cut so that import stays below a share of the limit.
+fn gently(input: &FollowInput, need: f64, power: f64) -> f64 {
+    let Some(limit) = input.import_limit.filter(|l| l.is_finite()) else { return power };
+    power.max(need - limit.as_kw().max(0.0) * input.tuning.buy_up_to).min(0.0)
+}
+
+/// Rule 6; the import limit last, so that it wins.
+fn limits(input: &FollowInput, mut wish: Wish) -> Wish {
+    if let Some(limit) = input.export_limit.filter(|l| l.is_finite()).map(|l| l.as_kw().max(0.0)) {
+        let over = finite(input.net_optimistic) + wish.power - limit;
+        if over > 1e-9 {
+            wish.power -= over;
+            wish.all = true;
+            let text = format!("export limit {limit:.1} kW would be exceeded by {over:.1} kW");
+            wish.limit = Some((BreachKind::Export, text));
+        }
+    }
+    let Some(limit) = input.import_limit.filter(|l| l.is_finite()).map(|l| l.as_kw().max(0.0)) else {
+        return wish;
     };
-    will.take = match pays(stored - buy, buy) {
-        Pays::Yes => pace,
-        Pays::Tie if planned < 0.0 && finite(plan.grid) > 0.0 => pace.min(-planned),
-        _ => 0.0,
-    };
-    will
+    let need = -finite(input.net);
+    let (here, any) = (-finite(input.net_pessimistic), -finite(input.net_pessimistic_any));
+    // Buying is cut for surprises of any time of day; what is not bought cannot be missed.
+    let without_buying = need.min(0.0);
+    let mut floor = here - limit;
+    if wish.power < without_buying {
+        floor = floor.max((any - limit).min(without_buying));
+    }
+    if wish.power < floor - 1e-9 {
+        let over = floor - wish.power;
+        wish.power = floor;
+        let text = format!("import limit {limit:.1} kW could be exceeded by {over:.1} kW");
+        wish.limit = Some((BreachKind::Import, text));
+    }
+    wish
 }
 
 struct Fleet<'a> {
     able: &'a [Able],
     hours: f64,
-    power: Vec<f64>,
 }
 
 impl Fleet<'_> {
-    fn total(&self) -> f64 {
-        self.power.iter().sum()
+    fn sum(&self, of: impl Fn(&Able) -> f64) -> f64 {
+        self.able.iter().map(of).sum()
     }
 
-    /// Shares a power among storages so that they stay level in the time they could go on.
-    fn share(&self, total: f64, most: impl Fn(usize) -> f64, room: impl Fn(usize) -> f64) -> Vec<f64> {
-        let rate: Vec<f64> = (0..self.able.len()).map(&most).collect();
-        let room: Vec<f64> = (0..self.able.len()).map(|i| if rate[i] > 0.0 { room(i) } else { 0.0 }).collect();
-        level(total, self.hours, &rate, &room)
+    /// Delivered per withdrawn energy, the mean weighed by what can be delivered.
+    fn efficiency(&self, input: &FollowInput) -> f64 {
+        let all = self.sum(|a| a.deliverable);
+        let weighed: f64 =
+            input.storages.iter().zip(self.able).map(|(s, a)| s.discharge_efficiency * a.deliverable).sum();
+        if all > 0.0 && weighed.is_finite() { (weighed / all).clamp(0.0, 1.0) } else { 1.0 }
     }
 
-    /// Follows prices; returns what each does.
-    fn economy(&mut self, net: f64, wills: &[Will], plan: Option<&PlanStep>) -> Vec<ReasonCode> {
-        let mut code = vec![ReasonCode::Keep; wills.len()];
-        for (i, will) in wills.iter().enumerate().filter(|(_, will)| will.take > 1e-9) {
-            self.power[i] = -will.take;
-            code[i] = ReasonCode::ChargeCheap;
-        }
-        if net > 0.0 {
-            self.absorb(net, wills, &mut code);
-        } else {
-            self.cover(-net, wills, plan, &mut code);
-        }
-        for (i, will) in wills.iter().enumerate().filter(|(_, will)| will.export > 1e-9) {
-            self.power[i] = self.power[i].max(will.export);
-            code[i] = ReasonCode::DischargeExport;
-        }
-        code
+    /// Rule 7: shares a power such that all keep their power for as long as possible.
+    fn share(&self, total: f64, all: bool) -> Vec<f64> {
+        let out = total > 0.0;
+        let rate: Vec<f64> = self
+            .able
+            .iter()
+            .map(|a| {
+                if out {
+                    a.out
+                } else if all || a.absorbs {
+                    a.into
+                } else {
+                    0.0
+                }
+            })
+            .collect();
+        let room: Vec<f64> = self.able.iter().map(|a| if out { a.deliverable } else { a.room }).collect();
+        let shares = level(total.abs(), self.hours, &rate, &room);
+        shares.into_iter().map(|p| if p == 0.0 { 0.0 } else { p * total.signum() }).collect()
     }
+}
 
-    fn absorb(&mut self, surplus: f64, wills: &[Will], code: &mut [ReasonCode]) {
-        let taken = -self.total();
-        let left = (surplus - taken).max(0.0);
-        let most = |i: usize| (wills[i].absorb + self.power[i]).max(0.0);
-        let shares = self.share(left, most, |i| self.able[i].room + self.power[i] * self.hours);
-        for (i, share) in shares.into_iter().enumerate() {
-            self.power[i] -= share;
-            if self.power[i] < -1e-9 && share > 0.0 {
-                code[i] = ReasonCode::ChargeSurplus;
-            }
-        }
+fn describe(wish: &Wish, power: f64, able: &Able, input: &FollowInput) -> Reason {
+    if let Some((kind, text)) = &wish.limit {
+        return limited(*kind, text, power);
     }
-
-    /// Covers a deficit: first those for whom it pays, then the ties, down to the planned exchange only.
-    fn cover(&mut self, deficit: f64, wills: &[Will], plan: Option<&PlanStep>, code: &mut [ReasonCode]) {
-        let kept = plan.map_or(0.0, |plan| finite(plan.grid).max(0.0));
-        for (tie, wanted) in [(false, deficit), (true, deficit - kept)] {
-            let given: f64 = self.power.iter().map(|p| p.max(0.0)).sum();
-            let most = |i: usize| if wills[i].to_plan == tie { wills[i].cover } else { 0.0 };
-            let shares = self.share((wanted - given).max(0.0), most, |i| self.able[i].deliverable);
-            for (i, share) in shares.into_iter().enumerate().filter(|(_, share)| *share > 1e-9) {
-                self.power[i] = self.power[i].max(0.0) + share;
-                code[i] = ReasonCode::DischargeDear;
-            }
+    let price = |pick: fn(&PlanStep) -> Price| {
+        input.plan.as_ref().map_or(String::from("unknown"), |plan| format!("{:.2}", pick(plan).as_per_kwh()))
+    };
+    let (code, text) = match wish.code {
+        ReasonCode::ChargeSurplus if power < 0.0 => (wish.code, "charging: solar surplus now".into()),
+        ReasonCode::ChargeSurplus if able.absorbs && able.room < 1e-2 => {
+            (ReasonCode::Full, "0 kW: full".into())
         }
-    }
-
-    /// Holds the connection's limits with the quantiles; the import limit last, so that it wins.
-    fn limits(&mut self, input: &FollowInput) -> Option<(BreachKind, String)> {
-        let mut reason = None;
-        if let Some(limit) = input.export_limit.filter(|l| l.is_finite()).map(|l| l.as_kw().max(0.0)) {
-            let over = finite(input.net_optimistic) + self.total() - limit;
-            if over > 1e-9 {
-                self.lower(over);
-                let text = format!("export limit {limit:.1} kW would be exceeded by {over:.1} kW");
-                reason = Some((BreachKind::Export, text));
-            }
+        ReasonCode::ChargeCheap if power < 0.0 => {
+            (wish.code, format!("charging as planned: power costs {} now", price(|p| p.import_price)))
         }
-        if let Some(limit) = input.import_limit.filter(|l| l.is_finite()).map(|l| l.as_kw().max(0.0)) {
-            let over = -finite(input.net_pessimistic) - self.total() - limit;
-            if over > 1e-9 {
-                self.raise(over);
-                let text = format!("import limit {limit:.1} kW would be exceeded by {over:.1} kW");
-                reason = Some((BreachKind::Import, text));
-            }
+        ReasonCode::DischargeDear if power > 0.0 => (
+            wish.code,
+            format!("discharging against the load: power costs {} now", price(|p| p.import_price)),
+        ),
+        ReasonCode::DischargeExport if power > 0.0 => {
+            (wish.code, format!("discharging: export earns {} now", price(|p| p.export_price)))
         }
-        reason
-    }
-
-    /// Less charging first, then more discharging.
-    fn raise(&mut self, over: f64) {
-        let charging: f64 = self.power.iter().map(|p| (-p).max(0.0)).sum();
-        if charging > 0.0 {
-            let keep = ((charging - over) / charging).max(0.0);
-            self.power.iter_mut().filter(|p| **p < 0.0).for_each(|p| *p *= keep);
+        ReasonCode::KeepReserve => {
+            let kept = input.reserve.as_kwh();
+            (
+                wish.code,
+                format!("{power:.1} kW: keeping {kept:.1} kWh because the import limit may be exceeded"),
+            )
         }
-        let rest = over - charging;
-        if rest > 0.0 {
-            let most = |i: usize| (self.able[i].out - self.power[i]).max(0.0);
-            let left = |i: usize| self.able[i].deliverable - self.power[i] * self.hours;
-            let shares = self.share(rest, most, left);
-            self.power.iter_mut().zip(shares).for_each(|(p, share)| *p += share);
-        }
-    }
-
-    /// Less discharging first, then more charging.
-    fn lower(&mut self, over: f64) {
-        let out: f64 = self.power.iter().map(|p| p.max(0.0)).sum();
-        if out > 0.0 {
-            let keep = ((out - over) / out).max(0.0);
-            self.power.iter_mut().filter(|p| **p > 0.0).for_each(|p| *p *= keep);
-        }
-        let rest = over - out;
-        if rest > 0.0 {
-            let most = |i: usize| (self.able[i].into + self.power[i]).max(0.0);
-            let left = |i: usize| self.able[i].room + self.power[i] * self.hours;
-            let shares = self.share(rest, most, left);
-            self.power.iter_mut().zip(shares).for_each(|(p, share)| *p -= share);
-        }
-    }
+        _ if power == 0.0 && able.deliverable < 1e-2 => (ReasonCode::Empty, "0 kW: empty".into()),
+        _ => (ReasonCode::Keep, format!("{power:.1} kW: keeping {:.1} kWh for later", able.deliverable)),
+    };
+    Reason { code, text }
 }
 
 /// The sentence for a power that a limit moved to `power`.
@@ -416,23 +434,4 @@ fn limited(kind: BreachKind, text: &str, power: f64) -> Reason {
         _ => (ReasonCode::DischargeForLimit, "charging less"),
     };
     Reason { code, text: format!("{verb}: {text}") }
-}
-
-fn describe(code: &ReasonCode, power: f64, able: &Able, input: &FollowInput) -> Reason {
-    let price = |pick: fn(&PlanStep) -> Price| {
-        input.plan.as_ref().map_or(String::from("unknown"), |plan| format!("{:.2}", pick(plan).as_per_kwh()))
-    };
-    let text = match code {
-        ReasonCode::ChargeSurplus => "charging: solar surplus now".into(),
-        ReasonCode::ChargeCheap => format!("charging as planned: power costs {} now", price(|p| p.import_price)),
-        ReasonCode::DischargeDear => {
-            format!("discharging against the load: power costs {} now", price(|p| p.import_price))
-        }
-        ReasonCode::DischargeExport => format!("discharging: export earns {} now", price(|p| p.export_price)),
-        _ if power == 0.0 && able.deliverable < 1e-2 => {
-            return Reason { code: ReasonCode::Empty, text: "0 kW: empty".into() };
-        }
-        _ => format!("0 kW: keeping {:.1} kWh for later", able.deliverable),
-    };
-    Reason { code: *code, text }
 }

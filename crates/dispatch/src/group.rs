@@ -123,11 +123,14 @@ pub(crate) fn level(total: f64, hours: f64, rate: &[f64], room: &[f64]) -> Vec<f
     if total <= 0.0 {
         return vec![0.0; rate.len()];
     }
-    let at = |time: f64| -> Vec<f64> {
-        (0..rate.len())
-            .map(|i| if rate[i] > 0.0 { ((room[i] - time * rate[i]) / hours).clamp(0.0, most[i]) } else { 0.0 })
-            .collect()
-    };
+    let at =
+        |time: f64| -> Vec<f64> {
+            (0..rate.len())
+                .map(|i| {
+                    if rate[i] > 0.0 { ((room[i] - time * rate[i]) / hours).clamp(0.0, most[i]) } else { 0.0 }
+                })
+                .collect()
+        };
     // What is given falls as the level rises: bisect on the level.
     let (mut low, mut high) = (0.0, 0.0_f64);
     for i in 0..rate.len() {

@@ -142,11 +142,8 @@ pub fn guard(setpoints: &[SetPoint], narrowings: &[Narrowing], state: &GuardStat
         .iter()
         .map(|asset| setpoints.iter().find(|s| s.asset == asset.id).map_or(0.0, |s| s.power.as_kw()))
         .collect();
-    let clamped: Vec<f64> = asked
-        .iter()
-        .enumerate()
-        .map(|(i, &p)| finite(p).clamp(ranges.low[i], ranges.high[i]))
-        .collect();
+    let clamped: Vec<f64> =
+        asked.iter().enumerate().map(|(i, &p)| finite(p).clamp(ranges.low[i], ranges.high[i])).collect();
     let powers = ranges.fit_sum(clamped);
     let result = |(i, asset): (usize, &AssetState)| Guarded {
         asset: asset.id.clone(),
@@ -172,8 +169,10 @@ fn in_order(narrowings: &[Narrowing], state: &GuardState) -> Vec<Narrowing> {
     let bound = |power: Option<Power>| power.filter(|p| p.is_finite());
     if state.import_limit.is_some() || state.export_limit.is_some() {
         let name = |what: &str, limit: Option<Power>| limit.map(|l| format!("{what} limit {l:.1}"));
-        let names: Vec<String> =
-            [name("import", state.import_limit), name("export", state.export_limit)].into_iter().flatten().collect();
+        let names: Vec<String> = [name("import", state.import_limit), name("export", state.export_limit)]
+            .into_iter()
+            .flatten()
+            .collect();
         all.push(Narrowing {
             source: Source::Connection,
             target: Target::Site,
@@ -264,7 +263,8 @@ impl Ranges {
     /// Cuts the range of one asset as far as the sum's range stays reachable.
     fn narrow_asset(&mut self, i: usize, low: f64, high: f64, by: NarrowedBy) {
         let (new_low, new_high) = cut(self.low[i], self.high[i], low, high);
-        let others = |values: &[f64]| values.iter().enumerate().filter(|&(k, _)| k != i).map(|(_, v)| v).sum::<f64>();
+        let others =
+            |values: &[f64]| values.iter().enumerate().filter(|&(k, _)| k != i).map(|(_, v)| v).sum::<f64>();
         let need_high = self.sum_low - others(&self.high);
         let need_low = self.sum_high - others(&self.low);
         let new_high = new_high.max(need_high).min(self.high[i]);
@@ -307,7 +307,9 @@ impl Ranges {
         if (was - power).abs() <= 1e-9 {
             return Vec::new();
         }
-        let outside = |&&(_, low, high): &&(NarrowedBy, f64, f64)| was.is_nan() || was < low - 1e-9 || was > high + 1e-9;
+        let outside = |&&(_, low, high): &&(NarrowedBy, f64, f64)| {
+            was.is_nan() || was < low - 1e-9 || was > high + 1e-9
+        };
         let mut by: Vec<NarrowedBy> = Vec::new();
         let mut range = (f64::NEG_INFINITY, f64::INFINITY);
         for (note, low, high) in self.notes[i].iter().filter(outside) {

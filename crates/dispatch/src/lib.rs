@@ -22,10 +22,10 @@ mod verify;
 mod work;
 
 pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
-pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, follow};
-pub use guard::{AssetState, Guarded, GuardState, NarrowedBy, Narrowing, Source, Target, guard};
+pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, Tuning, follow};
+pub use guard::{AssetState, GuardState, Guarded, NarrowedBy, Narrowing, Source, Target, guard};
 pub use problem::{
-    Budget, Connection, Curtailable, Invalid, Pessimistic, Problem, SocTarget, Step, Storage,
+    Budget, Connection, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage,
 };
 pub use reasons::explain;
 pub use schedule::{Breach, BreachKind, Costs, Reason, ReasonCode, Schedule, Shadow, StorageSchedule};

@@ -25,9 +25,15 @@ pub(crate) struct Exclusive {
 pub(crate) enum WorkColumns {
     GoesOn,
     /// One column per start, then the one for "not done".
-    Block { starts: Vec<usize>, undone: usize },
+    Block {
+        starts: Vec<usize>,
+        undone: usize,
+    },
     /// Power per step of the window, energy left for later, energy not done.
-    Free { power: Vec<usize>, later: usize },
+    Free {
+        power: Vec<usize>,
+        later: usize,
+    },
 }
 
 /// A linear programme with the meaning of its columns and rows.
@@ -123,6 +129,7 @@ pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) 
     builder.generation();
     builder.work();
     builder.reserve();
+    builder.stock();
     builder.built.lp.finish();
     builder.built
 }
@@ -262,9 +269,7 @@ impl Builder<'_> {
             if charging {
                 s.max_charge.as_kw().min((s.energy_max().as_kwh() - energy) / (s.charge_efficiency * h))
             } else {
-                s.max_discharge
-                    .as_kw()
-                    .min((energy - s.energy_min().as_kwh()) * s.discharge_efficiency / h)
+                s.max_discharge.as_kw().min((energy - s.energy_min().as_kwh()) * s.discharge_efficiency / h)
             }
         };
         group.members.iter().map(each).map(|p| p.max(0.0)).sum()
@@ -368,10 +373,15 @@ impl Builder<'_> {
             let kept: f64 = able.iter().map(|&g| self.efficiency(g) * self.groups[g].energy_min).sum();
             let energy = self.built.lp.add_row(kept, f64::INFINITY);
             for &g in &able {
-                let (c, d, e) = (self.built.charge[g][t], self.built.discharge[g][t], self.built.stored[g][t]);
-                for (column, row, value) in
-                    [(c, free, 1.0), (d, free, -1.0), (c, met, -1.0), (d, met, 1.0), (e, energy, self.efficiency(g))]
-                {
+                let (c, d, e) =
+                    (self.built.charge[g][t], self.built.discharge[g][t], self.built.stored[g][t]);
+                for (column, row, value) in [
+                    (c, free, 1.0),
+                    (d, free, -1.0),
+                    (c, met, -1.0),
+                    (d, met, 1.0),
+                    (e, energy, self.efficiency(g)),
+                ] {
                     self.built.lp.append(column, row, value);
                 }
             }
@@ -382,6 +392,19 @@ impl Builder<'_> {
             }
             run.push((r, h));
             self.column(low.price.as_per_kwh() * h, 0.0, 0.0, need + self.most[t], &[(met, 1.0)]);
+        }
+    }
+
+    /// Keeps stored energy for the connection's limit.
+    fn stock(&mut self) {
+        let Some(reserve) = &self.problem.reserve else { return };
+        let least: f64 = self.groups.iter().map(|g| g.energy_min).sum();
+        for (t, wanted) in reserve.energy.iter().enumerate().filter(|(_, e)| e.as_kwh() > 0.0) {
+            let row = self.built.lp.add_row(least + wanted.as_kwh(), f64::INFINITY);
+            for stored in &self.built.stored {
+                self.built.lp.append(stored[t], row, 1.0);
+            }
+            self.column(reserve.price.as_per_kwh(), 0.0, 0.0, wanted.as_kwh(), &[(row, 1.0)]);
         }
     }
 

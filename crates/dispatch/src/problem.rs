@@ -54,6 +54,16 @@ pub struct Pessimistic {
     pub price: Price,
 }
 
+/// Stored energy kept for the connection's limit, whatever the plan expects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reserve {
+    /// Wanted at the end of each step above the lowest states of charge, all storages together, kWh.
+    pub energy: Vec<Energy>,
+    /// Charged per kWh missing at the end of a step, zero or above. Below the spread between dear and cheap
+    /// hours, else energy is bought for it.
+    pub price: Price,
+}
+
 /// Generation that may be turned down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curtailable {
@@ -138,6 +148,9 @@ pub struct Problem {
     pub fixed: Vec<Power>,
     /// A pessimistic version of `fixed`, under which the import limit is to hold too.
     pub pessimistic: Option<Pessimistic>,
+    /// Energy to be kept for the connection's limit; simpler than `pessimistic`, and both may be given.
+    #[serde(default)]
+    pub reserve: Option<Reserve>,
     /// Generation that may be turned down.
     pub curtailable: Vec<Curtailable>,
     /// Batteries.
@@ -166,7 +179,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { gap: 1e-3, iterations: 1_000_000, nodes: 2_000 }
+        Self { gap: 1e-3, iterations: 1_000_000, nodes: 200 }
     }
 }
 
@@ -294,6 +307,11 @@ impl Problem {
         if let Some(low) = &self.pessimistic {
             Check::list("pessimistic power", n, low.fixed.iter().map(|p| p.as_kw()), Check::finite)?;
             Check::at_least_zero("price of the reserve", low.price.as_per_kwh())?;
+        }
+        if let Some(reserve) = &self.reserve {
+            let wanted = reserve.energy.iter().map(|e| e.as_kwh());
+            Check::list("energy of the reserve", n, wanted, Check::at_least_zero)?;
+            Check::at_least_zero("price of the reserve", reserve.price.as_per_kwh())?;
         }
         let mut ids = BTreeSet::new();
         for item in &self.curtailable {

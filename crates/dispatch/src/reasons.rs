@@ -40,7 +40,10 @@ fn reason(code: ReasonCode, text: String) -> Reason {
 fn generation(used: Power, available: Power) -> Reason {
     let less = (available - used).as_kw();
     if less > IDLE {
-        return reason(ReasonCode::Curtailed, format!("turned down by {less:.1} kW: export is limited or costs money"));
+        return reason(
+            ReasonCode::Curtailed,
+            format!("turned down by {less:.1} kW: export is limited or costs money"),
+        );
     }
     reason(ReasonCode::Generating, format!("generating {:.1} kW", used.as_kw()))
 }
@@ -157,7 +160,8 @@ impl<'a> Facts<'a> {
             return reason(ReasonCode::Keep, text);
         }
         if let Some(need) = self.pessimistic_need(t) {
-            let text = format!("0 kW: keeping {kept:.1} kWh because the import limit may be exceeded at {need}");
+            let text =
+                format!("0 kW: keeping {kept:.1} kWh because the import limit may be exceeded at {need}");
             return reason(ReasonCode::KeepReserve, text);
         }
         if (s.energy_max() - plan.stored_after[t]).as_kwh() < TRACE {
@@ -170,7 +174,8 @@ impl<'a> Facts<'a> {
     fn pessimistic_need(&self, t: usize) -> Option<&str> {
         let low = self.problem.pessimistic.as_ref()?;
         let limits = &self.problem.connection.import_limit;
-        let at = (t..self.prices.len().min(t + 100)).find(|&k| limits[k].is_some_and(|limit| -low.fixed[k] > limit))?;
+        let at = (t..self.prices.len().min(t + 100))
+            .find(|&k| limits[k].is_some_and(|limit| -low.fixed[k] > limit))?;
         Some(&self.times[at])
     }
 
@@ -196,7 +201,8 @@ impl<'a> Facts<'a> {
             return reason(ReasonCode::WorkGoesOn, "runs: started already and may not be interrupted".into());
         }
         let surplus = self.schedule.grid[t].as_kw() < IDLE;
-        let what = if surplus { "own power".into() } else { format!("power costs {}", price(self.prices[t])) };
+        let what =
+            if surplus { "own power".into() } else { format!("power costs {}", price(self.prices[t])) };
         reason(ReasonCode::WorkRuns, format!("runs: cheapest time before its deadline, {what}"))
     }
 

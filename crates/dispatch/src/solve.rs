@@ -85,13 +85,19 @@ pub enum Unsolvable {
 /// Deterministic: the same problem and budget give the same plan, bit for bit. Connection limits, targets and work
 /// are elastic, so every valid problem has a plan.
 ///
+/// Storages that are alike (efficiencies, wear, end value, availability) are planned as one and do not work against
+/// each other, even where burning energy in losses would pay; the bound holds for such plans.
+///
 /// # Errors
 /// When the problem is invalid, or the solver stops without a plan.
 pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
     problem.validate()?;
-    let mut search = Search { problem, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
+    let mut search =
+        Search { problem, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
     if !search.run(&groups(problem, false)).map_err(|f| unsolvable(f, budget))? {
         search.stats.one_by_one = true;
+        // One by one they might work against each other, which the sum's choices rule out.
+        search.bound = f64::NEG_INFINITY;
         search.run(&groups(problem, true)).map_err(|f| unsolvable(f, budget))?;
     }
     search.finish()
@@ -103,7 +109,7 @@ pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
 /// # Errors
 /// As [`solve`].
 pub fn perfect(problem: &Problem) -> Result<Solved, Unsolvable> {
-    solve(problem, &Budget { gap: 1e-4, iterations: 20_000_000, nodes: 2_000 })
+    solve(problem, &Budget { gap: 1e-4, iterations: 20_000_000, nodes: 1_000 })
 }
 
 fn unsolvable(failure: Failure, budget: &Budget) -> Unsolvable {
@@ -138,16 +144,12 @@ impl Search<'_> {
     /// Plans with these groups. `false` when a plan cannot be split over a group's members.
     fn run(&mut self, groups: &[Group]) -> Result<bool, Failure> {
         let mut exclusive = Exclusive::default();
-        let summed = groups.iter().any(|g| g.members.len() > 1);
         for round in 0..ROUNDS {
             let built = build(self.problem, groups, &exclusive);
             self.stats.columns = built.lp.columns();
             self.stats.rows = built.lp.row_low.len();
             let (point, bound) = self.optimise(&built, groups)?;
-            // Either-or choices of a sum are stricter than those of its members: no bound for them.
-            if round == 0 || !summed || exclusive.storage.is_empty() {
-                self.bound = self.bound.max(bound);
-            }
+            self.bound = self.bound.max(bound);
             if !self.offer(&built, groups, &point) {
                 return Ok(false);
             }
@@ -156,6 +158,10 @@ impl Search<'_> {
             }
             let before = exclusive.clone();
             conflicts(&built, &point.x, &mut exclusive);
+            // Burning energy pays somewhere; choices made one by one would only move it elsewhere.
+            if round > 0 {
+                everywhere(self.problem, groups.len(), &mut exclusive);
+            }
             if exclusive == before {
                 break;
             }
@@ -259,6 +265,9 @@ impl Search<'_> {
     }
 }
 
+/// Below this size of money a relative gap says nothing.
+const CENT: f64 = 0.01;
+
 fn gap(problem: &Problem, best: &Candidate, bound: f64) -> f64 {
     let gross: f64 = best
         .schedule
@@ -271,7 +280,7 @@ fn gap(problem: &Problem, best: &Candidate, bound: f64) -> f64 {
         })
         .sum();
     let objective = best.costs.total().get();
-    (objective - bound).max(0.0) / objective.abs().max(gross).max(1e-9)
+    (objective - bound).max(0.0) / objective.abs().max(gross).max(CENT)
 }
 
 /// Whether all integers are whole.
@@ -292,6 +301,16 @@ fn conflicts(built: &Built, x: &[f64], exclusive: &mut Exclusive) {
     }
     for (t, &[import, export]) in built.grid.iter().enumerate() {
         if x[import] > BOTH && x[export] > BOTH {
+            exclusive.grid.insert(t);
+        }
+    }
+}
+
+/// Choices for every group and step, and for the grid wherever export pays more than import costs.
+fn everywhere(problem: &Problem, groups: usize, exclusive: &mut Exclusive) {
+    for t in 0..problem.len() {
+        exclusive.storage.extend((0..groups).map(|g| (g, t)));
+        if problem.connection.export_price[t] > problem.connection.full_import_price(t) {
             exclusive.grid.insert(t);
         }
     }
@@ -322,7 +341,8 @@ fn raw_plan(problem: &Problem, built: &Built, groups: &[Group], x: &[f64]) -> Op
     }
     let generation =
         built.generation.iter().map(|columns| columns.iter().map(|&c| x[c].max(0.0)).collect()).collect();
-    let work = built.work.iter().zip(&built.options).map(|(c, o)| work_plan(problem.len(), c, o, x)).collect();
+    let work =
+        built.work.iter().zip(&built.options).map(|(c, o)| work_plan(problem.len(), c, o, x)).collect();
     Some(Raw { storage, generation, work, shadow: Shadow::default() })
 }
 
@@ -332,7 +352,8 @@ fn work_plan(steps: usize, columns: &WorkColumns, option: &Options, x: &[f64]) -
         (WorkColumns::GoesOn, Options::GoesOn(profile)) => plan.add(profile, 1.0),
         (WorkColumns::Block { starts, .. }, Options::Block(profiles)) => {
             for (&column, profile) in starts.iter().zip(profiles) {
-                let part = if (x[column] - x[column].round()).abs() < 1e-6 { x[column].round() } else { x[column] };
+                let part =
+                    if (x[column] - x[column].round()).abs() < 1e-6 { x[column].round() } else { x[column] };
                 plan.add(profile, part);
             }
         }

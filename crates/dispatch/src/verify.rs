@@ -132,7 +132,9 @@ impl Checker<'_> {
                 };
                 let id = &s.id;
                 self.at_most_zero((after - expected).abs(), t, || format!("energy balance of {id}, kWh"));
-                self.at_most_zero(power - s.max_discharge.as_kw(), t, || format!("discharging power of {id}, kW"));
+                self.at_most_zero(power - s.max_discharge.as_kw(), t, || {
+                    format!("discharging power of {id}, kW")
+                });
                 self.at_most_zero(-power - s.max_charge.as_kw(), t, || format!("charging power of {id}, kW"));
                 self.at_most_zero(floor - after, t, || format!("lowest energy of {id}, kWh"));
                 self.at_most_zero(after - ceiling, t, || format!("highest energy of {id}, kWh"));
@@ -197,7 +199,11 @@ impl Checker<'_> {
         let later = energy - done - undone;
         let room = work.max_power.as_kw() * hours_left(self.problem, work);
         if !goes_on && later > room + slack {
-            self.fail(format!("energy of {} is neither done nor owned up to, kWh", work.id), None, later - room);
+            self.fail(
+                format!("energy of {} is neither done nor owned up to, kWh", work.id),
+                None,
+                later - room,
+            );
         }
     }
 
@@ -206,9 +212,9 @@ impl Checker<'_> {
         let on: Vec<usize> = (0..power.len()).filter(|&t| power[t] > TOLERANCE).collect();
         let (Some(&first), Some(&last)) = (on.first(), on.last()) else { return };
         let full = work.max_power.as_kw();
-        for t in first..last {
+        for (t, &found) in power.iter().enumerate().take(last).skip(first) {
             let expected = if work.running { full } else { self.most(work, t).max(0.0) };
-            let off = (expected - power[t]).max(0.0);
+            let off = (expected - found).max(0.0);
             self.at_most_zero(off, t, || format!("power of {}, which may not be interrupted, kW", work.id));
         }
         let done = self.energy_of(power);
@@ -227,8 +233,10 @@ impl Checker<'_> {
         for t in 0..self.problem.steps.len() {
             let schedule = self.schedule;
             let mut sum = schedule.grid[t].as_kw() + self.problem.fixed[t].as_kw();
-            sum += self.problem.storages.iter().map(|s| schedule.storage[&s.id].power[t].as_kw()).sum::<f64>();
-            sum += self.problem.curtailable.iter().map(|c| schedule.generation[&c.id][t].as_kw()).sum::<f64>();
+            sum +=
+                self.problem.storages.iter().map(|s| schedule.storage[&s.id].power[t].as_kw()).sum::<f64>();
+            sum +=
+                self.problem.curtailable.iter().map(|c| schedule.generation[&c.id][t].as_kw()).sum::<f64>();
             sum -= self.problem.work.iter().map(|w| schedule.work[&w.id][t].as_kw()).sum::<f64>();
             self.at_most_zero(sum.abs(), t, || "balance of the site, kW".into());
         }
@@ -239,13 +247,16 @@ impl Checker<'_> {
         for t in 0..self.problem.steps.len() {
             let grid = self.schedule.grid[t].as_kw();
             let c = &self.problem.connection;
-            for (kind, flow, limit) in
-                [(BreachKind::Import, grid, c.import_limit[t]), (BreachKind::Export, -grid, c.export_limit[t])]
-            {
+            for (kind, flow, limit) in [
+                (BreachKind::Import, grid, c.import_limit[t]),
+                (BreachKind::Export, -grid, c.export_limit[t]),
+            ] {
                 let over = limit.map_or(0.0, |limit| (flow - limit.as_kw()).max(0.0));
                 let listed = self.schedule.breaches.iter().filter(|b| b.step == t && b.kind == kind);
                 let owned: f64 = listed.map(|b| b.over.as_kw()).sum();
-                self.at_most_zero((over - owned).abs(), t, || format!("{kind:?} limit and its listed breach, kW"));
+                self.at_most_zero((over - owned).abs(), t, || {
+                    format!("{kind:?} limit and its listed breach, kW")
+                });
             }
         }
     }
@@ -372,7 +383,8 @@ impl<'a> Bound<'a> {
     fn connection(&self, t: usize) -> f64 {
         let (p, c) = (self.problem, &self.problem.connection);
         let h = p.steps[t].duration.get();
-        let buy = c.import_price[t].as_per_kwh() + c.carbon_price.as_per_kg() * c.carbon_intensity[t].as_kg_per_kwh();
+        let buy = c.import_price[t].as_per_kwh()
+            + c.carbon_price.as_per_kg() * c.carbon_intensity[t].as_kg_per_kwh();
         let sell = c.export_price[t].as_per_kwh();
         let breach = c.breach_price.as_per_kwh();
         let (most_in, most_out) = self.range(t);
@@ -409,14 +421,16 @@ impl<'a> Bound<'a> {
             if s.available.as_ref().is_none_or(|a| a[t]) {
                 let charging = self.site[t] + wear - value[t] * s.charge_efficiency;
                 let discharging = value[t] / s.discharge_efficiency + wear - self.site[t];
-                let flows = charging.min(0.0) * s.max_charge.as_kw() + discharging.min(0.0) * s.max_discharge.as_kw();
+                let flows =
+                    charging.min(0.0) * s.max_charge.as_kw() + discharging.min(0.0) * s.max_discharge.as_kw();
                 total += flows * step.duration.get();
             }
             let next = value.get(t + 1).copied().unwrap_or(s.end_value.as_per_kwh());
             let targets: Vec<_> = s.targets.iter().filter(|target| target.step == t).collect();
             let wanted: Vec<f64> = targets.iter().map(|target| target.soc.as_fraction() * capacity).collect();
             total += least(&wanted, low, high, |energy| {
-                let missed = targets.iter().zip(&wanted).map(|(t, w)| t.price.as_per_kwh() * (w - energy).max(0.0));
+                let missed =
+                    targets.iter().zip(&wanted).map(|(t, w)| t.price.as_per_kwh() * (w - energy).max(0.0));
                 (value[t] - next) * energy + missed.sum::<f64>()
             });
         }

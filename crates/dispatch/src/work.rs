@@ -51,7 +51,11 @@ fn overlap(problem: &Problem, i: usize, from: jiff::Timestamp, to: jiff::Timesta
 /// Hours that are left after the horizon until the deadline.
 fn hours_after(problem: &Problem, work: &FlexibleWork) -> f64 {
     let end = problem.end().unwrap_or(jiff::Timestamp::MIN).max(work.earliest);
-    if work.deadline <= end { 0.0 } else { work.deadline.duration_since(end).as_secs_f64() * HOURS_PER_SECOND }
+    if work.deadline <= end {
+        0.0
+    } else {
+        work.deadline.duration_since(end).as_secs_f64() * HOURS_PER_SECOND
+    }
 }
 
 /// What `work` can do within the horizon.
@@ -74,7 +78,11 @@ fn free(problem: &Problem, work: &FlexibleWork) -> Free {
         .collect();
     let start = most.iter().position(|&p| p > 0.0).unwrap_or(most.len());
     let end = most.iter().rposition(|&p| p > 0.0).map_or(start, |last| last + 1);
-    Free { start, most: most[start..end].to_vec(), later: work.max_power.as_kw() * hours_after(problem, work) }
+    Free {
+        start,
+        most: most[start..end].to_vec(),
+        later: work.max_power.as_kw() * hours_after(problem, work),
+    }
 }
 
 /// All starts at which the work is done in time. Starts lie at the beginning of a step, the first one also at

@@ -10,7 +10,11 @@ use crate::make;
 /// Cheapest continuation from step `t` with whole-numbered energies, work being a fixed extra load.
 fn search(problem: &Problem, load: &[f64], t: usize, stored: &[i32]) -> f64 {
     if t == problem.steps.len() {
-        return -stored.iter().zip(&problem.storages).map(|(&e, s)| f64::from(e) * s.end_value.as_per_kwh()).sum::<f64>();
+        return -stored
+            .iter()
+            .zip(&problem.storages)
+            .map(|(&e, s)| f64::from(e) * s.end_value.as_per_kwh())
+            .sum::<f64>();
     }
     let mut best = f64::INFINITY;
     let mut moves = vec![0; stored.len()];
@@ -29,7 +33,13 @@ fn search(problem: &Problem, load: &[f64], t: usize, stored: &[i32]) -> f64 {
     best
 }
 
-fn each_move(problem: &Problem, stored: &[i32], i: usize, moves: &mut Vec<i32>, visit: &mut dyn FnMut(&[i32])) {
+fn each_move(
+    problem: &Problem,
+    stored: &[i32],
+    i: usize,
+    moves: &mut Vec<i32>,
+    visit: &mut dyn FnMut(&[i32]),
+) {
     let Some(s) = problem.storages.get(i) else { return visit(moves) };
     let (most_in, most_out) = (s.max_charge.as_kw() as i32, s.max_discharge.as_kw() as i32);
     for power in -most_in..=most_out {

@@ -1,6 +1,6 @@
 //! The verifier notices every kind of corruption, and accepts what is right.
 
-use sos_dispatch::{Budget, Breach, BreachKind, Curtailable, Problem, Schedule, solve, verify};
+use sos_dispatch::{Breach, BreachKind, Budget, Curtailable, Problem, Schedule, solve, verify};
 use sos_units::*;
 
 use crate::make;
@@ -34,12 +34,21 @@ fn every_corruption_is_noticed() {
     };
     assert_eq!(b0(|p| p.power[5] += Power::kw(0.01)), "energy balance of b0, kWh");
     assert_eq!(b0(|p| p.stored_after[5] += Energy::kwh(0.01)), "energy balance of b0, kWh");
-    assert_eq!(b0(|p| p.soc_after[5] += Soc::fraction(0.01)), "state of charge of b0 against its energy, kWh");
+    assert_eq!(
+        b0(|p| p.soc_after[5] += Soc::fraction(0.01)),
+        "state of charge of b0 against its energy, kWh"
+    );
     assert!(b0(|p| p.power[5] = Power::kw(9.0)).contains("of b0"));
     assert_eq!(complaint(|s| drop(s.storage.remove("b1"))), "power of b1 is missing");
-    assert!(complaint(|s| s.generation.get_mut("pv").unwrap()[0] = Power::kw(2.0)).contains("above what is available"));
+    assert!(
+        complaint(|s| s.generation.get_mut("pv").unwrap()[0] = Power::kw(2.0))
+            .contains("above what is available")
+    );
     assert!(complaint(|s| s.generation.get_mut("pv").unwrap()[0] = Power::kw(-2.0)).contains("below zero"));
-    assert_eq!(complaint(|s| s.breaches.push(Breach { step: 0, kind: BreachKind::Import, over: Power::kw(1.0) })), "Import limit and its listed breach, kW");
+    assert_eq!(
+        complaint(|s| s.breaches.push(Breach { step: 0, kind: BreachKind::Import, over: Power::kw(1.0) })),
+        "Import limit and its listed breach, kW"
+    );
 }
 
 #[test]
@@ -55,12 +64,15 @@ fn work_that_is_cut_short_split_or_moved_out_of_its_window_is_noticed() {
         for t in 0..24 {
             schedule.grid[t] += list[t] - power[t];
         }
-        verify(&problem, &schedule).violations.first().map(|v| v.what.clone()).unwrap_or_default()
+        let found: Vec<String> = verify(&problem, &schedule).violations.into_iter().map(|v| v.what).collect();
+        found.join("; ")
     };
     assert!(complaint(&|list| list[first] = Power::ZERO).contains("job0"));
     assert!(complaint(&|list| list[first + 1] = Power::ZERO).contains("may not be interrupted"));
     assert!(complaint(&|list| list.fill(Power::ZERO)).contains("neither done nor owned up to"));
-    let outside = (0..24).find(|&t| make::at(t as f64 + 1.0) <= problem.work[0].earliest || make::at(t as f64) >= problem.work[0].deadline);
+    let outside = (0..24).find(|&t| {
+        make::at(t as f64 + 1.0) <= problem.work[0].earliest || make::at(t as f64) >= problem.work[0].deadline
+    });
     let outside = outside.unwrap();
     assert!(complaint(&|list| list[outside] = Power::kw(1.0)).contains("outside its window"));
 }

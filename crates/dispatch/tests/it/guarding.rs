@@ -1,0 +1,199 @@
+//! No input makes the guard send what a device or the connection cannot take.
+
+use proptest::prelude::*;
+use sos_dispatch::{
+    AssetState, GuardState, Guarded, Narrowing, Reason, ReasonCode, SetPoint, Source, Target, guard,
+};
+use sos_units::*;
+
+fn set(asset: &str, kw: f64) -> SetPoint {
+    let because = Reason { code: ReasonCode::Keep, text: String::new() };
+    SetPoint { asset: asset.into(), power: Power::kw(kw), because }
+}
+
+fn battery(id: &str) -> AssetState {
+    AssetState {
+        id: id.into(),
+        low: Power::kw(-5.0),
+        high: Power::kw(5.0),
+        power: Some(Power::ZERO),
+        ramp: None,
+        deliverable: Some(Energy::kwh(3.0)),
+        room: Some(Energy::kwh(3.0)),
+    }
+}
+
+fn site(assets: Vec<AssetState>, net: f64, import: f64) -> GuardState {
+    GuardState {
+        assets,
+        net: Some(Power::kw(net)),
+        import_limit: Some(Power::kw(import)),
+        export_limit: None,
+        tick: Hours::new(0.25),
+    }
+}
+
+fn order(source: Source, target: Target, low: Option<f64>, high: Option<f64>) -> Narrowing {
+    let reason = format!("{source:?}");
+    Narrowing { source, target, low: low.map(Power::kw), high: high.map(Power::kw), reason }
+}
+
+fn powers(guarded: &[Guarded]) -> Vec<f64> {
+    guarded.iter().map(|g| g.power.as_kw()).collect()
+}
+
+#[test]
+fn what_is_allowed_passes_untouched() {
+    let state = site(vec![battery("a"), battery("b")], -4.0, 12.0);
+    let result = guard(&[set("a", 1.5), set("b", -2.0)], &[], &state);
+    assert_eq!(powers(&result), [1.5, -2.0]);
+    assert!(result.iter().all(|g| g.narrowed_by.is_empty()));
+}
+
+#[test]
+fn charging_is_cut_and_reversed_to_hold_the_import_limit() {
+    let state = site(vec![battery("a"), battery("b")], -14.0, 12.0);
+    let result = guard(&[set("a", -5.0), set("b", -5.0)], &[], &state);
+    assert!((powers(&result).iter().sum::<f64>() - 2.0).abs() < 1e-9, "{result:?}");
+    assert_eq!(result[0].narrowed_by[0].source, Source::Connection);
+    assert_eq!(result[0].narrowed_by[0].reason, "import limit 12.0 kW");
+}
+
+#[test]
+fn the_grid_operator_wins_over_frequency_and_frequency_over_the_market() {
+    let state = site(vec![battery("a")], 0.0, 20.0);
+    let asset = || Target::Asset("a".into());
+    let orders = [
+        order(Source::Market, asset(), Some(4.0), Some(5.0)),
+        order(Source::Frequency, asset(), Some(-4.0), Some(-1.0)),
+        order(Source::GridOperator, asset(), Some(-2.0), Some(2.0)),
+    ];
+    let result = guard(&[set("a", 4.0)], &orders, &state);
+    // The operator leaves −2…2, frequency −2…−1 of it, the market only the nearest point.
+    assert_eq!(powers(&result), [-1.0]);
+    let sources: Vec<Source> = result[0].narrowed_by.iter().map(|n| n.source).collect();
+    assert!(sources.contains(&Source::GridOperator) && sources.contains(&Source::Frequency), "{sources:?}");
+}
+
+#[test]
+fn nobody_may_break_the_connection_for_the_market() {
+    let state = site(vec![battery("a")], -14.0, 12.0);
+    let charge = order(Source::Market, Target::Asset("a".into()), Some(-5.0), Some(-5.0));
+    assert_eq!(powers(&guard(&[set("a", -5.0)], &[charge], &state)), [2.0]);
+}
+
+#[test]
+fn an_operator_may_ask_for_less_import_than_the_connection_allows() {
+    let state = site(vec![battery("a")], -6.0, 12.0);
+    let less = order(Source::GridOperator, Target::Site, None, Some(4.0));
+    assert_eq!(powers(&guard(&[set("a", 0.0)], &[less], &state)), [2.0]);
+}
+
+#[test]
+fn an_empty_storage_is_not_asked_and_a_slow_one_not_rushed() {
+    let mut empty = battery("a");
+    empty.deliverable = Some(Energy::ZERO);
+    let mut slow = battery("b");
+    (slow.power, slow.ramp) = (Some(Power::kw(1.0)), Some(Power::kw(0.5)));
+    let result = guard(&[set("a", 5.0), set("b", 5.0)], &[], &site(vec![empty, slow], -9.0, 12.0));
+    assert_eq!(powers(&result), [0.0, 1.5]);
+    assert_eq!(result[0].narrowed_by[0].source, Source::StateOfCharge);
+    assert_eq!(result[1].narrowed_by[0].source, Source::Ramp);
+}
+
+#[test]
+fn a_set_point_that_is_not_a_number_becomes_zero() {
+    let state = site(vec![battery("a"), battery("b")], -4.0, 12.0);
+    let result = guard(&[set("a", f64::NAN), set("b", f64::INFINITY)], &[], &state);
+    assert_eq!(powers(&result), [0.0, 5.0]);
+    assert!(!result[1].narrowed_by.is_empty());
+}
+
+fn wild() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        6 => -30.0..30.0_f64,
+        1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, 0.0, -0.0, 1e-300]),
+    ]
+}
+
+prop_compose! {
+    fn asset(id: &'static str)(
+        range in (0.0..8.0_f64, 0.0..8.0_f64),
+        power in prop::option::of(wild()),
+        ramp in prop::option::of(wild()),
+        energy in (prop::option::of(wild()), prop::option::of(wild())),
+    ) -> AssetState {
+        AssetState {
+            id: id.into(),
+            low: Power::kw(-range.0),
+            high: Power::kw(range.1),
+            power: power.map(Power::kw),
+            ramp: ramp.map(Power::kw),
+            deliverable: energy.0.map(Energy::kwh),
+            room: energy.1.map(Energy::kwh),
+        }
+    }
+}
+
+prop_compose! {
+    fn narrowing()(
+        source in prop::sample::select(vec![Source::Mode, Source::GridOperator, Source::Connection, Source::Frequency, Source::People, Source::Market]),
+        target in prop::sample::select(vec!["a", "b", "c", "nobody", ""]),
+        low in prop::option::of(wild()),
+        high in prop::option::of(wild()),
+    ) -> Narrowing {
+        let target = if target.is_empty() { Target::Site } else { Target::Asset(target.into()) };
+        order(source, target, low, high)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_makes_it_leave_device_limits_or_an_avoidable_breach(
+        assets in (asset("a"), asset("b"), asset("c")),
+        asked in prop::collection::vec(wild(), 3),
+        narrowings in prop::collection::vec(narrowing(), 0..6),
+        net in prop::option::of(wild()),
+        limits in (prop::option::of(wild()), prop::option::of(wild())),
+        tick in wild(),
+    ) {
+        let assets = vec![assets.0, assets.1, assets.2];
+        let state = GuardState {
+            assets,
+            net: net.map(Power::kw),
+            import_limit: limits.0.map(Power::kw),
+            export_limit: limits.1.map(Power::kw),
+            tick: Hours::new(tick),
+        };
+        let points = [set("a", asked[0]), set("b", asked[1]), set("c", asked[2])];
+        let result = guard(&points, &narrowings, &state);
+        prop_assert_eq!(result.len(), 3);
+        for (guarded, asset) in result.iter().zip(&state.assets) {
+            prop_assert!(guarded.power.is_finite());
+            prop_assert!(asset.low <= guarded.power && guarded.power <= asset.high, "{guarded:?}");
+            let changed = (guarded.power - guarded.was).abs().as_kw() > 1e-6;
+            prop_assert!(!changed || !guarded.narrowed_by.is_empty(), "{guarded:?}");
+        }
+        // Physically avoidable: device, state of charge and ramp only, no orders before the connection's.
+        let above: Vec<&Narrowing> = narrowings.iter().filter(|n| n.source <= Source::Connection).collect();
+        if let (Some(net), true) = (net.filter(|n| n.is_finite() && n.abs() < 1e6), above.is_empty()) {
+            let only = GuardState { import_limit: None, export_limit: None, ..state.clone() };
+            let reach = |kw: f64| -> f64 {
+                let all = [set("a", kw), set("b", kw), set("c", kw)];
+                guard(&all, &[], &only).iter().map(|g| g.power.as_kw()).sum()
+            };
+            let (least, most) = (reach(-1e9), reach(1e9));
+            let sum: f64 = result.iter().map(|g| g.power.as_kw()).sum();
+            let import = limits.0.filter(|l| l.is_finite() && l.abs() < 1e6).map(|l| l.max(0.0));
+            let export = limits.1.filter(|l| l.is_finite() && l.abs() < 1e6).map(|l| l.max(0.0));
+            if let Some(limit) = import {
+                prop_assert!(-net - sum <= limit + 1e-6 || sum >= most - 1e-6, "import {} over {limit}", -net - sum);
+            }
+            if let Some(limit) = export {
+                prop_assert!(net + sum <= limit + 1e-6 || sum <= least + 1e-6, "export {} over {limit}", net + sum);
+            }
+        }
+    }
+}

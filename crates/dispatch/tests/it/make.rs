@@ -36,6 +36,7 @@ pub(crate) fn problem(hours: f64, prices: &[f64], net: &[f64]) -> Problem {
         connection: connection(prices),
         fixed: net.iter().map(|&p| Power::kw(p)).collect(),
         pessimistic: None,
+        reserve: None,
         curtailable: Vec::new(),
         storages: Vec::new(),
         work: Vec::new(),
@@ -83,7 +84,8 @@ fn community(rng: &mut ChaCha8Rng, count: usize, hours: f64, homes: usize) -> Pr
     for t in 0..count {
         let hour = (first + t as f64 * hours) % 24.0;
         prices.push(if (16.0..21.0).contains(&hour) { 0.54 } else { 0.22 });
-        let sun = ((hour - 6.0) / 12.0 * std::f64::consts::PI).sin().max(0.0) * 4.0 * rng.random_range(0.3..1.0);
+        let sun =
+            ((hour - 6.0) / 12.0 * std::f64::consts::PI).sin().max(0.0) * 4.0 * rng.random_range(0.3..1.0);
         let load = 1.0 + rng.random_range(0.0..1.0) + if hour > 16.0 { 1.2 } else { 0.0 };
         net.push((sun - load) * homes as f64);
     }
