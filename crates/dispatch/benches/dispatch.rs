@@ -7,14 +7,21 @@ mod make;
 use std::time::Instant;
 
 use sos_dispatch::{Budget, perfect, solve, verify};
+use sos_units::Price;
 
 fn main() {
-    for (name, work) in [("no work", 0), ("one work", 1)] {
+    for (name, work, negative) in
+        [("no work", 0, false), ("one work", 1, false), ("one work, negative prices at noon", 1, true)]
+    {
         let mut times = Vec::new();
         let (mut single, mut branched, mut programmes, mut iterations) = (0, 0, 0, 0);
         let mut worst_gap = 0.0_f64;
         for seed in 0..1000 {
-            let problem = make::homes(seed, 48, 5, work);
+            let mut problem = make::homes(seed, 48, 5, work);
+            if negative {
+                // Paid to import for some hours: plans would burn energy if they could.
+                problem.connection.import_price[8..14].fill(Price::per_kwh(-0.2));
+            }
             let start = Instant::now();
             let solved = solve(&problem, &Budget::default()).unwrap();
             times.push(start.elapsed().as_secs_f64() * 1e3);

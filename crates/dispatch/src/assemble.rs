@@ -162,7 +162,7 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
         spare[t] = able.map(left).sum::<f64>().min(later);
     }
     let mut used = 0.0;
-    for t in 0..problem.len() {
+    for (t, &spare) in spare.iter().enumerate() {
         let Some(limit) = lacks(t) else {
             used = 0.0;
             continue;
@@ -172,7 +172,7 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
         let over = schedule.grid[t].as_kw() + (problem.fixed[t] - low.fixed[t]).as_kw() - limit;
         let able = problem.storages.iter().filter(|s| s.is_available(t));
         let power: f64 = able.map(|s| (s.max_discharge - schedule.storage[&s.id].power[t]).as_kw()).sum();
-        let extra = over.max(0.0).min(power.max(0.0)).min((spare[t] - used).max(0.0) / hours.get());
+        let extra = over.max(0.0).min(power.max(0.0)).min((spare - used).max(0.0) / hours.get());
         used += extra * hours.get();
         let missing = Power::kw((over - extra).max(0.0));
         costs.reserve += low.price * (missing * hours);

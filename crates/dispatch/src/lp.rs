@@ -145,11 +145,11 @@ impl Lp {
             .zip(&self.row_high)
             .map(|(&low, &high)| problem.add_row(low..=high))
             .collect();
-        for column in 0..self.columns() {
+        for (column, &cost) in costs.iter().enumerate().take(self.columns()) {
             let bounds = self.low[column]..=self.high[column];
             let entries = self.entries(column).map(|(row, value)| (rows[row], value));
             let integer = with_integers && self.integer[column];
-            problem.add_column_with_integrality(costs[column], bounds, entries.collect::<Vec<_>>(), integer);
+            problem.add_column_with_integrality(cost, bounds, entries.collect::<Vec<_>>(), integer);
         }
         let mut model = problem.try_optimise(Sense::Minimise).map_err(|_| Failure::Solver)?;
         let big = self.columns() > LARGE;

@@ -212,9 +212,9 @@ impl Checker<'_> {
         let on: Vec<usize> = (0..power.len()).filter(|&t| power[t] > TOLERANCE).collect();
         let (Some(&first), Some(&last)) = (on.first(), on.last()) else { return };
         let full = work.max_power.as_kw();
-        for t in first..last {
+        for (t, &found) in power.iter().enumerate().take(last).skip(first) {
             let expected = if work.running { full } else { self.most(work, t).max(0.0) };
-            let off = (expected - power[t]).max(0.0);
+            let off = (expected - found).max(0.0);
             self.at_most_zero(off, t, || format!("power of {}, which may not be interrupted, kW", work.id));
         }
         let done = self.energy_of(power);

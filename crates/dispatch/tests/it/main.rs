@@ -1,5 +1,7 @@
 //! Tests of plans, their check, the follower and the guard.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails loudly, in its helpers too")]
+
 mod brute;
 mod cases;
 mod checks;
