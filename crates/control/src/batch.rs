@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::plan::BatchWork;
-use crate::replicas::{Findings, backed_off, press, restarts, retire, stop, supervise};
+use crate::replicas::{Findings, backed_off, press, retire, retries, stop, supervise};
 use crate::status::{Condition, Truth};
 use crate::world::World;
 use crate::{
@@ -220,7 +220,7 @@ fn status(
         live: world.live(name),
         replicas: 1,
         observed_generation: spec.generation,
-        restarts: restarts(name, world),
+        restarts: retries(name, world),
         conditions,
     }
 }

@@ -345,7 +345,14 @@ fn start(
 }
 
 /// Failed runs that were followed by another run.
-pub(crate) fn restarts(name: &str, world: &World<'_>) -> u32 {
+/// Failed runs of a batch job: the next run after a success is no restart.
+pub(crate) fn retries(name: &str, world: &World<'_>) -> u32 {
+    let runs = world.replicas(name).flat_map(|(_, replica)| &replica.past_runs);
+    let failed = runs.filter(|run| run.asked.is_none() && run.exit != Exit::Code(0));
+    u32::try_from(failed.count()).unwrap_or(u32::MAX)
+}
+
+fn restarts(name: &str, world: &World<'_>) -> u32 {
     let counts = |asked: Option<StopCause>| asked.is_none() || asked == Some(StopCause::Unhealthy);
     let runs = world.replicas(name).flat_map(|(_, replica)| &replica.past_runs);
     u32::try_from(runs.filter(|run| counts(run.asked)).count()).unwrap_or(u32::MAX)

@@ -95,7 +95,7 @@ impl Platform {
             data_dir: start.data_dir.clone(),
             base_dir: start.base_dir.clone(),
         };
-        let (orders, orders_rx) = watch::channel(Orders::default());
+        let (orders, orders_rx) = watch::channel(Orders { seed: start.running.seed, ..Orders::default() });
         let (board_tx, board) = watch::channel(Arc::new(Board::default()));
         let (stop, stop_rx) = watch::channel(Stop::No);
         let services = ServiceLoop::new(store.clone(), places.clone(), orders_rx, board_tx)?;

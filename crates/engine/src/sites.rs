@@ -29,6 +29,8 @@ pub struct Running {
     pub from: Option<Timestamp>,
     /// Where all sites stop.
     pub until: Option<Timestamp>,
+    /// Seed of random choices.
+    pub seed: u64,
     /// Injected outages.
     pub faults: Faults,
     /// When the program started.

@@ -70,6 +70,8 @@ pub struct Orders {
     pub site_time: BTreeMap<String, Timestamp>,
     /// Clocks by site, for programs that follow one.
     pub clocks: BTreeMap<String, SiteClock>,
+    /// Seed of random choices, for programs that follow a clock.
+    pub seed: u64,
     /// Batch runs by service.
     pub batches: BTreeMap<String, BatchOrder>,
     /// Services that are down on purpose: injected outages.

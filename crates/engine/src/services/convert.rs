@@ -28,6 +28,8 @@ pub struct Surroundings<'a> {
     pub base_dir: &'a Path,
     /// Assigned ports of other services' first replicas.
     pub ports: &'a dyn Fn(&str, &str) -> Option<u16>,
+    /// Seed of random choices.
+    pub seed: u64,
     /// Clocks of sites.
     pub clocks: &'a BTreeMap<String, SiteClock>,
 }
@@ -128,7 +130,7 @@ fn clock_variables(
         .get(site)
         .ok_or_else(|| format!("service {name} waits for the clock of site {site}"))?;
     let plain = |name: &str, value: String| runtime::EnvVar { name: name.into(), value: runtime::EnvValue::Plain(value) };
-    let mut variables = Vec::new();
+    let mut variables = vec![plain("SOS_SEED", around.seed.to_string())];
     if spec.batch.is_some() {
         variables.push(plain("SOS_JOB_RUN", "$(SOS_RUN)".into()));
     }

@@ -186,6 +186,7 @@ impl ServiceLoop {
             services_dir: &services_dir,
             base_dir: &self.places.base_dir,
             ports: &port,
+            seed: orders.seed,
             clocks: &orders.clocks,
         };
         let mut known = BTreeMap::new();
@@ -363,6 +364,7 @@ impl ServiceLoop {
             services_dir: &services_dir,
             base_dir: &self.places.base_dir,
             ports: &|_, _| None,
+            seed: 0,
             clocks,
         };
         convert::probe_target(probe, &state.deployment, &around)

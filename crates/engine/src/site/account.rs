@@ -118,9 +118,9 @@ impl Accounts {
     }
 
     /// Adds ticks in which the controller did not run: nothing was measured.
-    pub fn add_missed(&mut self, model: &SiteModel, start: Timestamp, seconds: i64) {
+    pub fn add_missed(&mut self, model: &SiteModel, start: Timestamp, seconds: i64, context: TickContext) {
         let energies = model.assets.iter().map(|asset| asset.via.is_none().then_some(ExactEnergy::ZERO)).collect();
-        self.settlement.push(start, seconds, energies, TickContext::default());
+        self.settlement.push(start, seconds, energies, context);
     }
 
     /// Settles complete ticks; estimates what has waited too long.

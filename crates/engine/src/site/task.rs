@@ -30,6 +30,8 @@ use crate::services::secrets::adapter_token;
 pub const LEASE_TICKS: i64 = 3;
 /// In lock-step site time waits for services that are starting, this long at the most.
 const LONGEST_START: Duration = Duration::from_secs(60);
+/// Before the first tick services get this long to start.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// In lock-step the picture of the site is renewed this often.
 const SHOW_EVERY: Duration = Duration::from_millis(50);
 
@@ -237,6 +239,7 @@ impl Site {
     /// Ticks until the end; false when it was stopped before.
     async fn ticks(&mut self) -> Result<bool, SiteError> {
         let step = self.task.model.tick;
+        self.await_services().await;
         let mut next = match self.last {
             None => self.task.clock.site_epoch,
             Some(last) => last + step,
@@ -256,6 +259,20 @@ impl Site {
         }
     }
 
+    /// Gives services that are starting a moment before the first tick, so that it finds them.
+    async fn await_services(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < FIRST_WAIT && !*self.task.stop.borrow() {
+            let board = self.task.board.borrow_and_update().clone();
+            let model = Arc::clone(&self.task.model);
+            let mut needed = (0..model.assets.len()).flat_map(|index| concerns(&model, index));
+            if needed.all(|service| board.is_ready(service)) {
+                return;
+            }
+            self.nudge().await;
+        }
+    }
+
     /// Waits for a tick; where ticks were missed, the latest one due. `None`: stop.
     async fn wait(&mut self, next: Timestamp) -> Option<Timestamp> {
         if *self.task.stop.borrow() {
@@ -270,8 +287,7 @@ impl Site {
         let mut due = next;
         let step = self.task.model.tick;
         while let Some(later) = self.task.clock.wall_time(due + step).filter(|later| *later <= now) {
-            self.accounts.add_missed(&self.task.model, self.last.unwrap_or(due), step.as_secs());
-            self.last = Some(due);
+            self.skip(due);
             due += step;
             wall = later;
         }
@@ -280,6 +296,18 @@ impl Site {
             () = tokio::time::sleep(pause) => Some(due),
             _ = self.task.stop.changed() => None,
         }
+    }
+
+    /// A tick that came too late: its step was not measured, but jobs went on in it.
+    fn skip(&mut self, due: Timestamp) {
+        if let Some(start) = self.last {
+            let model = Arc::clone(&self.task.model);
+            let seconds = due.duration_since(start).as_secs().max(1);
+            let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, |_| true);
+            let context = TickContext { work, work_baseline, decision: self.decision };
+            self.accounts.add_missed(&model, start, seconds, context);
+        }
+        self.last = Some(due);
     }
 
     /// One tick: `now` ends the step that was measured and starts the one that is decided.
@@ -319,10 +347,16 @@ impl Site {
         if lockstep {
             for failed in self.advance(now).await {
                 alive.remove(&failed);
+                *self.stats.not_ready.entry(failed).or_default() += self.task.model.tick_seconds();
             }
         } else {
             let board = self.task.board.borrow().clone();
             alive.retain(|service| board.services.get(service).is_some_and(|view| view.status.live > 0));
+            let needed: BTreeSet<&String> =
+                (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index)).collect();
+            for service in needed.into_iter().filter(|service| !board.is_ready(service)) {
+                *self.stats.not_ready.entry(service.clone()).or_default() += self.task.model.tick_seconds();
+            }
         }
         self.read(now, lockstep).await;
         alive

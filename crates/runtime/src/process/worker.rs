@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -44,6 +44,27 @@ struct State {
     launches: u64,
     /// Groups of replicas that are gone, still to be removed.
     leftovers: Vec<ReplicaCgroup>,
+    versions: Versions,
+}
+
+/// Hashes of program files, made again only when a file has changed: a large one takes longer than its start.
+#[derive(Debug, Default)]
+struct Versions(BTreeMap<PathBuf, (FileState, String)>);
+
+/// What tells a changed file: inode, length, time of the last change.
+type FileState = (u64, u64, i64, i64);
+
+impl Versions {
+    fn of(&mut self, program: &Path) -> io::Result<String> {
+        let found = fs::metadata(program)?;
+        let now = (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
+        if let Some((_, version)) = self.0.get(program).filter(|(state, _)| *state == now) {
+            return Ok(version.clone());
+        }
+        let version = hash_file(program)?;
+        self.0.insert(program.to_owned(), (now, version.clone()));
+        Ok(version)
+    }
 }
 
 fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DriverError {
@@ -102,8 +123,8 @@ impl Worker {
 
     pub(crate) fn resolve(&self, config: &ReplicaConfig) -> Result<Metadata, DriverError> {
         let program = find_program(config)?;
-        let version = hash_file(&program).map_err(file_error("read", &program))?;
         let mut state = self.lock();
+        let version = state.versions.of(&program).map_err(file_error("read", &program))?;
         let replica = &config.replica;
         let ports = match state.records.get(replica).filter(|record| record.is_live()) {
             Some(record) => record.deployment.ports.clone(),

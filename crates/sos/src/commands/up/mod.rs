@@ -114,7 +114,7 @@ fn start(args: &Args, started: Instant) -> Result<Start, Failure> {
         }
     };
     let own_binary = std::env::current_exe().map_err(Failure::unsuccessful)?;
-    let running = Running { speed: args.speed, from: args.from, until: args.until, faults, started };
+    let running = Running { speed: args.speed, from: args.from, until: args.until, seed: args.seed, faults, started };
     Ok(Start { data_dir, base_dir, own_binary, manager: "dir".into(), running })
 }
 
