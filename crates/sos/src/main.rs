@@ -2,8 +2,9 @@
 
 mod client;
 mod commands;
-mod output;
 mod outcome;
+mod output;
+mod platform;
 mod yaml;
 
 use std::process::ExitCode;

@@ -216,7 +216,11 @@ fn assets(home: usize, solar: f64, load: f64, battery: f64, soc: f64, odd: &str)
         stored.missing = Some("device does not answer".into());
         stored.reason = "not commanded: its service `adapter` has not reached it for 3 ticks".into();
     }
-    vec![asset("solar", solar * share, "measured only"), asset("load", -load * share, "measured only"), stored]
+    vec![
+        asset("solar", solar * share, "measured only"),
+        asset("load", -load * share, "measured only"),
+        stored,
+    ]
 }
 
 fn services(odd: &str) -> Vec<ServiceLive> {
@@ -444,8 +448,12 @@ impl Platform for Fake {
         done(known_service(service).map(|()| rollout(service)))
     }
     fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>> {
-        let revision =
-            |revision, current| Revision { revision, time: Some(time(0)), change: "dir: image".into(), current };
+        let revision = |revision, current| Revision {
+            revision,
+            time: Some(time(0)),
+            change: "dir: image".into(),
+            current,
+        };
         done(known_service(service).map(|()| vec![revision(1, false), revision(2, true)]))
     }
     fn rollout_undo<'a>(&'a self, service: &'a str, _: Option<u64>) -> Reply<'a, RolloutStatus> {

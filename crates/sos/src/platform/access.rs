@@ -66,7 +66,8 @@ fn identity(name: &str, role: sos_store::Role, now: Timestamp) -> Option<Identit
 }
 
 fn session_over(name: &str, now: Timestamp) -> bool {
-    let time = name.split_once(LOGIN_OF).and_then(|(_, rest)| rest.strip_suffix(')')?.parse::<Timestamp>().ok());
+    let time =
+        name.split_once(LOGIN_OF).and_then(|(_, rest)| rest.strip_suffix(')')?.parse::<Timestamp>().ok());
     time.is_none_or(|time| now.duration_since(time) > SESSION_LIFE)
 }
 
@@ -112,7 +113,8 @@ pub(crate) fn admin_token(store: &Store, file: &Path) -> Result<String, String> 
     let fresh = file.with_extension("new");
     // A file of that name with wider rights, from wherever it came, would keep them.
     let _ = std::fs::remove_file(&fresh);
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(unwritable)?;
+    let mut out =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(unwritable)?;
     writeln!(out, "{token}").and_then(|()| out.sync_all()).map_err(unwritable)?;
     std::fs::rename(&fresh, file).map_err(unwritable)?;
     Ok(token)

@@ -69,7 +69,8 @@ fn tell_sites(platform: &Platform, sent: &mut BTreeMap<String, Arc<SiteLive>>) {
 fn tell_events(platform: &Platform, last: Option<u64>) -> Option<u64> {
     let Some(last) = last else { return newest(platform.engine.store()) };
     let found = resources::events(platform.engine.store(), last, EVENTS);
-    let found = found.inspect_err(|error| tracing::warn!(%error, "events cannot be read")).unwrap_or_default();
+    let found =
+        found.inspect_err(|error| tracing::warn!(%error, "events cannot be read")).unwrap_or_default();
     let mut newest = last;
     for event in found {
         newest = newest.max(event.id);

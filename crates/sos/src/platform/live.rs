@@ -192,13 +192,20 @@ pub(super) fn phase(view: &ServiceView) -> String {
 }
 
 /// Plan against actual in a period.
-pub(super) fn chart(engine: &Engine, name: &str, from: Timestamp, to: Timestamp) -> Result<SiteChart, Problem> {
+pub(super) fn chart(
+    engine: &Engine,
+    name: &str,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<SiteChart, Problem> {
     let found = engine.site_model(name).zip(engine.site(name));
     let (model, state) = found.ok_or_else(|| Problem::not_found(format!("there is no site `{name}`")))?;
     // Measured steps end with the latest tick; the rest of the period is the plan's.
     let measured_to = to.min(state.time);
     let points = match from < measured_to {
-        true => sos_engine::site::view::chart(engine.store(), &model, from, measured_to).map_err(store_problem)?,
+        true => {
+            sos_engine::site::view::chart(engine.store(), &model, from, measured_to).map_err(store_problem)?
+        }
         false => Vec::new(),
     };
     let power = |power: Option<Power>| power.map(|power| plain(power.as_kw()));

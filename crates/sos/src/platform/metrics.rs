@@ -55,9 +55,11 @@ type Get = fn(&SiteLive) -> Option<f64>;
 
 fn powers(out: &mut Exposition, sites: &[&SiteLive]) {
     let families: [(&str, &str, Get); 9] = [
-        ("sos_site_grid_power_kw", "mean exchange with the grid over the last step, import above zero", |s| {
-            s.connection.power_kw
-        }),
+        (
+            "sos_site_grid_power_kw",
+            "mean exchange with the grid over the last step, import above zero",
+            |s| s.connection.power_kw,
+        ),
         ("sos_site_import_limit_kw", "most that may be imported", |s| s.connection.import_limit_kw),
         ("sos_site_export_limit_kw", "most that may be exported", |s| s.connection.export_limit_kw),
         ("sos_site_solar_power_kw", "generation of all photovoltaics", |s| s.solar_kw),
@@ -83,14 +85,17 @@ fn assets(out: &mut Exposition, sites: &[&SiteLive]) {
         ("sos_asset_power_kw", "mean power over the last step, above zero into the site", |a| a.power_kw),
         ("sos_asset_setpoint_kw", "what an asset was last told, same sign as its power", |a| a.setpoint_kw),
         ("sos_asset_soc_ratio", "state of charge, 0 to 1", |a| a.soc),
-        ("sos_asset_available", "1 when an asset can be measured", |a| Some(f64::from(u8::from(a.available)))),
+        ("sos_asset_available", "1 when an asset can be measured", |a| {
+            Some(f64::from(u8::from(a.available)))
+        }),
     ];
     for (name, help, get) in families {
         out.gauge(name, help);
         for site in sites {
             for asset in &site.assets {
                 if let Some(value) = get(asset) {
-                    let labels = [("site", site.site.as_str()), ("asset", &asset.name), ("type", &asset.kind)];
+                    let labels =
+                        [("site", site.site.as_str()), ("asset", &asset.name), ("type", &asset.kind)];
                     out.sample(&labels, value);
                 }
             }
@@ -101,9 +106,15 @@ fn assets(out: &mut Exposition, sites: &[&SiteLive]) {
 /// Sums may be corrected when a late measurement arrives, and cost may fall, so those are gauges.
 fn sums(out: &mut Exposition, sites: &[&SiteLive]) {
     let families: [(&str, &str, fn(&SiteLive) -> Compared); 3] = [
-        ("sos_site_cost", "import paid less export earned since the start, in the site's currency", |s| s.totals.cost),
-        ("sos_site_emissions_kg", "emissions of what was imported since the start", |s| s.totals.emissions_kg),
-        ("sos_site_objective", "cost and priced emissions less the value of what is stored", |s| s.totals.objective),
+        ("sos_site_cost", "import paid less export earned since the start, in the site's currency", |s| {
+            s.totals.cost
+        }),
+        ("sos_site_emissions_kg", "emissions of what was imported since the start", |s| {
+            s.totals.emissions_kg
+        }),
+        ("sos_site_objective", "cost and priced emissions less the value of what is stored", |s| {
+            s.totals.objective
+        }),
     ];
     for (name, help, get) in families {
         out.gauge(name, help);
@@ -117,7 +128,9 @@ fn sums(out: &mut Exposition, sites: &[&SiteLive]) {
     let energies: [(&str, &str, Get); 4] = [
         ("sos_site_import_kwh", "energy from the grid since the start", |s| Some(s.totals.import_kwh)),
         ("sos_site_export_kwh", "energy to the grid since the start", |s| Some(s.totals.export_kwh)),
-        ("sos_site_shared_kwh", "surplus of one group used by another since the start", |s| Some(s.totals.shared_kwh)),
+        ("sos_site_shared_kwh", "surplus of one group used by another since the start", |s| {
+            Some(s.totals.shared_kwh)
+        }),
         ("sos_site_self_consumption_ratio", "share of the generation used on site, 0 to 1", |s| {
             s.totals.self_consumption
         }),
@@ -203,7 +216,11 @@ fn store(out: &mut Exposition, figures: &StoreFigures) {
     let Some((telemetry, revision, bytes)) = counted else { return };
     let gauges = [
         ("sos_store_size_bytes", "size of the database on disk", bytes),
-        ("sos_store_telemetry_samples", "samples of telemetry kept", telemetry.chunk_samples + telemetry.hot_samples),
+        (
+            "sos_store_telemetry_samples",
+            "samples of telemetry kept",
+            telemetry.chunk_samples + telemetry.hot_samples,
+        ),
         ("sos_store_telemetry_chunk_bytes", "bytes of compressed telemetry", telemetry.chunk_bytes),
     ];
     for (name, help, value) in gauges {

@@ -24,6 +24,7 @@ use access::Tokens;
 use metrics::StoreFigures;
 
 pub(crate) use access::{LOGIN_CODE_LIFE, admin_token};
+pub(crate) use resources::refresh;
 
 /// States and events that a slow reader may fall behind before it skips some.
 const LIVE_EVENTS: usize = 512;
@@ -134,7 +135,12 @@ impl sos_api::Platform for Platform {
         self.blocking(move |engine| resources::events(engine.store(), since, limit)).boxed()
     }
 
-    fn logs<'a>(&'a self, service: &'a str, lines: usize, follow: bool) -> Reply<'a, BoxStream<'static, String>> {
+    fn logs<'a>(
+        &'a self,
+        service: &'a str,
+        lines: usize,
+        follow: bool,
+    ) -> Reply<'a, BoxStream<'static, String>> {
         let (engine, service) = (Arc::clone(&self.engine), service.to_owned());
         self.blocking(move |_| services::logs(&engine, &service, lines, follow)).boxed()
     }

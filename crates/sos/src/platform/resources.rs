@@ -70,7 +70,8 @@ fn name_of(object: &Value) -> Option<String> {
 }
 
 fn missing(kind: &str, name: &str, known: &[String]) -> Problem {
-    let known = if known.is_empty() { "none is known".to_owned() } else { format!("known: {}", known.join(", ")) };
+    let known =
+        if known.is_empty() { "none is known".to_owned() } else { format!("known: {}", known.join(", ")) };
     Problem::not_found(format!("there is no {kind}/{name}; {known}"))
 }
 
@@ -127,7 +128,8 @@ fn decisions(engine: &Engine, kind: Kind, name: &str) -> Result<Value, Problem> 
     if kind == Kind::Asset
         && let Some(site) = site_of(engine.store(), name)?
     {
-        let told = engine.store().recent_audit(Some(&format!("Site/{site}")), DECISIONS).map_err(store_problem)?;
+        let told =
+            engine.store().recent_audit(Some(&format!("Site/{site}")), DECISIONS).map_err(store_problem)?;
         found.extend(told.into_iter().filter_map(|mut record| {
             let (before, after) = (record.entry.before.as_ref(), record.entry.after.as_ref()?);
             let after = after["assets"].get(name)?.clone();
@@ -157,7 +159,8 @@ fn plan(state: &SiteState) -> Option<Value> {
     let plan = state.plan.as_ref()?;
     let time = |time| wire_time(time, &state.zone);
     let step = |step: &PlanStepState| {
-        let power: BTreeMap<_, _> = step.power.iter().map(|(name, power)| (name, power.as_kw() + 0.0)).collect();
+        let power: BTreeMap<_, _> =
+            step.power.iter().map(|(name, power)| (name, power.as_kw() + 0.0)).collect();
         json!({
             "time": time(step.time),
             "grid_kw": step.grid.as_kw() + 0.0,
@@ -223,7 +226,9 @@ fn read(engine: &Engine, manifest: &[u8]) -> Result<Vec<Declared>, Problem> {
     let files = [("manifest".to_owned(), manifest.to_vec())];
     let mut declared = sos_model::load_checked(&files, &known).map_err(bad_input)?;
     if declared.is_empty() {
-        return Err(Problem::bad_request("the body holds no resource: expected YAML documents with apiVersion, kind, metadata, spec"));
+        return Err(Problem::bad_request(
+            "the body holds no resource: expected YAML documents with apiVersion, kind, metadata, spec",
+        ));
     }
     for one in &mut declared {
         resources::anchor(one, &engine.places().base_dir);
@@ -299,7 +304,9 @@ pub(super) fn diff(engine: &Engine, manifest: &[u8]) -> Result<Vec<DiffResult>, 
 /// Deletes a declared resource; the server has recorded it with what stood before ([`audit`]).
 pub(super) fn delete(engine: &Engine, kind: &str, name: &str) -> Result<(), Problem> {
     let AnyKind::Declared(kind) = resolve(kind)? else {
-        return Err(Problem::bad_request(format!("a {kind} is written by `sos` itself and cannot be deleted")));
+        return Err(Problem::bad_request(format!(
+            "a {kind} is written by `sos` itself and cannot be deleted"
+        )));
     };
     stored(engine.store(), kind, name)?;
     engine.store().delete(kind.name(), name, None).map_err(store_problem)?;
@@ -339,7 +346,9 @@ fn before(store: &Store, action: &str, kind: &str, name: &str) -> Result<Option<
     let Ok(kind) = Kind::resolve(kind) else { return Ok(None) };
     let Some(resource) = store.get(kind.name(), name).map_err(store_problem)? else { return Ok(None) };
     Ok(Some(match action {
-        "scale" => json!({ "replicas": resource.replicas.map_or_else(|| resource.spec["spec"]["replicas"].clone(), Value::from) }),
+        "scale" => {
+            json!({ "replicas": resource.replicas.map_or_else(|| resource.spec["spec"]["replicas"].clone(), Value::from) })
+        }
         "restart" => json!({ "restartedAt": resource.status[sos_engine::services::convert::RESTARTED_AT] }),
         "rollout-undo" => json!({ "revision": resource.generation }),
         _ => resources::manifest(&resource),

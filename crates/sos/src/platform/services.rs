@@ -19,8 +19,8 @@ use sos_model::{Declared, Kind, ServiceSpec};
 use sos_runtime::{EnvValue, LogReader};
 use sos_store::{AuditEntry, PutResource, Resource, SpecRevision, Store};
 
-use super::store_problem;
 use super::resources::stored;
+use super::store_problem;
 
 /// Most bytes of a log that are looked at for its last lines, and read at once.
 const LOG_BYTES: u64 = 1 << 20;
@@ -42,10 +42,12 @@ fn service(store: &Store, name: &str) -> Result<(Resource, ServiceSpec), Problem
 fn long_running(store: &Store, name: &str, verb: &str) -> Result<(Resource, ServiceSpec), Problem> {
     let (resource, spec) = service(store, name)?;
     match (&spec.external, &spec.batch) {
-        (Some(_), _) => Err(Problem::conflict(format!("service {name} is external, so it cannot be {verb} from here"))),
-        (None, Some(_)) => {
-            Err(Problem::conflict(format!("service {name} is a batch job that its site's plan starts, so it cannot be {verb}")))
+        (Some(_), _) => {
+            Err(Problem::conflict(format!("service {name} is external, so it cannot be {verb} from here")))
         }
+        (None, Some(_)) => Err(Problem::conflict(format!(
+            "service {name} is a batch job that its site's plan starts, so it cannot be {verb}"
+        ))),
         (None, None) => Ok((resource, spec)),
     }
 }
@@ -56,7 +58,9 @@ pub(super) fn scale(engine: &Engine, name: &str, replicas: u32) -> Result<Scale,
     if replicas > MAX_REPLICAS {
         return Err(Problem::bad_request(format!("replicas is {replicas}: expected 0 to {MAX_REPLICAS}")));
     }
-    if replicas > 1 && let Some(port) = spec.ports.iter().find(|port| port.port.is_some()) {
+    if replicas > 1
+        && let Some(port) = spec.ports.iter().find(|port| port.port.is_some())
+    {
         return Err(Problem::conflict(format!(
             "{replicas} replicas of {name} cannot share the fixed port of \"{}\": leave its number out of the manifest",
             port.name
@@ -93,7 +97,8 @@ pub(super) fn rollout_status(engine: &Engine, name: &str) -> Result<RolloutStatu
         deployment.generation == resource.generation && restarted
     };
     let live = view.replicas.iter().filter(|replica| replica.live);
-    let updated = u32::try_from(live.filter(|replica| is_new(&replica.deployment)).count()).unwrap_or(u32::MAX);
+    let updated =
+        u32::try_from(live.filter(|replica| is_new(&replica.deployment)).count()).unwrap_or(u32::MAX);
     // External services and batch jobs have nothing to roll.
     let fixed = spec.external.is_some() || spec.batch.is_some();
     let replicas = if fixed { 0 } else { replicas };
@@ -104,9 +109,20 @@ pub(super) fn rollout_status(engine: &Engine, name: &str) -> Result<RolloutStatu
         format!("revision {} is rolled out: {ready} of {replicas} replicas are ready", resource.generation)
     } else {
         let detail = if view.message.is_empty() { String::new() } else { format!("; {}", view.message) };
-        format!("{updated} of {replicas} replicas have revision {}, {ready} of them are ready{detail}", resource.generation)
+        format!(
+            "{updated} of {replicas} replicas have revision {}, {ready} of them are ready{detail}",
+            resource.generation
+        )
     };
-    Ok(RolloutStatus { service: name.to_owned(), revision: resource.generation, replicas, updated, ready, done, message })
+    Ok(RolloutStatus {
+        service: name.to_owned(),
+        revision: resource.generation,
+        replicas,
+        updated,
+        ready,
+        done,
+        message,
+    })
 }
 
 /// Revisions with what each changed, oldest first.
@@ -151,7 +167,8 @@ pub(super) fn rollout_undo(engine: &Engine, name: &str, to: Option<u64>) -> Resu
     let store = engine.store();
     let (resource, _) = service(store, name)?;
     let history = store.spec_history(Kind::Service.name(), name).map_err(store_problem)?;
-    let earlier: Vec<&SpecRevision> = history.iter().filter(|r| r.generation != resource.generation).collect();
+    let earlier: Vec<&SpecRevision> =
+        history.iter().filter(|r| r.generation != resource.generation).collect();
     let wanted = match to {
         None => earlier.last().copied(),
         Some(to) => history.iter().find(|revision| revision.generation == to),
@@ -237,7 +254,10 @@ pub(super) fn logs(
     let mut sources = Vec::new();
     for ordinal in ordinals {
         let replica = format!("{name}-{ordinal}");
-        let reader = engine.driver().logs(&replica, lines, LOG_BYTES).map_err(|error| Problem::internal(error.full()))?;
+        let reader = engine
+            .driver()
+            .logs(&replica, lines, LOG_BYTES)
+            .map_err(|error| Problem::internal(error.full()))?;
         let prefix = if several { format!("{replica}: ") } else { String::new() };
         sources.push(Source { reader, prefix, part: String::new() });
     }
