@@ -83,7 +83,7 @@ export type AssetLive = {
  */
 name: string, 
 /**
- * `battery`, `pv`, `load`, …: the asset's declared type.
+ * `battery`, `solar`, `load`, …: the asset's declared type.
  */
 type: string, 
 /**
@@ -161,7 +161,7 @@ export type ServiceLive = {
  */
 name: string, 
 /**
- * `Pending`, `Starting`, `Ready`, `Degraded`, `BackOff`, `Failed`, `Stopped`, `Completed`.
+ * `Waiting`, `Starting`, `Running`, `Degraded`, `BackOff`, `Rolling`, `Stopping`, `Stopped`, `Completed`, `Failed`.
  */
 phase: string, 
 /**
@@ -231,7 +231,7 @@ totals: Totals,
  */
 solar_kw: number | null, 
 /**
- * Consumption of all loads, kW, zero or above.
+ * Consumption of all loads, kW, zero or below.
  */
 load_kw: number | null, 
 /**
@@ -273,7 +273,7 @@ planned_grid_kw: number | null,
  */
 solar_kw: number | null, 
 /**
- * Consumption, zero or above.
+ * Consumption, zero or below.
  */
 load_kw: number | null, 
 /**
@@ -290,6 +290,10 @@ export type PlanPoint = {
  * Start of the step.
  */
 time: string, 
+/**
+ * Length of the step, seconds, above zero; plans may have longer steps than the data.
+ */
+seconds: number, 
 /**
  * Exchange with the grid, import above zero.
  */
@@ -317,13 +321,13 @@ step_seconds: number,
  */
 actual: Array<ActualPoint>, 
 /**
- * The plan in force, in order of time.
+ * The plan in force from now on, in order of time.
  */
 plan: Array<PlanPoint>, };
 
 export type EventRecord = { 
 /**
- * Rises by one with each event; never used twice.
+ * Rises with each event; an event that happens again gets a new one, with a higher count.
  */
 id: number, 
 /**

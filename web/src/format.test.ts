@@ -33,7 +33,7 @@ describe("power in words follows the sign rule", () => {
     expect(f.powerWords("battery", -1.5)).toBe("charging 1.5 kW");
     expect(f.powerWords("battery", 1.5)).toBe("discharging 1.5 kW");
     expect(f.powerWords("load", -2)).toBe("uses 2.0 kW");
-    expect(f.powerWords("pv", 3.21)).toBe("generates 3.2 kW");
+    expect(f.powerWords("solar", 3.21)).toBe("generates 3.2 kW");
     expect(f.powerWords("wind", 3.21)).toBe("delivers 3.2 kW");
     expect(f.powerWords("battery", -0.001)).toBe("idle");
     expect(f.gridWords(-4)).toBe("exporting 4.0 kW");

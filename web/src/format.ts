@@ -51,7 +51,7 @@ const WORDS: Record<string, Words> = {
   battery: { positive: "discharging", negative: "charging", idle: "idle" },
   vehicle: { positive: "discharging", negative: "charging", idle: "not charging" },
   charger: { positive: "discharging", negative: "charging", idle: "not charging" },
-  pv: { positive: "generates", negative: "uses", idle: "generates nothing" },
+  solar: { positive: "generates", negative: "uses", idle: "generates nothing" },
   load: { positive: "delivers", negative: "uses", idle: "uses nothing" },
 };
 const ANY: Words = { positive: "delivers", negative: "uses", idle: "idle" };

@@ -24,7 +24,7 @@ export function sample(): SiteLive {
       limit_violations: { actual: 1, baseline: 4 },
     },
     solar_kw: 3,
-    load_kw: 7.2,
+    load_kw: -7.2,
     battery_kw: -1.5,
     soc: 0.5,
     assets: [
@@ -36,6 +36,6 @@ export function sample(): SiteLive {
       source: "optimiser",
       steps: [{ time: "2016-08-01T15:00:00-08:00", grid_kw: 5, soc: 0.6, price_per_kwh: 0.54, because: "evening price" }],
     },
-    services: [{ name: "adapter", phase: "Ready", ready: 1, replicas: 1, restarts: 0, message: "" }],
+    services: [{ name: "adapter", phase: "Running", ready: 1, replicas: 1, restarts: 0, message: "" }],
   };
 }

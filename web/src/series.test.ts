@@ -9,14 +9,14 @@ const chart: SiteChart = {
   site: "x",
   step_seconds: 3600,
   actual: [point(1, 5, 0.5), point(2, null, 0.6)],
-  plan: [{ time: "2016-08-01T03:00:00Z", grid_kw: 7, soc: 0.8, price_per_kwh: 0.5 }],
+  plan: [{ time: "2016-08-01T03:00:00Z", seconds: 7200, grid_kw: 7, soc: 0.8, price_per_kwh: 0.5 }],
 };
 const t = (hour: number) => Date.UTC(2016, 7, 1, hour) / 1000;
 
 describe("series", () => {
-  it("keep a gap a gap and give every step its length", () => {
+  it("keep a gap a gap and give every step its own length", () => {
     const columns = powerColumns(chart, 20);
-    expect(columns.time).toEqual([t(1), t(2) - 1, t(2), t(3) - 1, t(3), t(4) - 1]);
+    expect(columns.time).toEqual([t(1), t(2) - 1, t(2), t(3) - 1, t(3), t(5) - 1]);
     expect(columns.actual).toEqual([5, 5, null, null, null, null]);
     expect(columns.planned).toEqual([1, 1, 1, 1, 7, 7]);
     expect(columns.price).toEqual([0.2, 0.2, 0.2, 0.2, 0.5, 0.5]);
@@ -24,7 +24,7 @@ describe("series", () => {
   });
   it("draw the state of charge at the end of a step and join plan to measurement", () => {
     const columns = storageColumns(chart);
-    expect(columns.time).toEqual([t(2), t(3), t(4)]);
+    expect(columns.time).toEqual([t(2), t(3), t(5)]);
     expect(columns.actual).toEqual([50, 60, null]);
     expect(columns.planned).toEqual([null, 60, 80]);
   });
@@ -32,6 +32,6 @@ describe("series", () => {
     const empty = { ...chart, actual: [], plan: [] };
     expect(powerColumns(empty, undefined).time).toEqual([]);
     expect(storageColumns(empty).time).toEqual([]);
-    expect(powerColumns({ ...empty, plan: [{ time: "?", grid_kw: 1, soc: 1, price_per_kwh: 1 }] }, 1).time).toEqual([]);
+    expect(powerColumns({ ...empty, plan: [{ time: "?", seconds: 3600, grid_kw: 1, soc: 1, price_per_kwh: 1 }] }, 1).time).toEqual([]);
   });
 });

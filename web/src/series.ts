@@ -25,13 +25,15 @@ function finite(value: number | null | undefined): number | null {
 }
 
 interface Row {
+  /** Length in seconds. */
+  length: number;
   actual: number | null;
   planned: number | null;
   price: number | null;
 }
 
-function rowAt(rows: Map<number, Row>, time: number): Row {
-  const row = rows.get(time) ?? { actual: null, planned: null, price: null };
+function rowAt(rows: Map<number, Row>, time: number, length: number): Row {
+  const row = rows.get(time) ?? { length, actual: null, planned: null, price: null };
   rows.set(time, row);
   return row;
 }
@@ -44,18 +46,18 @@ function sorted(rows: Map<number, Row>): [number, Row][] {
 export function powerColumns(chart: SiteChart, limitKw: number | undefined): PowerColumns {
   const rows = new Map<number, Row>();
   for (const point of chart.actual) {
-    const row = rowAt(rows, seconds(point.time));
+    const row = rowAt(rows, seconds(point.time), chart.step_seconds);
     row.actual = finite(point.grid_kw);
     row.planned = finite(point.planned_grid_kw);
     row.price = finite(point.price_per_kwh);
   }
   for (const point of chart.plan) {
-    const row = rowAt(rows, seconds(point.time));
+    const row = rowAt(rows, seconds(point.time), point.seconds);
     row.planned = finite(point.grid_kw);
     row.price ??= finite(point.price_per_kwh);
   }
   // Two points a step, so that the last step before a gap, and before now, has its length too.
-  const all = sorted(rows).flatMap(([time, row]): [number, Row][] => [[time, row], [time + chart.step_seconds - 1, row]]);
+  const all = sorted(rows).flatMap(([time, row]): [number, Row][] => [[time, row], [time + row.length - 1, row]]);
   return {
     time: all.map(([time]) => time),
     actual: all.map(([, row]) => row.actual),
@@ -70,14 +72,14 @@ export function storageColumns(chart: SiteChart): StorageColumns {
   const rows = new Map<number, Row>();
   const percent = (soc: number | null) => (finite(soc) === null ? null : (soc ?? 0) * 100);
   for (const point of chart.actual) {
-    rowAt(rows, seconds(point.time) + chart.step_seconds).actual = percent(point.soc);
+    rowAt(rows, seconds(point.time) + chart.step_seconds, 0).actual = percent(point.soc);
   }
-  const plan = chart.plan.map((point) => [seconds(point.time) + chart.step_seconds, percent(point.soc)] as const);
+  const plan = chart.plan.map((point) => [seconds(point.time) + point.seconds, percent(point.soc)] as const);
   // The planned line starts where the measured one ends.
   const begin = Math.min(...plan.map(([time]) => time));
   const before = sorted(rows).filter(([time, row]) => time < begin && row.actual !== null).at(-1);
-  if (before) rowAt(rows, before[0]).planned = before[1].actual;
-  for (const [time, soc] of plan) rowAt(rows, time).planned = soc;
+  if (before) rowAt(rows, before[0], 0).planned = before[1].actual;
+  for (const [time, soc] of plan) rowAt(rows, time, 0).planned = soc;
   const all = sorted(rows);
   return {
     time: all.map(([time]) => time),

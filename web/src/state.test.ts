@@ -5,7 +5,7 @@ import { chartKey, EVENTS, INITIAL, reduce, type State } from "./state";
 
 const viewer = { name: "eva", role: "viewer" } as const;
 const event = (id: number, count = 1): EventRecord => ({
-  id, count, time: "2016-08-01T00:00:00-08:00", type: "Normal", reason: "Started", kind: "Service", name: "x", message: "",
+  id, count, time: "2016-08-01T00:00:00-08:00", type: "Normal", reason: "Started", kind: "Service", name: "x", message: `replica ${String(id)}`,
 });
 const onSite = (): State => reduce(reduce(INITIAL, { type: "logged-in", session: viewer }), { type: "site", site: "fontana" });
 
@@ -41,8 +41,8 @@ describe("state", () => {
 
   it("shows each event once, newest first, and only so many", () => {
     let state = reduce(INITIAL, { type: "events", events: [event(1), event(2)] });
-    state = reduce(state, { type: "events", events: [event(2, 7), event(3)] });
-    expect(state.events.map((e) => [e.id, e.count])).toEqual([[3, 1], [2, 7], [1, 1]]);
+    state = reduce(state, { type: "events", events: [{ ...event(4, 7), message: event(2).message }, event(3)] });
+    expect(state.events.map((e) => [e.id, e.count])).toEqual([[4, 7], [3, 1], [1, 1]]);
     const many = Array.from({ length: 2 * EVENTS }, (_, id) => event(id));
     expect(reduce(state, { type: "events", events: many }).events).toHaveLength(EVENTS);
   });

@@ -88,10 +88,12 @@ function newer(known: SiteLive | undefined, next: SiteLive): SiteLive {
   return overtaken ? known : next;
 }
 
-/** Newest first, each id once (a repeated event comes again with a higher count), bounded. */
+/** Newest first, bounded; an event that happened again comes with a new id and a higher count, and replaces itself. */
 function merge(known: EventRecord[], more: EventRecord[]): EventRecord[] {
-  const byId = new Map([...known, ...more].map((event) => [event.id, event]));
-  return [...byId.values()].sort((a, b) => b.id - a.id).slice(0, EVENTS);
+  const what = (event: EventRecord) => JSON.stringify([event.kind, event.name, event.type, event.reason, event.message]);
+  const oldestFirst = [...known, ...more].sort((a, b) => a.id - b.id);
+  const latest = new Map(oldestFirst.map((event) => [what(event), event]));
+  return [...latest.values()].sort((a, b) => b.id - a.id).slice(0, EVENTS);
 }
 
 /** The chart is read again when a step was completed or a new plan was made. */

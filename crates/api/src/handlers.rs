@@ -135,7 +135,8 @@ pub(crate) async fn apply(
     let manager = query.manager.unwrap_or_else(|| "cli".to_owned());
     let detail = json!({ "force": query.force, "bytes": manifest.len() });
     let target = manager.clone();
-    let request = ApplyRequest { manifest, manager, dry_run: query.dry_run, force: query.force };
+    let request =
+        ApplyRequest { manifest, manager, who: who.name.clone(), dry_run: query.dry_run, force: query.force };
     if request.dry_run {
         return app.platform.apply(request).await.map(Json);
     }

@@ -21,6 +21,7 @@ pub mod wire;
 mod wire_ts;
 
 pub use access::Access;
+pub use axum::body::Bytes;
 pub use handlers::MAX_MANIFEST_BYTES;
 pub use metrics::Exposition;
 pub use platform::{ApplyRequest, AuditEntry, Identity, LiveEvent, Platform, Reply, Role};

@@ -69,6 +69,8 @@ pub struct ApplyRequest {
     pub manifest: Bytes,
     /// Owner of what is applied (`dir`, `cli`, …).
     pub manager: String,
+    /// Name of the token's owner, for the record of what stood before and after.
+    pub who: String,
     /// Only say what would happen.
     pub dry_run: bool,
     /// Take over what another manager owns.

@@ -2,7 +2,7 @@
 //!
 //! The unit is in the field's name: `_kw` is kW, `_kwh` kWh, `_kg` kg CO2; `price_per_kwh` is in the site's currency;
 //! state of charge is 0…1. Signs follow the project's one rule: power above zero flows into the site (generation,
-//! discharge, import), below zero is consumption, charging, export; `load_kw` alone is stated as consumption, zero or above.
+//! discharge, import), below zero is consumption, charging, export; people read words ("uses 2.0 kW").
 //! Times are RFC 3339 with the site's offset ([`wire_time`]). A number that is not known is `null` or left out, never
 //! zero and never NaN (which JSON cannot carry; the page shows both as "–").
 //!
@@ -72,7 +72,7 @@ pub struct SiteLive {
     pub totals: Totals,
     /// Generation of all photovoltaics, kW, zero or above.
     pub solar_kw: Option<f64>,
-    /// Consumption of all loads, kW, zero or above.
+    /// Consumption of all loads, kW, zero or below.
     pub load_kw: Option<f64>,
     /// Power of all batteries: above zero discharges, below zero charges.
     pub battery_kw: Option<f64>,
@@ -134,7 +134,7 @@ pub struct Totals {
 pub struct AssetLive {
     /// Name of the asset, unique in its site.
     pub name: String,
-    /// `battery`, `pv`, `load`, …: the asset's declared type.
+    /// `battery`, `solar`, `load`, …: the asset's declared type.
     #[serde(rename = "type")]
     pub kind: String,
     /// `observe`, `advise` or `control`.
@@ -199,7 +199,7 @@ pub struct PlanStep {
 pub struct ServiceLive {
     /// Name of the service.
     pub name: String,
-    /// `Pending`, `Starting`, `Ready`, `Degraded`, `BackOff`, `Failed`, `Stopped`, `Completed`.
+    /// `Waiting`, `Starting`, `Running`, `Degraded`, `BackOff`, `Rolling`, `Stopping`, `Stopped`, `Completed`, `Failed`.
     pub phase: String,
     /// Replicas that answer their readiness probe.
     pub ready: u32,
@@ -223,7 +223,7 @@ pub struct SiteChart {
     pub step_seconds: u64,
     /// In order of time; a gap in the data is a row of `null`s or no row.
     pub actual: Vec<ActualPoint>,
-    /// The plan in force, in order of time.
+    /// The plan in force from now on, in order of time.
     pub plan: Vec<PlanPoint>,
 }
 
@@ -239,7 +239,7 @@ pub struct ActualPoint {
     pub planned_grid_kw: Option<f64>,
     /// Generation, zero or above.
     pub solar_kw: Option<f64>,
-    /// Consumption, zero or above.
+    /// Consumption, zero or below.
     pub load_kw: Option<f64>,
     /// State of charge over all batteries at the step's end, 0…1.
     pub soc: Option<f64>,
@@ -253,6 +253,9 @@ pub struct ActualPoint {
 pub struct PlanPoint {
     /// Start of the step.
     pub time: String,
+    /// Length of the step, seconds, above zero; plans may have longer steps than the data.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub seconds: u64,
     /// Exchange with the grid, import above zero.
     pub grid_kw: f64,
     /// State of charge over all batteries at the step's end, 0…1.
@@ -265,7 +268,7 @@ pub struct PlanPoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct EventRecord {
-    /// Rises by one with each event; never used twice.
+    /// Rises with each event; an event that happens again gets a new one, with a higher count.
     #[cfg_attr(test, ts(type = "number"))]
     pub id: u64,
     /// When it last happened.
@@ -372,8 +375,9 @@ pub struct RolloutStatus {
 pub struct Revision {
     /// Number of the revision, rising.
     pub revision: u64,
-    /// When it was applied.
-    pub time: String,
+    /// When it was applied; left out when the record no longer says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
     /// Who applied it and what changed.
     pub change: String,
     /// Whether it is in force.

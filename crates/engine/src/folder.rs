@@ -71,6 +71,15 @@ pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec
     if problems.is_empty() { Ok(declared) } else { Err(problems) }
 }
 
+/// The manifests under a folder, in order of their paths; what cannot be read is left out.
+#[must_use]
+pub fn manifests(dir: &Path) -> Vec<PathBuf> {
+    let (mut names, mut problems) = (Vec::new(), Vec::new());
+    collect(dir, 0, true, &mut names, &mut problems);
+    names.sort();
+    names
+}
+
 /// The zone of local times in series files: that of the first site.
 fn zone_of(declared: &[Declared]) -> Option<&TimeZone> {
     declared.iter().find_map(|one| one.site()).map(|site: &SiteSpec| site.time_zone.zone())

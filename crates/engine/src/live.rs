@@ -51,6 +51,10 @@ pub struct SiteState {
     pub assets: Vec<AssetState>,
     /// The plan in force.
     pub plan: Option<PlanState>,
+    /// Plans made since the program started.
+    pub plans: u64,
+    /// Those of them that a fallback made.
+    pub fallbacks: u64,
 }
 
 /// The same figure with control and without.

@@ -50,8 +50,9 @@ pub struct Platform {
     driver: Arc<ProcessDriver>,
     board: watch::Receiver<Arc<Board>>,
     stop: watch::Sender<Stop>,
-    services: Option<tokio::task::JoinHandle<()>>,
+    services: Mutex<Option<tokio::task::JoinHandle<()>>>,
     sites: Mutex<BTreeMap<String, SiteHandle>>,
+    refreshing: Mutex<()>,
     running: Running,
     shared: Shared,
     places: Places,
@@ -104,8 +105,9 @@ impl Platform {
             driver: services.driver(),
             board,
             stop,
-            services: None,
+            services: Mutex::default(),
             sites: Mutex::default(),
+            refreshing: Mutex::default(),
             running: start.running.clone(),
             shared,
             places,
@@ -113,12 +115,13 @@ impl Platform {
             _lease: lease,
         };
         platform.refresh_sites();
-        let services = tokio::spawn(services.run(stop_rx));
-        Ok((Self { services: Some(services), ..platform }, applied))
+        *relock(&platform.services) = Some(tokio::spawn(services.run(stop_rx)));
+        Ok((platform, applied))
     }
 
-    /// Starts, restarts and ends sites so that they are as declared.
+    /// Starts, restarts and ends sites so that they are as declared. Blocks until those that end have ended.
     pub fn refresh_sites(&self) {
+        let _one_at_a_time = relock(&self.refreshing);
         let prepared = match sites::prepare(&self.store) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -126,26 +129,19 @@ impl Platform {
                 return;
             }
         };
-        let mut running = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<String> =
-            running.keys().filter(|name| !prepared.contains_key(*name)).cloned().collect();
-        for name in gone {
-            if let Some(mut handle) = running.remove(&name) {
-                handle.join();
-            }
+        for name in self.site_names().iter().filter(|name| !prepared.contains_key(*name)) {
+            self.end_site(name);
         }
         for (name, site) in prepared {
             let problem = match site {
                 Ok(site) => {
-                    if running.get(&name).is_some_and(|handle| handle.is(&site)) {
+                    if relock(&self.sites).get(&name).is_some_and(|handle| handle.is(&site)) {
                         continue;
                     }
-                    if let Some(mut before) = running.remove(&name) {
-                        before.join();
-                    }
+                    self.end_site(&name);
                     match sites::start(site, &self.running, &self.shared) {
                         Ok(handle) => {
-                            running.insert(name.clone(), handle);
+                            relock(&self.sites).insert(name.clone(), handle);
                             None
                         }
                         Err(error) => Some(error.to_string()),
@@ -161,6 +157,14 @@ impl Platform {
             }
         }
         self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Waits for a site's end without holding what readers of other sites need.
+    fn end_site(&self, name: &str) {
+        let ended = relock(&self.sites).remove(name).and_then(|mut handle| handle.stop());
+        if let Some(Err(error)) = ended.map(sites::Stopping::join) {
+            tracing::error!(site = name, %error, "the site ended with an error");
+        }
     }
 
     /// The store.
@@ -190,27 +194,27 @@ impl Platform {
     /// Names of the sites that run.
     #[must_use]
     pub fn site_names(&self) -> Vec<String> {
-        self.sites.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        relock(&self.sites).keys().cloned().collect()
     }
 
     /// The latest picture of a site.
     #[must_use]
     pub fn site(&self, name: &str) -> Option<Arc<SiteState>> {
-        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let sites = relock(&self.sites);
         sites.get(name)?.live.borrow().clone()
     }
 
     /// A site as assembled.
     #[must_use]
     pub fn site_model(&self, name: &str) -> Option<Arc<SiteModel>> {
-        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let sites = relock(&self.sites);
         Some(Arc::clone(&sites.get(name)?.model))
     }
 
     /// Pictures of a site as they come.
     #[must_use]
     pub fn follow(&self, name: &str) -> Option<watch::Receiver<Option<Arc<SiteState>>>> {
-        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let sites = relock(&self.sites);
         Some(sites.get(name)?.live.clone())
     }
 
@@ -223,23 +227,30 @@ impl Platform {
     /// Whether every site has ended by itself.
     #[must_use]
     pub fn all_ended(&self) -> bool {
-        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let sites = relock(&self.sites);
         !sites.is_empty() && sites.values().all(SiteHandle::has_ended)
     }
 
     /// Stops the sites and returns how each ended.
     pub fn stop_sites(&self) -> Vec<Result<Outcome, SiteError>> {
-        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
-        sites.values_mut().filter_map(SiteHandle::join).collect()
+        let _no_refresh = relock(&self.refreshing);
+        let stopping: Vec<_> = relock(&self.sites).values_mut().filter_map(SiteHandle::stop).collect();
+        stopping.into_iter().map(sites::Stopping::join).collect()
     }
 
     /// Ends the service loop; with `Stop::Services` after the services have stopped.
-    pub async fn stop_services(&mut self, how: Stop) {
+    pub async fn stop_services(&self, how: Stop) {
         self.stop.send_replace(how);
-        if let Some(services) = self.services.take()
+        let services = relock(&self.services).take();
+        if let Some(services) = services
             && let Err(error) = services.await
         {
             tracing::error!(%error, "the service loop ended abnormally");
         }
     }
+}
+
+/// A panic while a lock was held leaves nothing half-done here.
+fn relock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -70,17 +70,28 @@ impl SiteHandle {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops its loop and returns how it ended.
-    pub fn join(&mut self) -> Option<Result<Outcome, SiteError>> {
+    /// Asks its loop to stop; the answer waits for that, so that no lock need be held meanwhile.
+    pub fn stop(&mut self) -> Option<Stopping> {
         self.stop.send_replace(true);
-        self.thread.take().map(|thread| {
-            thread.join().unwrap_or_else(|_| {
-                Err(SiteError::Setup {
-                    site: self.model.name.clone(),
-                    why: "its loop ended abnormally".into(),
-                })
-            })
-        })
+        self.thread.take().map(|thread| Stopping { site: self.model.name.clone(), thread })
+    }
+}
+
+/// A site whose loop was asked to stop.
+#[derive(Debug)]
+pub struct Stopping {
+    site: String,
+    thread: JoinHandle<Result<Outcome, SiteError>>,
+}
+
+impl Stopping {
+    /// Waits for the end of the loop and returns how it ended.
+    ///
+    /// # Errors
+    /// Why the loop failed.
+    pub fn join(self) -> Result<Outcome, SiteError> {
+        let abnormal = |_| Err(SiteError::Setup { site: self.site, why: "its loop ended abnormally".into() });
+        self.thread.join().unwrap_or_else(abnormal)
     }
 }
 

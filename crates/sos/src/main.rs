@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod outcome;
 mod output;
+mod platform;
 mod yaml;
 
 use std::process::ExitCode;

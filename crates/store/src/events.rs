@@ -40,6 +40,8 @@ pub struct Event {
 /// An event as kept: with how often and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
+    /// Rises with each recording, so an event that is counted up gets a new one.
+    pub seq: u64,
     /// The event; its time is the last one.
     pub event: Event,
     /// How often it happened.
@@ -57,6 +59,8 @@ pub struct EventFilter {
     pub name: Option<String>,
     /// Only of this type.
     pub event_type: Option<EventType>,
+    /// Only those recorded after the one with this number.
+    pub since: Option<u64>,
     /// At most this many, the latest ones.
     pub limit: Option<usize>,
 }
@@ -109,13 +113,14 @@ impl Store {
     pub fn list_events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>> {
         let mut found = self.read(|conn| {
             let mut query = conn.prepare_cached(
-                "SELECT kind, name, type, reason, message, count, first, last FROM event
+                "SELECT kind, name, type, reason, message, count, first, last, seq FROM event
                  WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR type = ?3)
-                 ORDER BY seq DESC LIMIT ?4",
+                 AND seq > ?4 ORDER BY seq DESC LIMIT ?5",
             )?;
             let limit = rows::limit(filter.limit.unwrap_or(usize::MAX));
+            let since = rows::int(filter.since.unwrap_or(0));
             let type_number = filter.event_type.map(|t| t as u8);
-            let found = query.query_map((&filter.kind, &filter.name, type_number, limit), from_row)?;
+            let found = query.query_map((&filter.kind, &filter.name, type_number, since, limit), from_row)?;
             found.map(|r| r?).collect::<Result<Vec<_>>>()
         })?;
         found.reverse();
@@ -131,8 +136,9 @@ fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<EventRecord>> {
     };
     let (kind, name, reason, message) = (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
     let (count, first, last): (i64, i64, i64) = (row.get(5)?, row.get(6)?, row.get(7)?);
+    let seq = row.get::<_, i64>(8)?.unsigned_abs();
     Ok(rows::from_micros(last).and_then(|time| {
         let event = Event { time, kind, name, event_type, reason, message };
-        Ok(EventRecord { event, count: count.unsigned_abs(), first: rows::from_micros(first)? })
+        Ok(EventRecord { seq, event, count: count.unsigned_abs(), first: rows::from_micros(first)? })
     }))
 }

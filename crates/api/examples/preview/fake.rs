@@ -91,7 +91,7 @@ impl Fake {
             carbon_kg_per_kwh: Some(0.17),
             totals: totals(now),
             solar_kw: Some(solar),
-            load_kw: Some(load),
+            load_kw: Some(-load),
             battery_kw: Some(battery),
             soc: Some(soc),
             assets: (1..=HOMES).flat_map(|home| assets(home, solar, load, battery, soc, self.odd)).collect(),
@@ -216,7 +216,11 @@ fn assets(home: usize, solar: f64, load: f64, battery: f64, soc: f64, odd: &str)
         stored.missing = Some("device does not answer".into());
         stored.reason = "not commanded: its service `adapter` has not reached it for 3 ticks".into();
     }
-    vec![asset("pv", solar * share, "measured only"), asset("load", -load * share, "measured only"), stored]
+    vec![
+        asset("solar", solar * share, "measured only"),
+        asset("load", -load * share, "measured only"),
+        stored,
+    ]
 }
 
 fn services(odd: &str) -> Vec<ServiceLive> {
@@ -374,13 +378,14 @@ impl Platform for Fake {
                 grid_kw: value(grid(hour)),
                 planned_grid_kw: (hour > 0).then(|| planned(hour)),
                 solar_kw: value(solar(hour)),
-                load_kw: value(load(hour)),
+                load_kw: value(-load(hour)),
                 soc: value(battery_at(hour).1),
                 price_per_kwh: Some(price(hour)),
             }
         });
         let plan = (now + 1..now + 25).filter(within).map(|hour| PlanPoint {
             time: time(hour),
+            seconds: 3600,
             grid_kw: planned(hour),
             soc: Some(battery_at(hour).1),
             price_per_kwh: Some(price(hour)),
@@ -443,8 +448,12 @@ impl Platform for Fake {
         done(known_service(service).map(|()| rollout(service)))
     }
     fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>> {
-        let revision =
-            |revision, current| Revision { revision, time: time(0), change: "dir: image".into(), current };
+        let revision = |revision, current| Revision {
+            revision,
+            time: Some(time(0)),
+            change: "dir: image".into(),
+            current,
+        };
         done(known_service(service).map(|()| vec![revision(1, false), revision(2, true)]))
     }
     fn rollout_undo<'a>(&'a self, service: &'a str, _: Option<u64>) -> Reply<'a, RolloutStatus> {

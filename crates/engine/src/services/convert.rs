@@ -92,6 +92,19 @@ pub fn configuration(
     })
 }
 
+/// The field of a service's status that says when a restart of all its replicas was last asked for.
+pub const RESTARTED_AT: &str = "restartedAt";
+
+/// A restart that was asked for makes another description, so that replicas are rolled like after any other change.
+#[must_use]
+pub fn restarted(mut config: runtime::ServiceConfig, status: &serde_json::Value) -> runtime::ServiceConfig {
+    if let Some(at) = status[RESTARTED_AT].as_str() {
+        let value = runtime::EnvValue::Plain(at.to_owned());
+        config.env.push(runtime::EnvVar { name: "SOS_RESTARTED_AT".into(), value });
+    }
+    config
+}
+
 /// Replaces `${…}`; what only the machine knows is left to the driver as `$(PORT_NAME)`.
 fn expand(text: &str, data_dir: &Path, around: &Surroundings<'_>) -> Result<String, String> {
     // A plain `$(` of the manifest must not become a reference of the driver.

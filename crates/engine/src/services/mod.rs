@@ -202,7 +202,8 @@ impl ServiceLoop {
                 }
             };
             let Some(spec) = declared.service().cloned() else { continue };
-            let config = convert::configuration(&resource.name, &spec, &around);
+            let config = convert::configuration(&resource.name, &spec, &around)
+                .map(|config| convert::restarted(config, &resource.status));
             let hash = config.as_ref().map_or_else(|_| String::new(), runtime::description_hash);
             let suspended = config.is_err() || orders.outages.contains(&resource.name);
             let order = orders.batches.get(&resource.name).cloned();

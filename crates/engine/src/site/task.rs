@@ -160,6 +160,8 @@ pub(super) struct Site {
     pub(super) failures: Failures,
     pub(super) socs: BTreeMap<usize, Soc>,
     pub(super) work_power: Power,
+    /// Exchange planned for the step that runs, by the plan that was in force at its start.
+    planned_grid: Option<Power>,
     pub(super) stats: Stats,
     told: BTreeMap<usize, String>,
     sent: BTreeMap<String, (String, bool)>,
@@ -202,6 +204,7 @@ impl Site {
             failures: Failures::new(),
             socs: BTreeMap::new(),
             work_power: Power::ZERO,
+            planned_grid: None,
             stats: Stats::default(),
             told: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -329,6 +332,7 @@ impl Site {
         self.orders = orders;
         self.decision = decision;
         self.last = Some(now);
+        self.planned_grid = self.plan.as_ref().and_then(|plan| plan.grid_at(now));
         self.tick += 1;
         let last = self.task.until.is_some_and(|until| now >= until);
         if !last {
@@ -543,7 +547,7 @@ impl Site {
             setpoint[order.asset] = order.power;
         }
         let mut samples = Vec::new();
-        if let Some(start) = self.last {
+        if self.last.is_some() {
             samples = self.ids.samples(&Row {
                 now,
                 known_at,
@@ -552,7 +556,7 @@ impl Site {
                 soc: &soc,
                 setpoint: &setpoint,
                 grid: grid(&model, &self.own, self.work_power),
-                planned: self.plan_before(start),
+                planned: self.planned_grid,
                 work: self.work_power,
             });
             samples.extend(self.ids.late(late, known_at));
@@ -581,10 +585,6 @@ impl Site {
             tx.put_kv(&key, &serde_json::Value::String(kept))
         });
         written.map_err(|source| SiteError::Store { site: model.name.clone(), source })
-    }
-
-    fn plan_before(&self, start: Timestamp) -> Option<Power> {
-        self.plan.as_ref().filter(|plan| plan.made_at <= start).and_then(|plan| plan.grid_at(start))
     }
 
     fn soc_readings(&self) -> Vec<Option<Reading<Soc>>> {

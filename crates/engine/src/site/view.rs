@@ -46,6 +46,8 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         soc: all_soc(model, |index| site.socs.get(&index).copied()).ok_or(Missing::Unavailable),
         assets,
         plan: site.plan.as_ref().map(super::plan::SitePlan::state),
+        plans: site.stats.plans,
+        fallbacks: site.stats.fallbacks,
     }
 }
 

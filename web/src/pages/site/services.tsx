@@ -11,10 +11,12 @@ export function health(service: ServiceLive): Tone {
     case "Failed":
     case "BackOff":
       return "bad";
-    case "Pending":
     case "Starting":
+    case "Rolling":
     case "Degraded":
       return "warn";
+    case "Waiting":
+    case "Stopping":
     case "Stopped":
     case "Completed":
       return "idle";

@@ -58,7 +58,7 @@ export function Tiles({ live }: { live: SiteLive }) {
         <Value field="solar_kw" value={live.solar_kw} text={kw(live.solar_kw)} />
       </Tile>
       <Tile name="Consumption" note={<>at <Value field="price_per_kwh" value={live.price_per_kwh} text={money(live.price_per_kwh, `${live.currency}/kWh`)} /></>}>
-        <Value field="load_kw" value={live.load_kw} text={kw(live.load_kw)} />
+        <Value field="load_kw" value={live.load_kw} text={kw(live.load_kw === null ? null : -live.load_kw)} />
       </Tile>
       <Tile
         name="Batteries"

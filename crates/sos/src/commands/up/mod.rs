@@ -1,8 +1,11 @@
 //! `sos up`: the whole, running.
 
 mod finish;
+mod serve;
+mod watch;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -60,8 +63,25 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::unsuccessful(format!("no runtime: {error}")))?;
     runtime.block_on(async {
-        let (mut platform, _applied) = Platform::start(&start, &declared).map_err(start_failure)?;
+        let listener = serve::bind(args.listen).await?;
+        let (platform, _applied) = Platform::start(&start, &declared).map_err(start_failure)?;
+        let platform = Arc::new(platform);
+        let server = match serve::start(listener, &platform, &start.data_dir) {
+            Ok(server) => server,
+            Err(failure) => {
+                drop(platform.stop_sites());
+                platform.stop_services(Stop::Services).await;
+                return Err(failure);
+            }
+        };
+        let follow =
+            || tokio::spawn(watch::follow(Arc::clone(&platform), args.dir.clone(), start.manager.clone()));
+        let watch = args.watch.then(follow);
         let ended = wait(&platform).await;
+        if let Some(watch) = watch {
+            watch.abort();
+        }
+        server.stop().await;
         let outcomes = platform.stop_sites();
         let report = finish::report(args, &start, &platform, &outcomes, started);
         platform

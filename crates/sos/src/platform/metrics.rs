@@ -1,0 +1,234 @@
+//! Metrics of sites, services and the store. Units are in the names; signs follow the one rule (import, discharge and
+//! generation above zero).
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use sos_api::Exposition;
+use sos_api::wire::{Compared, SiteLive};
+use sos_engine::live::SiteState;
+use sos_engine::platform::Platform as Engine;
+use sos_engine::services::board::{Board, ReplicaView};
+use sos_store::{Store, TelemetryStats};
+
+use super::live;
+
+/// What the store holds, counted now and then.
+#[derive(Debug, Default)]
+pub(super) struct StoreFigures(Mutex<Option<(TelemetryStats, u64, u64)>>);
+
+impl StoreFigures {
+    /// Counts anew.
+    pub(super) fn count(&self, store: &Store) {
+        let size = |name: &str| std::fs::metadata(store.dir().join(name)).map_or(0, |file| file.len());
+        let counted = store.telemetry_stats().and_then(|stats| Ok((stats, store.revision()?)));
+        match counted {
+            Ok((stats, revision)) => {
+                let bytes = size("sos.db") + size("sos.db-wal");
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((stats, revision, bytes));
+            }
+            Err(error) => tracing::warn!(%error, "the store cannot be counted"),
+        }
+    }
+}
+
+/// All metrics but the server's own.
+pub(super) fn text(engine: &Engine, figures: &StoreFigures) -> String {
+    let mut out = Exposition::default();
+    out.gauge("sos_build_info", "version of this program, always 1");
+    out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let names = engine.site_names();
+    let sites: Vec<(SiteLive, _)> =
+        names.iter().filter_map(|name| Some((live::site(engine, name)?, engine.site(name)?))).collect();
+    let states: Vec<&SiteLive> = sites.iter().map(|(live, _)| live).collect();
+    powers(&mut out, &states);
+    assets(&mut out, &states);
+    sums(&mut out, &states);
+    let engine_states: Vec<&SiteState> = sites.iter().map(|(_, state)| state.as_ref()).collect();
+    progress(&mut out, &engine_states);
+    services(&mut out, &engine.board());
+    store(&mut out, figures);
+    out.finish()
+}
+
+type Get = fn(&SiteLive) -> Option<f64>;
+
+fn powers(out: &mut Exposition, sites: &[&SiteLive]) {
+    let families: [(&str, &str, Get); 9] = [
+        (
+            "sos_site_grid_power_kw",
+            "mean exchange with the grid over the last step, import above zero",
+            |s| s.connection.power_kw,
+        ),
+        ("sos_site_import_limit_kw", "most that may be imported", |s| s.connection.import_limit_kw),
+        ("sos_site_export_limit_kw", "most that may be exported", |s| s.connection.export_limit_kw),
+        ("sos_site_solar_power_kw", "generation of all photovoltaics", |s| s.solar_kw),
+        ("sos_site_load_power_kw", "power of all loads, consumption below zero", |s| s.load_kw),
+        ("sos_site_battery_power_kw", "power of all batteries, discharge above zero", |s| s.battery_kw),
+        ("sos_site_soc_ratio", "energy stored over all batteries by their capacity, 0 to 1", |s| s.soc),
+        ("sos_site_price_per_kwh", "import price in force, in the site's currency", |s| s.price_per_kwh),
+        ("sos_site_carbon_kg_per_kwh", "carbon intensity of import", |s| s.carbon_kg_per_kwh),
+    ];
+    for (name, help, get) in families {
+        out.gauge(name, help);
+        for site in sites {
+            if let Some(value) = get(site) {
+                out.sample(&[("site", &site.site)], value);
+            }
+        }
+    }
+}
+
+fn assets(out: &mut Exposition, sites: &[&SiteLive]) {
+    type GetAsset = fn(&sos_api::wire::AssetLive) -> Option<f64>;
+    let families: [(&str, &str, GetAsset); 4] = [
+        ("sos_asset_power_kw", "mean power over the last step, above zero into the site", |a| a.power_kw),
+        ("sos_asset_setpoint_kw", "what an asset was last told, same sign as its power", |a| a.setpoint_kw),
+        ("sos_asset_soc_ratio", "state of charge, 0 to 1", |a| a.soc),
+        ("sos_asset_available", "1 when an asset can be measured", |a| {
+            Some(f64::from(u8::from(a.available)))
+        }),
+    ];
+    for (name, help, get) in families {
+        out.gauge(name, help);
+        for site in sites {
+            for asset in &site.assets {
+                if let Some(value) = get(asset) {
+                    let labels =
+                        [("site", site.site.as_str()), ("asset", &asset.name), ("type", &asset.kind)];
+                    out.sample(&labels, value);
+                }
+            }
+        }
+    }
+}
+
+/// Sums may be corrected when a late measurement arrives, and cost may fall, so those are gauges.
+fn sums(out: &mut Exposition, sites: &[&SiteLive]) {
+    let families: [(&str, &str, fn(&SiteLive) -> Compared); 3] = [
+        ("sos_site_cost", "import paid less export earned since the start, in the site's currency", |s| {
+            s.totals.cost
+        }),
+        ("sos_site_emissions_kg", "emissions of what was imported since the start", |s| {
+            s.totals.emissions_kg
+        }),
+        ("sos_site_objective", "cost and priced emissions less the value of what is stored", |s| {
+            s.totals.objective
+        }),
+    ];
+    for (name, help, get) in families {
+        out.gauge(name, help);
+        for site in sites {
+            let compared = get(site);
+            for (case, value) in [("actual", compared.actual), ("baseline", compared.baseline)] {
+                out.sample(&[("site", &site.site), ("case", case), ("currency", &site.currency)], value);
+            }
+        }
+    }
+    let energies: [(&str, &str, Get); 4] = [
+        ("sos_site_import_kwh", "energy from the grid since the start", |s| Some(s.totals.import_kwh)),
+        ("sos_site_export_kwh", "energy to the grid since the start", |s| Some(s.totals.export_kwh)),
+        ("sos_site_shared_kwh", "surplus of one group used by another since the start", |s| {
+            Some(s.totals.shared_kwh)
+        }),
+        ("sos_site_self_consumption_ratio", "share of the generation used on site, 0 to 1", |s| {
+            s.totals.self_consumption
+        }),
+    ];
+    for (name, help, get) in energies {
+        out.gauge(name, help);
+        for site in sites {
+            if let Some(value) = get(site) {
+                out.sample(&[("site", &site.site)], value);
+            }
+        }
+    }
+    out.counter("sos_site_limit_violations_total", "steps above a limit of the connection since the start");
+    for site in sites {
+        let count = site.totals.limit_violations;
+        out.sample(&[("site", &site.site), ("case", "actual")], count.actual as f64);
+        out.sample(&[("site", &site.site), ("case", "baseline")], count.baseline as f64);
+    }
+}
+
+fn progress(out: &mut Exposition, sites: &[&SiteState]) {
+    let counters: [(&str, &str, fn(&SiteState) -> u64); 3] = [
+        ("sos_site_ticks_total", "ticks since the site's start", |s| s.tick),
+        ("sos_site_plans_total", "plans made since the program started", |s| s.plans),
+        ("sos_site_plan_fallbacks_total", "plans that a rule made in place of the solver", |s| s.fallbacks),
+    ];
+    for (name, help, get) in counters {
+        out.counter(name, help);
+        for site in sites {
+            out.sample(&[("site", &site.site)], get(site) as f64);
+        }
+    }
+    out.gauge("sos_site_time_seconds", "site time of the latest tick, since 1970");
+    for site in sites {
+        out.sample(&[("site", &site.site)], site.time.as_second() as f64);
+    }
+}
+
+fn services(out: &mut Exposition, board: &Board) {
+    type GetService = fn(&sos_control::ServiceStatus) -> u32;
+    let gauges: [(&str, &str, GetService); 3] = [
+        ("sos_service_replicas", "replicas declared", |s| s.replicas),
+        ("sos_service_ready_replicas", "replicas that are ready", |s| s.ready),
+        ("sos_service_live_replicas", "replicas with a process", |s| s.live),
+    ];
+    for (name, help, get) in gauges {
+        out.gauge(name, help);
+        for (service, view) in &board.services {
+            out.sample(&[("service", service)], f64::from(get(&view.status)));
+        }
+    }
+    out.gauge("sos_service_phase", "1 for the phase a service is in");
+    for (service, view) in &board.services {
+        out.sample(&[("service", service), ("phase", &live::phase(view))], 1.0);
+    }
+    out.counter("sos_service_restarts_total", "restarts after failures over all replicas");
+    for (service, view) in &board.services {
+        out.sample(&[("service", service)], f64::from(view.status.restarts));
+    }
+    let replicas = || {
+        let all = board.services.iter();
+        all.flat_map(|(service, view)| view.replicas.iter().map(move |replica| (service.as_str(), replica)))
+    };
+    let sample = |out: &mut Exposition, service: &str, replica: &ReplicaView, value: f64| {
+        out.sample(&[("service", service), ("replica", &replica.deployment.replica)], value);
+    };
+    out.counter("sos_replica_cpu_seconds_total", "processor time of the present run");
+    for (service, replica) in replicas() {
+        if let Some(usage) = replica.usage {
+            sample(out, service, replica, usage.cpu_seconds);
+        }
+    }
+    out.gauge("sos_replica_memory_bytes", "resident memory");
+    for (service, replica) in replicas() {
+        if let Some(usage) = replica.usage {
+            sample(out, service, replica, usage.memory_bytes as f64);
+        }
+    }
+}
+
+fn store(out: &mut Exposition, figures: &StoreFigures) {
+    let counted = *figures.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((telemetry, revision, bytes)) = counted else { return };
+    let gauges = [
+        ("sos_store_size_bytes", "size of the database on disk", bytes),
+        (
+            "sos_store_telemetry_samples",
+            "samples of telemetry kept",
+            telemetry.chunk_samples + telemetry.hot_samples,
+        ),
+        ("sos_store_telemetry_chunk_bytes", "bytes of compressed telemetry", telemetry.chunk_bytes),
+    ];
+    for (name, help, value) in gauges {
+        out.gauge(name, help);
+        out.sample(&[], value as f64);
+    }
+    out.counter("sos_store_changes_total", "changes of resources ever made");
+    out.sample(&[], revision as f64);
+    out.counter("sos_store_watch_overruns_total", "times a follower of changes fell behind");
+    out.sample(&[], sos_store::watch_overruns() as f64);
+}

@@ -1,0 +1,176 @@
+//! What the HTTP server shows and does, over engine and store.
+
+mod access;
+mod feed;
+mod live;
+mod metrics;
+mod resources;
+mod services;
+
+use std::sync::Arc;
+
+use futures::{FutureExt, stream::BoxStream};
+use jiff::Timestamp;
+use serde_json::Value;
+use sos_api::wire::{
+    ApplyResult, DiffResult, EventRecord, Revision, RolloutStatus, Scale, SiteChart, SiteLive, SiteSummary,
+};
+use sos_api::{ApplyRequest, AuditEntry, Bytes, Identity, LiveEvent, Problem, Reply};
+use sos_engine::platform::Platform as Engine;
+use sos_store::StoreError;
+use tokio::sync::broadcast;
+
+use access::Tokens;
+use metrics::StoreFigures;
+
+pub(crate) use access::{LOGIN_CODE_LIFE, admin_token};
+pub(crate) use resources::refresh;
+
+/// States and events that a slow reader may fall behind before it skips some.
+const LIVE_EVENTS: usize = 512;
+
+/// The engine as the server sees it.
+pub(crate) struct Platform {
+    engine: Arc<Engine>,
+    tokens: Tokens,
+    live: broadcast::Sender<LiveEvent>,
+    figures: Arc<StoreFigures>,
+}
+
+impl Platform {
+    /// Starts to follow the engine; the feed ends with the runtime.
+    pub(crate) fn new(engine: Arc<Engine>) -> Arc<Self> {
+        let platform = Arc::new(Self {
+            tokens: Tokens::default(),
+            live: broadcast::channel(LIVE_EVENTS).0,
+            figures: Arc::default(),
+            engine,
+        });
+        feed::start(&platform);
+        platform
+    }
+
+    /// Runs what blocks, such as every call of the store, on a thread for that.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let engine = Arc::clone(&self.engine);
+        let failed = |_| Err(Problem::internal("the server failed on this request; its log has more"));
+        tokio::task::spawn_blocking(move || work(&engine)).await.unwrap_or_else(failed)
+    }
+}
+
+/// What the store refuses, as the caller is told.
+fn store_problem(error: StoreError) -> Problem {
+    let mut detail = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        detail = format!("{detail}: {inner}");
+        cause = inner.source();
+    }
+    match error {
+        StoreError::Conflict { .. } | StoreError::VersionMismatch { .. } => Problem::conflict(detail),
+        StoreError::NotFound { .. } => Problem::not_found(detail),
+        StoreError::Invalid { .. } => Problem::bad_request(detail),
+        StoreError::Full | StoreError::Busy => Problem::unavailable(detail),
+        _ => Problem::internal(detail),
+    }
+}
+
+impl sos_api::Platform for Platform {
+    fn check_token(&self, token: &str) -> Option<Identity> {
+        self.tokens.check(self.engine.store(), token)
+    }
+
+    fn login(&self, code: &str) -> Option<String> {
+        access::login(self.engine.store(), code)
+    }
+
+    fn audit(&self, entry: AuditEntry) -> Reply<'_, ()> {
+        self.blocking(move |engine| resources::audit(engine.store(), &entry)).boxed()
+    }
+
+    fn sites(&self) -> Vec<SiteSummary> {
+        self.engine.site_names().into_iter().map(|name| SiteSummary { name }).collect()
+    }
+
+    fn site_live(&self, site: &str) -> Option<Arc<SiteLive>> {
+        live::site(&self.engine, site).map(Arc::new)
+    }
+
+    fn site_chart<'a>(&'a self, site: &'a str, from: Timestamp, to: Timestamp) -> Reply<'a, SiteChart> {
+        let site = site.to_owned();
+        self.blocking(move |engine| live::chart(engine, &site, from, to)).boxed()
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
+        self.live.subscribe()
+    }
+
+    fn list<'a>(&'a self, kind: &'a str, selector: Option<&'a str>) -> Reply<'a, Vec<Value>> {
+        let (kind, selector) = (kind.to_owned(), selector.unwrap_or_default().to_owned());
+        self.blocking(move |engine| resources::list(engine, &kind, &selector)).boxed()
+    }
+
+    fn get<'a>(&'a self, kind: &'a str, name: &'a str) -> Reply<'a, Value> {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        self.blocking(move |engine| resources::get(engine, &kind, &name)).boxed()
+    }
+
+    fn apply(&self, request: ApplyRequest) -> Reply<'_, Vec<ApplyResult>> {
+        self.blocking(move |engine| resources::apply(engine, &request)).boxed()
+    }
+
+    fn diff(&self, manifest: Bytes) -> Reply<'_, Vec<DiffResult>> {
+        self.blocking(move |engine| resources::diff(engine, &manifest)).boxed()
+    }
+
+    fn delete<'a>(&'a self, kind: &'a str, name: &'a str) -> Reply<'a, ()> {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        self.blocking(move |engine| resources::delete(engine, &kind, &name)).boxed()
+    }
+
+    fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>> {
+        self.blocking(move |engine| resources::events(engine.store(), since, limit)).boxed()
+    }
+
+    fn logs<'a>(
+        &'a self,
+        service: &'a str,
+        lines: usize,
+        follow: bool,
+    ) -> Reply<'a, BoxStream<'static, String>> {
+        let (engine, service) = (Arc::clone(&self.engine), service.to_owned());
+        self.blocking(move |_| services::logs(&engine, &service, lines, follow)).boxed()
+    }
+
+    fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale> {
+        let service = service.to_owned();
+        self.blocking(move |engine| services::scale(engine, &service, replicas)).boxed()
+    }
+
+    fn rollout_status<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus> {
+        let service = service.to_owned();
+        self.blocking(move |engine| services::rollout_status(engine, &service)).boxed()
+    }
+
+    fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>> {
+        let service = service.to_owned();
+        self.blocking(move |engine| services::rollout_history(engine.store(), &service)).boxed()
+    }
+
+    fn rollout_undo<'a>(&'a self, service: &'a str, to: Option<u64>) -> Reply<'a, RolloutStatus> {
+        let service = service.to_owned();
+        self.blocking(move |engine| services::rollout_undo(engine, &service, to)).boxed()
+    }
+
+    fn restart<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus> {
+        let service = service.to_owned();
+        self.blocking(move |engine| services::restart(engine, &service)).boxed()
+    }
+
+    fn metrics(&self) -> String {
+        metrics::text(&self.engine, &self.figures)
+    }
+}

@@ -1,0 +1,3 @@
+//! The real binary, run as people run it.
+
+mod api;
