@@ -7,6 +7,13 @@ use crate::workspace::Workspace;
 /// Folders at the repository's root: `code` that starts with one of them is a path.
 const ROOTS: &[&str] = &[".cargo", ".ci", "cases", "crates", "docs", "examples", "scripts", "web", "xtask"];
 
+/// What a build makes: documents may name it although it is not in the repository.
+const BUILT: &[&str] = &["web/dist", "web/node_modules"];
+
+fn is_built(path: &str) -> bool {
+    BUILT.iter().any(|built| path.strip_prefix(built).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
 fn documents(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
     tree.texts()
         .filter(|(path, _)| path.ends_with(".md") && (!path.contains('/') || path.starts_with("docs/")))
@@ -34,7 +41,7 @@ pub(super) fn paths(tree: &Tree) -> Vec<Problem> {
         for (number, line) in prose(text) {
             let code = code_spans(line).filter_map(repository_path).map(str::to_owned);
             let links = links(line).filter_map(|link| relative_link(folder, link));
-            for path in code.chain(links).filter(|path| !tree.exists(path)) {
+            for path in code.chain(links).filter(|path| !tree.exists(path) && !is_built(path)) {
                 problems.push(Problem::at(document, number, format!("`{path}` does not exist")));
             }
         }
@@ -126,6 +133,13 @@ mod tests {
         let tree = Tree::of(&[("README.md", text), ("crates/units/src/lib.rs", "")]);
         let found: Vec<String> = paths(&tree).into_iter().map(|p| p.message).collect();
         assert_eq!(found, ["`crates/gone/src/lib.rs` does not exist", "`scripts/gone.sh` does not exist"]);
+    }
+
+    #[test]
+    fn what_a_build_makes_may_be_named() {
+        let tree = Tree::of(&[("README.md", "`web/dist`, `web/dist/.sources`, `web/distance`\n")]);
+        let found: Vec<String> = paths(&tree).into_iter().map(|p| p.message).collect();
+        assert_eq!(found, ["`web/distance` does not exist"]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) fn service(rig: &Rig, name: &str, mode: &str) -> ServiceConfig {
 
 /// Not a test: what the child does.
 #[test]
-#[ignore = "started by other tests as a service"]
+#[ignore = "child: started by other tests as a service"]
 fn play() {
     match std::env::var("SOS_TEST_MODE").as_deref() {
         Ok("serve") => serve(),

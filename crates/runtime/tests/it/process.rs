@@ -125,7 +125,7 @@ fn deploy_from_another_process(rig: &Rig, script: &str) {
 }
 
 #[tokio::test]
-#[ignore = "started by other tests"]
+#[ignore = "child: started by other tests"]
 async fn deploy_and_end() {
     let Ok(path) = std::env::var("SOS_TEST_DATA") else { return };
     let driver = ProcessDriver::new(ProcessOptions::new(format!("{path}/data"))).unwrap();

@@ -13,7 +13,7 @@ const KILLS: u64 = 30;
 
 /// Not a test of its own: what the killed process runs. It acknowledges each commit with a line.
 #[test]
-#[ignore = "run by its parent"]
+#[ignore = "child: the process that the crash test kills"]
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     // Both durabilities must survive the end of the process; the weaker one gives more commits to hit.
