@@ -58,7 +58,7 @@ impl Field for Currency {
         scalar_schema("currency", "an ISO 4217 code, such as USD", json)
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let text = cx.scalar(node, &Self::schema())?;
+        let text = cx.scalar::<Self>(node)?;
         let currency = Self::new(text);
         if currency.is_none() {
             let help = format!("{}expected an ISO 4217 code, such as USD", did_you_mean(text, Self::codes()));

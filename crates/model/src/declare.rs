@@ -58,6 +58,11 @@ macro_rules! record {
                 object
             }
 
+            fn add_keys(keys: &mut Vec<String>) {
+                $(keys.push($crate::field::camel_case(stringify!($field)));)*
+                $(<$mty as $crate::field::Record>::add_keys(keys);)*
+            }
+
             fn read_keys(node: &$crate::node::Node, cx: &mut $crate::field::Cx<'_>) -> Option<Self> {
                 $(let $merged: Option<$mty> = <$mty as $crate::field::Record>::read_keys(node, cx);)*
                 $(let $field: Option<$ty> = {
@@ -97,7 +102,7 @@ macro_rules! record {
                     return None;
                 }
                 let before = cx.count();
-                cx.unknown_keys(node, &<Self as $crate::field::Record>::object());
+                cx.unknown_keys::<Self>(node);
                 let record = <Self as $crate::field::Record>::read_keys(node, cx)?;
                 (cx.count() == before).then_some(record)
             }
@@ -135,6 +140,9 @@ macro_rules! choice {
                     choices: Vec::new(),
                 }
             }
+            fn add_keys(keys: &mut Vec<String>) {
+                $(keys.push($crate::field::camel_case(stringify!($variant)));)*
+            }
             fn read_keys(node: &$crate::node::Node, cx: &mut $crate::field::Cx<'_>) -> Option<Self> {
                 let keys = [$($crate::field::camel_case(stringify!($variant)),)*];
                 let (index, value) = $crate::field::read_choice(node, cx, &keys)?;
@@ -166,7 +174,7 @@ macro_rules! choice {
                     return None;
                 }
                 let before = cx.count();
-                cx.unknown_keys(node, &<Self as $crate::field::Record>::object());
+                cx.unknown_keys::<Self>(node);
                 let value = <Self as $crate::field::Record>::read_keys(node, cx)?;
                 (cx.count() == before).then_some(value)
             }

@@ -43,6 +43,9 @@ pub trait Record: Field {
     /// The keys it knows.
     fn object() -> Object;
 
+    /// Adds the names of the keys it knows.
+    fn add_keys(keys: &mut Vec<String>);
+
     /// Reads its own keys of a map and leaves all others alone.
     fn read_keys(node: &Node, cx: &mut Cx<'_>) -> Option<Self>;
 
@@ -130,22 +133,25 @@ impl<'p> Cx<'p> {
     }
 
     /// The single value of a node, or a report that it is none.
-    pub fn scalar<'n>(&mut self, node: &'n Node, schema: &Schema) -> Option<&'n str> {
+    pub fn scalar<'n, T: Field>(&mut self, node: &'n Node) -> Option<&'n str> {
         let text = node.text();
         if text.is_none() {
-            self.mismatch(node, schema);
+            self.mismatch(node, &T::schema());
         }
         text
     }
 
-    /// Reports every key that an object does not know.
-    pub fn unknown_keys(&mut self, node: &Node, object: &Object) {
+    /// Reports every key that a record does not know.
+    pub fn unknown_keys<T: Record>(&mut self, node: &Node) {
         let Value::Map(entries) = &node.value else { return };
+        let mut known = Vec::new();
+        T::add_keys(&mut known);
+        let names = || known.iter().map(String::as_str);
         for (key, _) in entries {
-            if object.keys().any(|known| known == key.text) {
+            if known.contains(&key.text) {
                 continue;
             }
-            let help = format!("{}{}", did_you_mean(&key.text, object.keys()), known_list(object.keys()));
+            let help = format!("{}{}", did_you_mean(&key.text, names()), known_list(names()));
             let merge = if key.text == "<<" { " (merge keys are not part of YAML 1.2)" } else { "" };
             self.report(key.position, format!("unknown key \"{}\"{merge}", shown(&key.text)), help);
         }
@@ -213,14 +219,14 @@ pub fn scalar_schema(name: &'static str, expected: &str, json: Json) -> Schema {
 }
 
 /// Reads one word of a closed list; `later` are words that are known but not yet available.
-pub fn read_word<T: Copy>(
+pub fn read_word<T: Field + Copy>(
     node: &Node,
     cx: &mut Cx<'_>,
     words: &Words,
     values: &[T],
     later: &[&str],
 ) -> Option<T> {
-    let text = cx.scalar(node, &Schema::Words(words.clone()))?;
+    let text = cx.scalar::<T>(node)?;
     let names = || words.words.iter().map(|(word, _)| word.as_str());
     if let Some(index) = names().position(|word| word == text) {
         return values.get(index).copied();
@@ -385,7 +391,7 @@ impl Field for String {
         scalar_schema("text", "text", json!({"type": ["string", "number", "boolean"]}))
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let text = cx.scalar(node, &Self::schema())?;
+        let text = cx.scalar::<Self>(node)?;
         if text.contains('\0') {
             cx.report(node.position, "text with a zero character", "remove it");
             return None;
@@ -402,7 +408,7 @@ impl Field for bool {
         scalar_schema("flag", "true or false", json!({"type": "boolean"}))
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        match cx.scalar(node, &Self::schema())? {
+        match cx.scalar::<Self>(node)? {
             "true" | "True" | "TRUE" => Some(true),
             "false" | "False" | "FALSE" => Some(false),
             other => {
@@ -427,7 +433,7 @@ macro_rules! whole_number {
                 scalar_schema("whole number", "a whole number", json!({"type": "integer", "minimum": 0}))
             }
             fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-                let text = cx.scalar(node, &Self::schema())?;
+                let text = cx.scalar::<Self>(node)?;
                 match text.parse() {
                     Ok(number) => Some(number),
                     Err(_) => {

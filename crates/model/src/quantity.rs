@@ -218,13 +218,8 @@ fn number_end(text: &[u8]) -> usize {
     at
 }
 
-fn read_with<T>(
-    node: &Node,
-    cx: &mut Cx<'_>,
-    schema: &Schema,
-    parse: impl Fn(&str) -> Result<T, Wrong>,
-) -> Option<T> {
-    let text = cx.scalar(node, schema)?;
+fn read_with<T: Field>(node: &Node, cx: &mut Cx<'_>, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<T> {
+    let text = cx.scalar::<T>(node)?;
     match parse(text) {
         Ok(value) => Some(value),
         Err((message, help)) => {
@@ -241,7 +236,7 @@ macro_rules! quantity_field {
                 $dimension.schema()
             }
             fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-                read_with(node, cx, &Self::schema(), |text| $dimension.parse(text).map($new))
+                read_with(node, cx, |text| $dimension.parse(text).map($new))
             }
             fn write(&self) -> Json {
                 json!(format!("{} {}", $get(*self), $dimension.canonical))
@@ -308,7 +303,7 @@ impl Field for SignedDuration {
         DURATION.schema()
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        read_with(node, cx, &Self::schema(), parse_duration)
+        read_with(node, cx, parse_duration)
     }
     fn write(&self) -> Json {
         json!(duration_text(*self))
@@ -330,7 +325,7 @@ impl Field for Bytes {
         SIZE.schema()
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        read_with(node, cx, &Self::schema(), |text| match SIZE.parse(text)? {
+        read_with(node, cx, |text| match SIZE.parse(text)? {
             bytes if bytes < 0.0 => Err((format!("{} is negative", shown(text)), SIZE.help())),
             bytes if bytes.fract() > 0.0 => {
                 Err((format!("{} is not a whole number of bytes", shown(text)), SIZE.help()))
@@ -386,7 +381,7 @@ impl Field for Cpu {
         crate::field::scalar_schema("processors", "a number of processors, such as 0.5 or 500m", json)
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        read_with(node, cx, &Self::schema(), parse_cpu)
+        read_with(node, cx, parse_cpu)
     }
     fn write(&self) -> Json {
         if self.milli.is_multiple_of(1000) {
@@ -446,7 +441,7 @@ macro_rules! fraction_field {
                 crate::field::scalar_schema($name, FRACTION, json)
             }
             fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-                read_with(node, cx, &Self::schema(), |text| parse_fraction(text).map($new))
+                read_with(node, cx, |text| parse_fraction(text).map($new))
             }
             fn write(&self) -> Json {
                 json!($get(*self))
@@ -509,7 +504,7 @@ macro_rules! amount_field {
                 Schema::Scalar(Scalar { name: $per.name, expected, known: Vec::new(), json })
             }
             fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-                read_with(node, cx, &Self::schema(), |text| {
+                read_with(node, cx, |text| {
                     parse_amount(text, &$per).map(|(value, currency)| Self { value: $new(value), currency })
                 })
             }

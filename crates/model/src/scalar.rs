@@ -81,7 +81,7 @@ impl Field for Name {
         scalar_schema("name", "a name of lower-case letters, digits and \"-\"", json)
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let text = cx.scalar(node, &Self::schema())?;
+        let text = cx.scalar::<Self>(node)?;
         let name = Self::new(text);
         if name.is_none() {
             let help = "expected lower-case letters, digits and \"-\", at most 63, with a letter or digit at both ends";
@@ -124,7 +124,7 @@ impl Field for ZoneName {
         scalar_schema("time zone", "an IANA time zone, such as Europe/Berlin", json!({"type": "string"}))
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let text = cx.scalar(node, &Self::schema())?;
+        let text = cx.scalar::<Self>(node)?;
         let zone = Self::new(text);
         if zone.is_none() {
             let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
@@ -139,27 +139,19 @@ impl Field for ZoneName {
     }
 }
 
-/// Reads what `FromStr` understands, with one message for everything else.
-fn read_parsed<T: std::str::FromStr>(node: &Node, cx: &mut Cx<'_>, schema: &Schema, what: &str) -> Option<T> {
-    let text = cx.scalar(node, schema)?;
-    let value = text.parse().ok();
-    if value.is_none() {
-        cx.report(
-            node.position,
-            format!("\"{}\" is not {what}", shown(text)),
-            format!("expected {}", schema.expected()),
-        );
-    }
-    value
-}
-
 impl Field for Timestamp {
     fn schema() -> Schema {
         let json = json!({"type": "string", "format": "date-time"});
         scalar_schema("time", "a time with offset, such as 2016-08-01T00:00:00-08:00", json)
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        read_parsed(node, cx, &Self::schema(), "a time with offset")
+        let text = cx.scalar::<Self>(node)?;
+        let time = text.parse().ok();
+        if time.is_none() {
+            let help = format!("expected {}", Self::schema().expected());
+            cx.report(node.position, format!("\"{}\" is not a time with offset", shown(text)), help);
+        }
+        time
     }
     fn write(&self) -> Json {
         json!(self.to_string())
@@ -172,8 +164,7 @@ impl Field for Time {
         scalar_schema("time of day", "a time of day, such as \"22:00\"", json)
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let schema = Self::schema();
-        let text = cx.scalar(node, &schema)?;
+        let text = cx.scalar::<Self>(node)?;
         let parts: Vec<&str> = text.split(':').collect();
         let digits = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
         let number = |i: usize| parts.get(i).map_or(Some(0), |part| part.parse::<i8>().ok());
@@ -182,7 +173,7 @@ impl Field for Time {
             .filter(|_| shape)
             .and_then(|((h, m), s)| Self::new(h, m, s, 0).ok());
         if time.is_none() {
-            let help = format!("expected {} (in quotes)", schema.expected());
+            let help = format!("expected {} (in quotes)", Self::schema().expected());
             cx.report(node.position, format!("\"{}\" is not a time of day", shown(text)), help);
         }
         time
@@ -220,7 +211,7 @@ impl Field for PortRef {
         scalar_schema("port", "the name of a port, or a number from 1 to 65535", json)
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let text = cx.scalar(node, &Self::schema())?;
+        let text = cx.scalar::<Self>(node)?;
         let signed = text.strip_prefix('-').unwrap_or(text);
         if signed.is_empty() || !signed.bytes().all(|b| b.is_ascii_digit()) {
             return Name::read(node, cx).map(Self::Name);
@@ -311,8 +302,7 @@ impl Field for KnownAhead {
         scalar_schema("how far ahead", "false, always, or a duration such as 24 h", json)
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let schema = Self::schema();
-        match cx.scalar(node, &schema)? {
+        match cx.scalar::<Self>(node)? {
             "false" | "never" => Some(Self::Never),
             "always" | "true" => Some(Self::Always),
             _ => match SignedDuration::read(node, cx)? {
@@ -321,7 +311,7 @@ impl Field for KnownAhead {
                     cx.report(
                         node.position,
                         "a negative duration",
-                        format!("expected {}", schema.expected()),
+                        format!("expected {}", Self::schema().expected()),
                     );
                     None
                 }

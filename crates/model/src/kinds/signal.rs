@@ -130,7 +130,7 @@ impl Field for SignalUnit {
         )
     }
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let text = cx.scalar(node, &Self::schema())?;
+        let text = cx.scalar::<Self>(node)?;
         let unit = Self::new(text);
         if unit.is_none() {
             let help = format!("{} with CUR an ISO 4217 code", known_list(KNOWN_UNITS));
