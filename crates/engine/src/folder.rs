@@ -27,27 +27,13 @@ const MAX_FILES: usize = 10_000;
 /// All problems of all files at once.
 pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec<Problem>> {
     let mut problems = Vec::new();
-    let mut names = Vec::new();
-    for path in paths {
-        collect(path, 0, true, &mut names, &mut problems);
-    }
-    names.sort();
-    names.dedup();
-    if names.is_empty() && problems.is_empty() {
-        let shown = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        problems.push(Problem::in_file(
-            &shown,
-            "there is no manifest here",
-            "expected files that end in .yaml or .yml",
-        ));
-    }
-    let mut files = Vec::new();
-    for name in names {
-        match read_bounded(&name) {
-            Ok(bytes) => files.push((shown(&name), bytes)),
-            Err(problem) => problems.push(problem),
+    let files = match files(paths) {
+        Ok(files) => files,
+        Err(found) => {
+            problems = found;
+            Vec::new()
         }
-    }
+    };
     let mut declared = match load_checked(&files, stored) {
         Ok(declared) => declared,
         Err(mut found) => {
@@ -78,6 +64,35 @@ pub fn manifests(dir: &Path) -> Vec<PathBuf> {
     collect(dir, 0, true, &mut names, &mut problems);
     names.sort();
     names
+}
+
+/// The manifests under some paths, by their names as the user knows them.
+///
+/// # Errors
+/// All files that cannot be read, or that there is none.
+pub fn files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Vec<Problem>> {
+    let (mut problems, mut names) = (Vec::new(), Vec::new());
+    for path in paths {
+        collect(path, 0, true, &mut names, &mut problems);
+    }
+    names.sort();
+    names.dedup();
+    if names.is_empty() && problems.is_empty() {
+        let shown = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        problems.push(Problem::in_file(
+            &shown,
+            "there is no manifest here",
+            "expected files that end in .yaml or .yml",
+        ));
+    }
+    let mut files = Vec::new();
+    for name in names {
+        match read_bounded(&name) {
+            Ok(bytes) => files.push((shown(&name), bytes)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(files) } else { Err(problems) }
 }
 
 /// The zone of local times in series files: that of the first site.

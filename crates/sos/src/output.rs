@@ -1,6 +1,6 @@
 //! Answers on stdout: tables for people, JSON, YAML and CSV for programs.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use serde_json::Value;
 
@@ -94,11 +94,6 @@ pub(crate) fn text(text: &str) -> Outcome {
         }
         _ => Ok(()),
     }
-}
-
-/// Whether a person looks at stdout.
-pub(crate) fn for_people() -> bool {
-    std::io::stdout().is_terminal()
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ const ROOTS: &[&str] = &[".cargo", ".ci", "cases", "crates", "docs", "examples",
 const BUILT: &[&str] = &["web/dist", "web/node_modules"];
 
 fn is_built(path: &str) -> bool {
-    BUILT.iter().any(|built| path.strip_prefix(built).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    BUILT
+        .iter()
+        .any(|built| path.strip_prefix(built).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 fn documents(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
