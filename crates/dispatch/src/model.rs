@@ -401,7 +401,9 @@ impl Builder<'_> {
                 self.built.lp.append(earlier, energy, -hours);
             }
             run.push((r, h));
-            self.column(low.price.as_per_kwh() * h, 0.0, 0.0, need + self.most[t][0], &[(met, 1.0)]);
+            // Whatever charges and works may count as missing, even what the expected surplus would feed.
+            let most = need + self.most[t][0] + self.problem.fixed[t].as_kw().abs();
+            self.column(low.price.as_per_kwh() * h, 0.0, 0.0, most, &[(met, 1.0)]);
         }
     }
 
