@@ -20,6 +20,12 @@ pub(crate) struct Exclusive {
     pub(crate) grid: BTreeSet<usize>,
 }
 
+impl Exclusive {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.storage.is_empty() && self.grid.is_empty()
+    }
+}
+
 /// Columns of one piece of work.
 #[derive(Clone, Debug)]
 pub(crate) enum WorkColumns {
@@ -99,8 +105,8 @@ struct Builder<'a> {
     groups: &'a [Group],
     ties: Ties,
     built: Built,
-    /// More than can flow through the connection, kW, per step.
-    most: Vec<f64>,
+    /// Most import and export that could come about, kW, per step.
+    most: Vec<[f64; 2]>,
 }
 
 /// Writes the programme.
@@ -134,11 +140,15 @@ pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) 
     builder.built
 }
 
-fn most_exchange(problem: &Problem, t: usize) -> f64 {
-    let storages: f64 = problem.storages.iter().map(|s| s.max_charge.as_kw() + s.max_discharge.as_kw()).sum();
+/// Most import and most export that could come about in a step. Tight, because either-or choices multiply with it.
+fn most_exchange(problem: &Problem, t: usize) -> [f64; 2] {
+    let fixed = problem.fixed[t].as_kw();
+    let able = |s: &&Storage| s.is_available(t);
+    let charge: f64 = problem.storages.iter().filter(able).map(|s| s.max_charge.as_kw()).sum();
+    let discharge: f64 = problem.storages.iter().filter(able).map(|s| s.max_discharge.as_kw()).sum();
     let generation: f64 = problem.curtailable.iter().map(|c| c.available[t].as_kw()).sum();
     let work: f64 = problem.work.iter().map(|w| w.max_power.as_kw()).sum();
-    1.0 + problem.fixed[t].as_kw().abs() + storages + generation + work
+    [(work + charge - fixed).max(0.0), (fixed + discharge + generation).max(0.0)]
 }
 
 impl Builder<'_> {
@@ -178,26 +188,26 @@ impl Builder<'_> {
         let connection = &self.problem.connection;
         let breach = connection.breach_price.as_per_kwh();
         for t in 0..self.problem.len() {
-            let (h, most, row) = (self.hours(t), self.most[t], self.built.balance[t]);
+            let (h, [most_in, most_out], row) = (self.hours(t), self.most[t], self.built.balance[t]);
             let buy = connection.full_import_price(t).as_per_kwh() * h;
             let sell = connection.export_price[t].as_per_kwh() * h;
             let tie = self.ties.import(t) * h;
-            let choice = exclusive.grid.contains(&t).then(|| self.choice(most, most));
+            let choice = exclusive.grid.contains(&t).then(|| self.choice(most_in, most_out));
             let entries = |sign: f64, side: usize| {
                 let mut entries = vec![(row, sign)];
                 entries.extend(choice.map(|rows| (rows[side], 1.0)));
                 entries
             };
             let (import, export) = (entries(1.0, 0), entries(-1.0, 1));
-            let limit = connection.import_limit[t].map_or(most, |p| p.as_kw().min(most));
+            let limit = connection.import_limit[t].map_or(most_in, |p| p.as_kw().min(most_in));
             let buying = self.column(buy, tie, 0.0, limit, &import);
-            if limit < most {
-                self.column(buy + breach * h, tie, 0.0, most, &import);
+            if limit < most_in {
+                self.column(buy + breach * h, tie, 0.0, most_in, &import);
             }
-            let limit = connection.export_limit[t].map_or(most, |p| p.as_kw().min(most));
+            let limit = connection.export_limit[t].map_or(most_out, |p| p.as_kw().min(most_out));
             let selling = self.column(-sell, 0.0, 0.0, limit, &export);
-            if limit < most {
-                self.column(-sell + breach * h, 0.0, 0.0, most, &export);
+            if limit < most_out {
+                self.column(-sell + breach * h, 0.0, 0.0, most_out, &export);
             }
             self.built.grid.push([buying, selling]);
         }
@@ -391,7 +401,9 @@ impl Builder<'_> {
                 self.built.lp.append(earlier, energy, -hours);
             }
             run.push((r, h));
-            self.column(low.price.as_per_kwh() * h, 0.0, 0.0, need + self.most[t], &[(met, 1.0)]);
+            // Whatever charges and works may count as missing, even what the expected surplus would feed.
+            let most = need + self.most[t][0] + self.problem.fixed[t].as_kw().abs();
+            self.column(low.price.as_per_kwh() * h, 0.0, 0.0, most, &[(met, 1.0)]);
         }
     }
 

@@ -158,9 +158,11 @@ impl Search<'_> {
             }
             let before = exclusive.clone();
             conflicts(&built, &point.x, &mut exclusive);
-            // Burning energy pays somewhere; choices made one by one would only move it elsewhere.
-            if round > 0 {
-                everywhere(self.problem, groups.len(), &mut exclusive);
+            // Burning energy pays somewhere; choices made one by one would only move it to where it pays next.
+            let last = round + 2 >= ROUNDS;
+            if !exclusive.is_empty() {
+                let pays = |t: usize| last || burning_pays(self.problem, &built, &point, t);
+                where_it_pays(self.problem, groups.len(), pays, &mut exclusive);
             }
             if exclusive == before {
                 break;
@@ -306,10 +308,19 @@ fn conflicts(built: &Built, x: &[f64], exclusive: &mut Exclusive) {
     }
 }
 
-/// Choices for every group and step, and for the grid wherever export pays more than import costs.
-fn everywhere(problem: &Problem, groups: usize, exclusive: &mut Exclusive) {
+/// Whether losing energy in a step would earn money.
+fn burning_pays(problem: &Problem, built: &Built, point: &Point, t: usize) -> bool {
+    let c = &problem.connection;
+    let price = c.full_import_price(t).min(c.export_price[t]);
+    price < Price::ZERO || point.dual.get(built.balance[t]).is_some_and(|dual| *dual < -1e-9)
+}
+
+/// Choices for every group in the steps given, and for the grid wherever export pays more than import costs.
+fn where_it_pays(problem: &Problem, groups: usize, pays: impl Fn(usize) -> bool, exclusive: &mut Exclusive) {
     for t in 0..problem.len() {
-        exclusive.storage.extend((0..groups).map(|g| (g, t)));
+        if pays(t) {
+            exclusive.storage.extend((0..groups).map(|g| (g, t)));
+        }
         if problem.connection.export_price[t] > problem.connection.full_import_price(t) {
             exclusive.grid.insert(t);
         }

@@ -117,6 +117,15 @@ proptest! {
     }
 }
 
+/// Surplus stored while the pessimistic net lacks power: a reserve may lack more than the expected import.
+#[test]
+fn a_missing_reserve_never_keeps_surplus_out_of_store() {
+    let problem = nonsense(9_383_849_603_459_893_871);
+    let (_, costs) = rule_plan(&problem).unwrap();
+    let solved = solve(&problem, &Budget::default()).unwrap();
+    assert!(solved.bound.get() <= costs.total().get() + 1e-6, "{:?} {costs:?}", solved.bound);
+}
+
 #[test]
 fn what_is_not_a_number_is_refused_by_name() {
     let mut problem = make::homes(1, 24, 2, 1);
