@@ -1,8 +1,27 @@
 //! The commands: this registry, and a file for each.
 
+mod apply;
+mod audit;
+mod backup;
+mod data_dir;
+mod delete;
+mod describe;
+mod events;
+mod explain;
+mod get;
 mod internal;
+mod logs;
 mod parts;
+mod plan;
+mod report;
+mod resource;
+mod rollout;
+mod scale;
+mod secret;
+mod token;
+mod top;
 mod up;
+mod validate;
 
 use crate::outcome::{Failure, Outcome};
 
@@ -11,6 +30,49 @@ use crate::outcome::{Failure, Outcome};
 pub(crate) enum Command {
     /// Load every manifest under a folder, start what they declare, run the loop
     Up(Box<up::Args>),
+    /// Check manifests: every problem with file, line and column; no server needed
+    Validate(validate::Args),
+    /// Explain a kind or one of its fields; no server needed
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of a kind; no server needed
+    Schema(explain::SchemaArgs),
+    /// Declare the resources of manifests: all of them or none
+    Apply(apply::ApplyArgs),
+    /// Show what an apply would change; exit code 1 when that is something
+    Diff(apply::DiffArgs),
+    /// Show resources of a kind
+    Get(get::Args),
+    /// Tell everything about one resource, ending with the decisions taken and the reason for each
+    Describe(describe::Args),
+    /// Remove a resource and what runs for it
+    Delete(delete::Args),
+    /// Show what happened
+    Events(events::Args),
+    /// Print the log of a service
+    Logs(logs::Args),
+    /// Set how many replicas of a service run
+    Scale(scale::Args),
+    /// Look after the revisions of a service
+    Rollout(rollout::Args),
+    /// Show what services use
+    Top(top::Args),
+    /// Show the schedule in force of a site, with reasons and binding limits
+    Plan(plan::Args),
+    /// Show what a site cost, emitted and saved since its start
+    Report(report::Args),
+    /// Check the record of commands
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Write everything of a data directory into one file
+    Backup(backup::BackupArgs),
+    /// Make a data directory from a backup
+    Restore(backup::RestoreArgs),
+    /// Keep secret values
+    #[command(subcommand)]
+    Secret(secret::Secret),
+    /// Say who may use the server
+    #[command(subcommand)]
+    Token(token::Token),
     /// A device that is played, for trials and tests
     #[command(subcommand)]
     Device(parts::Device),
@@ -28,6 +90,26 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Up(args) => up::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Schema(args) => explain::schema(&args),
+        Command::Apply(args) => apply::apply(&args),
+        Command::Diff(args) => apply::diff(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Describe(args) => describe::run(&args),
+        Command::Delete(args) => delete::run(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Scale(args) => scale::run(&args),
+        Command::Rollout(args) => rollout::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Audit(audit) => audit::run(&audit),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Secret(secret) => secret::run(&secret),
+        Command::Token(token) => token::run(&token),
         Command::Device(device) => parts::device(device),
         Command::Adapter(adapter) => parts::adapter(adapter),
         Command::Job(job) => parts::job(job),

@@ -1,0 +1,144 @@
+//! `sos get`.
+
+use serde_json::Value;
+use sos_model::{AnyKind, Kind, ReadOnlyKind};
+
+use super::resource::{self, kind_name, text};
+use super::{block_on, events};
+use crate::client::ServerArgs;
+use crate::outcome::{Failure, Outcome};
+use crate::output::{self, OutputArgs, Table};
+
+/// Arguments of `sos get`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The kind, also as plural or short name; KIND/NAME for one
+    kind: String,
+    /// Name of one resource
+    name: Option<String>,
+    /// Only those whose labels match, e.g. home=1,tier!=test
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "name")]
+    selector: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Shows resources.
+pub(crate) fn run(args: &Args) -> Outcome {
+    let (kind, name) = resource::parse(&args.kind, args.name.as_deref())?;
+    if name.is_some() && args.selector.is_some() {
+        return Err(Failure::input("a name and a selector are given: expected one of them"));
+    }
+    let client = args.server.client()?;
+    block_on(async {
+        let format = args.output.format();
+        if let Some(name) = name {
+            let object: Value = client.get(&["resources", kind_name(kind), &name], &[]).await?;
+            return output::answer(format, &table(kind, std::slice::from_ref(&object)), &object);
+        }
+        let query: Vec<(&str, String)> = args.selector.iter().map(|l| ("selector", l.clone())).collect();
+        let objects: Vec<Value> = client.get(&["resources", kind_name(kind)], &query).await?;
+        if objects.is_empty() {
+            output::note(format!("no {} found", kind_name(kind)));
+        }
+        output::answer(format, &table(kind, &objects), &objects)
+    })
+}
+
+/// The columns of a kind.
+fn table(kind: AnyKind, objects: &[Value]) -> Table {
+    let (header, row): (&[&'static str], fn(&Value) -> Vec<String>) = match kind {
+        AnyKind::Declared(Kind::Service) => {
+            (&["NAME", "PHASE", "READY", "RESTARTS", "MANAGER", "MESSAGE"], service)
+        }
+        AnyKind::Declared(Kind::Site) => (&["NAME", "RUNNING", "CURRENCY", "TIME ZONE", "MESSAGE"], site),
+        AnyKind::Declared(Kind::Asset) => (&["NAME", "SITE", "GROUP", "TYPE", "MODE", "VIA"], asset),
+        AnyKind::Declared(Kind::Signal) => (&["NAME", "UNIT", "KNOWN AHEAD", "SOURCE"], signal),
+        AnyKind::Declared(Kind::Secret) => (&["NAME", "KEYS"], secret),
+        AnyKind::ReadOnly(ReadOnlyKind::Event) => (&events::HEADER, event),
+        AnyKind::ReadOnly(ReadOnlyKind::Plan) => (&["SITE", "MADE AT", "SOURCE", "STEPS"], plan),
+        AnyKind::ReadOnly(_) => (&["NAME", "STATE"], other),
+    };
+    let mut table = Table::new(header);
+    for object in objects {
+        table.row(row(object));
+    }
+    table
+}
+
+fn name(object: &Value) -> String {
+    text(object, &["metadata", "name"]).to_owned()
+}
+
+/// A scalar as people write it; empty when there is none.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn service(object: &Value) -> Vec<String> {
+    let status = &object["status"];
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    vec![
+        name(object),
+        shown(&status["phase"]),
+        format!("{}/{}", count(&status["readyReplicas"]), count(&status["replicas"])),
+        count(&status["restarts"]).to_string(),
+        shown(&object["metadata"]["manager"]),
+        shown(&status["message"]),
+    ]
+}
+
+fn site(object: &Value) -> Vec<String> {
+    let conditions = object["status"]["conditions"].as_array();
+    let running = conditions.and_then(|all| all.first()).unwrap_or(&Value::Null);
+    let spec = &object["spec"];
+    let message = shown(&running["message"]);
+    vec![name(object), shown(&running["status"]), shown(&spec["currency"]), shown(&spec["timeZone"]), message]
+}
+
+fn asset(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let cells = ["site", "group", "type", "mode"].map(|key| shown(&spec[key]));
+    [vec![name(object)], cells.to_vec(), vec![shown(&spec["via"]["service"])]].concat()
+}
+
+fn signal(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let file = &spec["source"]["file"];
+    let source = format!("{} {}", text(file, &["path"]), text(file, &["column"]));
+    vec![name(object), shown(&spec["unit"]), shown(&spec["knownAhead"]), source.trim().to_owned()]
+}
+
+fn secret(object: &Value) -> Vec<String> {
+    let keys = object["spec"]["data"].as_object();
+    let keys: Vec<&str> = keys.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    vec![name(object), keys.join(", ")]
+}
+
+fn event(object: &Value) -> Vec<String> {
+    let involved = &object["involvedObject"];
+    vec![
+        shown(&object["lastTimestamp"]),
+        shown(&object["type"]),
+        shown(&object["reason"]),
+        format!("{}/{}", text(involved, &["kind"]), text(involved, &["name"])),
+        shown(&object["count"]),
+        shown(&object["message"]),
+    ]
+}
+
+fn plan(object: &Value) -> Vec<String> {
+    let status = &object["status"];
+    let steps = status["steps"].as_array().map_or(0, Vec::len);
+    vec![name(object), shown(&status["madeAt"]), shown(&status["source"]), steps.to_string()]
+}
+
+fn other(object: &Value) -> Vec<String> {
+    vec![name(object), shown(&object["status"]["state"])]
+}
