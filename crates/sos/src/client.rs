@@ -1,11 +1,19 @@
 //! The commands' side of the HTTP API: finds the server and its token, and turns answers into failures for people.
 
 use std::path::Path;
+use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sos_api::Problem;
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, causes};
+
+/// A server that takes longer to accept a connection is not there.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A server that takes longer to answer is stuck; the server itself gives up after half of it.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// Where the server is and who asks.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,74 +27,140 @@ pub(crate) struct ServerArgs {
 }
 
 /// A connection to one server.
-#[derive(Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    base: String,
+    base: Url,
     token: String,
 }
 
 impl ServerArgs {
     /// Reads what is not given from the data directory below the current folder.
+    ///
+    /// # Errors
+    /// When no server or no token is known. The token in `./.sos` goes to the server of `./.sos` only.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let base = match &self.server {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => from_data_dir("server", "--server or SOS_SERVER")?,
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let base = match given(&self.server) {
+            Some(url) => url,
+            None => from_data_dir("server").map_err(no_server)?,
         };
-        let token = match &self.token {
-            Some(token) => token.clone(),
-            None => from_data_dir("token", "--token or SOS_TOKEN")?,
+        let token = match given(&self.token) {
+            Some(token) => token,
+            None if same_server(&base) => from_data_dir("token").map_err(no_token)?,
+            None => {
+                return Err(Failure::NotPermitted(format!(
+                    "no token for the server {base}: give one with --token or SOS_TOKEN"
+                )));
+            }
         };
-        Ok(Client { http: reqwest::Client::new(), base, token })
+        Client::new(&base, token)
     }
 }
 
-fn from_data_dir(file: &str, instead: &str) -> Result<String, Failure> {
+fn from_data_dir(file: &str) -> Result<String, String> {
     let path = Path::new(".sos").join(file);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) => Err(Failure::Unreachable(format!(
-            "no server is known: cannot read {} ({error}); start one with `sos up DIR`, run this in the folder DIR, or give {instead}",
-            path.display()
-        ))),
-    }
+    let text = std::fs::read_to_string(&path);
+    text.map(|text| text.trim().to_owned())
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn no_server(why: String) -> Failure {
+    Failure::Unreachable(format!(
+        "no server is known ({why}): start one with `sos up DIR`, run this in the folder DIR, \
+         or give --server and --token (SOS_SERVER, SOS_TOKEN)"
+    ))
+}
+
+fn no_token(why: String) -> Failure {
+    Failure::NotPermitted(format!("no token is known ({why}): give one with --token or SOS_TOKEN"))
+}
+
+/// Whether an address is the one of the server in `./.sos`.
+fn same_server(base: &str) -> bool {
+    from_data_dir("server").is_ok_and(|own| own.trim_end_matches('/') == base.trim_end_matches('/'))
 }
 
 impl Client {
-    /// A GET that answers JSON.
-    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.send(Method::GET, path, None).await
+    fn new(base: &str, token: String) -> Result<Self, Failure> {
+        let wrong = |why: String| {
+            Failure::input(format!("server \"{base}\" {why}; expected such as http://127.0.0.1:7600"))
+        };
+        let url = Url::parse(base).map_err(|error| wrong(format!("is no address: {error}")))?;
+        if url.scheme() != "http" {
+            return Err(wrong(format!(
+                "has the scheme {}, and this program speaks http only: use a TLS proxy or a tunnel to a remote server",
+                url.scheme()
+            )));
+        }
+        let loopback = url.host_str().is_some_and(|host| {
+            let host = host.trim_matches(['[', ']']);
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        });
+        let mut http = reqwest::Client::builder().connect_timeout(CONNECT);
+        if loopback {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| Failure::unsuccessful(causes(&error)))?;
+        Ok(Self { http, base: url, token })
     }
 
-    /// Any request with an optional body; answers JSON, or null for an empty answer.
-    pub(crate) async fn send(
+    /// The address of a path below `/api/v1`, its parts and the query encoded.
+    fn url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// A GET that answers JSON of a known shape.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, Failure> {
+        self.send(Method::GET, path, query, Body::None).await
+    }
+
+    /// Any request that answers JSON of a known shape; an empty answer counts as null.
+    pub(crate) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
-        path: &str,
-        body: Option<Body>,
-    ) -> Result<Value, Failure> {
-        let response = self.response(method, path, body).await?;
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Body,
+    ) -> Result<T, Failure> {
+        let response = self.response(method, path, query, body, Some(ANSWER)).await?;
         let text = response.text().await.map_err(|error| self.unreachable(&error))?;
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&text).map_err(|error| {
-            Failure::unsuccessful(format!("the server answered something that is not JSON: {error}"))
+        let text = if text.is_empty() { "null" } else { &text };
+        serde_json::from_str(text).map_err(|error| {
+            Failure::unsuccessful(format!(
+                "the server at {} answered something else than this version of sos expects: {error}",
+                self.base
+            ))
         })
     }
 
-    /// The raw response of a successful request, for streams.
+    /// The raw response of a successful request, for streams; without a time limit it may go on for ever.
     pub(crate) async fn response(
         &self,
         method: Method,
-        path: &str,
-        body: Option<Body>,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Body,
+        limit: Option<Duration>,
     ) -> Result<reqwest::Response, Failure> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let mut request = self.http.request(method, self.url(path, query)).bearer_auth(&self.token);
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
         request = match body {
-            Some(Body::Json(value)) => request.json(&value),
-            Some(Body::Yaml(bytes)) => request.header("content-type", "application/yaml").body(bytes),
-            None => request,
+            Body::Json(value) => request.json(&value),
+            Body::Yaml(text) => request.header("content-type", "application/yaml").body(text),
+            Body::None => request,
         };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() {
@@ -97,7 +171,8 @@ impl Client {
         Err(failure(status, &text))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+    /// What to say when the connection fails.
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let mut cause: &dyn std::error::Error = error;
         while let Some(deeper) = cause.source() {
             cause = deeper;
@@ -112,16 +187,17 @@ impl Client {
 /// What a request carries.
 #[derive(Debug)]
 pub(crate) enum Body {
+    None,
     Json(Value),
-    Yaml(Vec<u8>),
+    Yaml(String),
 }
 
 /// A problem document of the API as a failure.
 fn failure(status: StatusCode, text: &str) -> Failure {
-    let problem: Value = serde_json::from_str(text).unwrap_or(Value::Null);
-    let detail = problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or(text).to_owned();
-    let problems: Vec<String> =
-        problem["problems"].as_array().into_iter().flatten().map(problem_line).collect();
+    let (detail, problems) = match serde_json::from_str::<Problem>(text) {
+        Ok(problem) => (problem.detail, problem.problems.iter().map(problem_line).collect()),
+        Err(_) => (format!("the server answered {status}; is it a server of sos?"), Vec::new()),
+    };
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::NotPermitted(detail),
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if !problems.is_empty() => {
@@ -135,7 +211,39 @@ fn failure(status: StatusCode, text: &str) -> Failure {
 }
 
 fn problem_line(problem: &Value) -> String {
-    problem
-        .as_str()
-        .map_or_else(|| problem["text"].as_str().unwrap_or_default().to_owned(), ToOwned::to_owned)
+    let text = problem.as_str().or(problem["text"].as_str());
+    text.map_or_else(|| problem.to_string(), ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_queries_are_encoded_and_a_path_prefix_is_kept() {
+        let client = Client::new("http://127.0.0.1:7600/sos/", "t".into()).unwrap();
+        let url = client.url(&["resources", "Service", "a/../b"], &[("selector", "a=b,c!=d".into())]);
+        assert_eq!(
+            url.as_str(),
+            "http://127.0.0.1:7600/sos/api/v1/resources/Service/a%2F..%2Fb?selector=a%3Db%2Cc%21%3Dd"
+        );
+    }
+
+    #[test]
+    fn a_problem_decides_the_exit_code() {
+        let problem = |status: u16, problems: Value| {
+            let text = serde_json::json!({
+                "type": "about:blank", "title": "t", "status": status, "detail": "why", "problems": problems,
+            });
+            failure(StatusCode::from_u16(status).unwrap(), &text.to_string())
+        };
+        let none = || serde_json::json!([]);
+        assert!(matches!(problem(401, none()), Failure::NotPermitted(why) if why == "why"));
+        assert!(matches!(problem(403, none()), Failure::NotPermitted(_)));
+        assert!(matches!(problem(404, none()), Failure::Unsuccessful(_)));
+        assert!(matches!(problem(409, none()), Failure::Unsuccessful(_)));
+        let listed = problem(422, serde_json::json!([{"text": "a.yaml:1:2: wrong"}, "plain"]));
+        assert!(matches!(listed, Failure::BadInput(lines) if lines == ["a.yaml:1:2: wrong", "plain"]));
+        assert!(matches!(failure(StatusCode::BAD_GATEWAY, "<html>"), Failure::Unsuccessful(_)));
+    }
 }

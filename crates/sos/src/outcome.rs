@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub(crate) enum Failure {
     /// 1: the thing asked for did not succeed.
     Unsuccessful(String),
+    /// 1: the answer itself says so, as that of `diff` does when something differs.
+    Told,
     /// 2: bad input; every problem is one line.
     BadInput(Vec<String>),
     /// 3: a server, device or runtime that is needed could not be reached.
@@ -31,7 +33,7 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Unsuccessful(_) => 1,
+            Self::Unsuccessful(_) | Self::Told => 1,
             Self::BadInput(_) => 2,
             Self::Unreachable(_) => 3,
             Self::NotPermitted(_) => 4,
@@ -41,11 +43,23 @@ impl Failure {
     fn lines(&self) -> &[String] {
         match self {
             Self::BadInput(lines) => lines,
+            Self::Told => &[],
             Self::Unsuccessful(line) | Self::Unreachable(line) | Self::NotPermitted(line) => {
                 std::slice::from_ref(line)
             }
         }
     }
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 /// Prints what went wrong to stderr and turns the outcome into the exit code.

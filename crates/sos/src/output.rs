@@ -1,16 +1,15 @@
 //! Answers on stdout: tables for people, JSON, YAML and CSV for programs.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde_json::Value;
 
 use crate::outcome::{Failure, Outcome};
 
 /// Form of the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// Aligned columns.
-    #[default]
     Table,
     /// JSON.
     Json,
@@ -18,6 +17,27 @@ pub(crate) enum Format {
     Yaml,
     /// Comma-separated values.
     Csv,
+}
+
+/// The form that is asked for.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// Form of the answer [default: a table on a terminal, else json]
+    #[arg(short, long, value_name = "FORM")]
+    output: Option<Format>,
+}
+
+impl OutputArgs {
+    /// Tables are for people: what no person looks at is JSON unless another form is asked for.
+    pub(crate) fn format(self) -> Format {
+        let table_or_json = || if std::io::stdout().is_terminal() { Format::Table } else { Format::Json };
+        self.output.unwrap_or_else(table_or_json)
+    }
+
+    /// The form for answers whose usual one is text for people, wherever it goes.
+    pub(crate) fn or_text(self) -> Format {
+        self.output.unwrap_or(Format::Table)
+    }
 }
 
 /// Rows of text below a header.
@@ -33,12 +53,18 @@ impl Table {
         Self { header: header.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; as many cells as columns.
+    /// Adds a row; as many cells as columns. What a terminal would obey (control characters) becomes a space.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.into_iter().map(|cell| cell.replace(char::is_control, " ")).collect());
     }
 
-    fn aligned(&self) -> String {
+    /// Whether it has no rows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Aligned columns, with a line for the header.
+    pub(crate) fn aligned(&self) -> String {
         let widths: Vec<usize> = (0..self.header.len())
             .map(|i| {
                 let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count());
@@ -70,14 +96,28 @@ impl Table {
     }
 }
 
-/// Prints an answer that has both a table and a value.
-pub(crate) fn answer(format: Format, table: &Table, value: &Value) -> Outcome {
+/// Prints an answer that has both a table and a value; the table is for people and CSV alike.
+pub(crate) fn answer(format: Format, table: &Table, value: &impl serde::Serialize) -> Outcome {
     match format {
         Format::Table => text(&table.aligned()),
         Format::Csv => text(&table.csv()),
-        Format::Json => json(value),
-        Format::Yaml => text(&crate::yaml::to_yaml(value)),
+        Format::Json | Format::Yaml => structured(format, value),
     }
+}
+
+/// Prints a value as JSON or YAML.
+pub(crate) fn structured(format: Format, value: &impl serde::Serialize) -> Outcome {
+    let value = serde_json::to_value(value).map_err(Failure::unsuccessful)?;
+    match format {
+        Format::Yaml => text(&crate::yaml::to_yaml(&value)),
+        Format::Table | Format::Json | Format::Csv => json(&value),
+    }
+}
+
+/// Tells people something beside the answer.
+#[expect(clippy::print_stderr, reason = "what is not the answer goes to stderr")]
+pub(crate) fn note(text: impl std::fmt::Display) {
+    eprintln!("{text}");
 }
 
 /// Prints a value as indented JSON.

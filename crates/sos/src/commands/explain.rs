@@ -1,4 +1,4 @@
-//! `sos explain` and `sos schema`: what a kind accepts.
+//! `sos explain` and `sos schema`: what a manifest may say.
 
 use sos_model::Kind;
 
@@ -8,7 +8,7 @@ use crate::output;
 /// Arguments of `sos explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// A kind, or a field of it such as asset.battery.capacity
+    /// A kind or one of its fields, e.g. asset.spec.battery
     #[arg(value_name = "KIND[.FIELD]")]
     path: String,
 }
@@ -16,17 +16,16 @@ pub(crate) struct ExplainArgs {
 /// Arguments of `sos schema`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchemaArgs {
-    /// A kind such as Site
+    /// The kind
     kind: String,
 }
 
-/// Prints what a kind or field is, its unit, range and default.
+/// Explains a kind or a field.
 pub(crate) fn explain(args: &ExplainArgs) -> Outcome {
     output::text(&sos_model::explain(&args.path).map_err(Failure::input)?)
 }
 
 /// Prints the JSON Schema of a kind.
 pub(crate) fn schema(args: &SchemaArgs) -> Outcome {
-    let kind = Kind::resolve(&args.kind).map_err(Failure::input)?;
-    output::json(&sos_model::json_schema(kind))
+    output::json(&sos_model::json_schema(Kind::resolve(&args.kind).map_err(Failure::input)?))
 }

@@ -1,222 +1,144 @@
-//! `sos get`, `sos describe`, `sos delete`, `sos events`.
+//! `sos get`.
 
-use reqwest::Method;
 use serde_json::Value;
-use sos_model::AnyKind;
+use sos_model::{AnyKind, Kind, ReadOnlyKind};
 
-use super::block_on;
-use crate::client::{Client, ServerArgs};
+use super::resource::{self, kind_name, text};
+use super::{block_on, events};
+use crate::client::ServerArgs;
 use crate::outcome::{Failure, Outcome};
-use crate::output::{self, Format, Table};
+use crate::output::{self, OutputArgs, Table};
 
 /// Arguments of `sos get`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct GetArgs {
-    /// A kind: service, site, asset, signal, secret, plan, event
+pub(crate) struct Args {
+    /// The kind, also as plural or short name; KIND/NAME for one
     kind: String,
-    /// Only the resource with this name
+    /// Name of one resource
     name: Option<String>,
-    /// Only those with these labels, e.g. home=3
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    /// Only those whose labels match, e.g. home=1,tier!=test
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "name")]
     selector: Option<String>,
-    /// Form of the answer
-    #[arg(short = 'o', long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Arguments of `sos describe` and `sos delete`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct OneArgs {
-    /// A kind
-    kind: String,
-    /// Its name
-    name: String,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Arguments of `sos events`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct EventArgs {
-    /// Only of this kind
-    #[arg(long)]
-    kind: Option<String>,
-    /// Only of the resource with this name
-    #[arg(long)]
-    name: Option<String>,
-    /// Form of the answer
-    #[arg(short = 'o', long, value_enum, default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-fn kind(text: &str) -> Result<String, Failure> {
-    Ok(match AnyKind::resolve(text).map_err(Failure::input)? {
-        AnyKind::Declared(kind) => kind.name().to_owned(),
-        AnyKind::ReadOnly(kind) => kind.name().to_owned(),
+/// Shows resources.
+pub(crate) fn run(args: &Args) -> Outcome {
+    let (kind, name) = resource::parse(&args.kind, args.name.as_deref())?;
+    if name.is_some() && args.selector.is_some() {
+        return Err(Failure::input("a name and a selector are given: expected one of them"));
+    }
+    let client = args.server.client()?;
+    block_on(async {
+        let format = args.output.format();
+        if let Some(name) = name {
+            let object: Value = client.get(&["resources", kind_name(kind), &name], &[]).await?;
+            return output::answer(format, &table(kind, std::slice::from_ref(&object)), &object);
+        }
+        let query: Vec<(&str, String)> = args.selector.iter().map(|l| ("selector", l.clone())).collect();
+        let objects: Vec<Value> = client.get(&["resources", kind_name(kind)], &query).await?;
+        if objects.is_empty() {
+            output::note(format!("no {} found", kind_name(kind)));
+        }
+        output::answer(format, &table(kind, &objects), &objects)
     })
 }
 
-/// Lists resources.
-pub(crate) fn get(args: &GetArgs) -> Outcome {
-    let kind = kind(&args.kind)?;
-    let client = args.server.client()?;
-    let value = block_on(async {
-        match &args.name {
-            Some(name) => client.get(&format!("/api/v1/resources/{kind}/{name}")).await,
-            None => {
-                let selector =
-                    args.selector.as_deref().map(|s| format!("?selector={}", escape(s))).unwrap_or_default();
-                client.get(&format!("/api/v1/resources/{kind}{selector}")).await
-            }
+/// The columns of a kind.
+fn table(kind: AnyKind, objects: &[Value]) -> Table {
+    let (header, row): (&[&'static str], fn(&Value) -> Vec<String>) = match kind {
+        AnyKind::Declared(Kind::Service) => {
+            (&["NAME", "PHASE", "READY", "RESTARTS", "MANAGER", "MESSAGE"], service)
         }
-    })?;
-    let all: Vec<&Value> = value.as_array().map_or_else(|| vec![&value], |list| list.iter().collect());
-    output::answer(args.output, &listing(&kind, &all), &value)
-}
-
-/// Percent-encodes what has a meaning in a query.
-fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
-fn listing(kind: &str, all: &[&Value]) -> Table {
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        AnyKind::Declared(Kind::Site) => (&["NAME", "RUNNING", "CURRENCY", "TIME ZONE", "MESSAGE"], site),
+        AnyKind::Declared(Kind::Asset) => (&["NAME", "SITE", "GROUP", "TYPE", "MODE", "VIA"], asset),
+        AnyKind::Declared(Kind::Signal) => (&["NAME", "UNIT", "KNOWN AHEAD", "SOURCE"], signal),
+        AnyKind::Declared(Kind::Secret) => (&["NAME", "KEYS"], secret),
+        AnyKind::ReadOnly(ReadOnlyKind::Event) => (&events::HEADER, event),
+        AnyKind::ReadOnly(ReadOnlyKind::Plan) => (&["SITE", "MADE AT", "SOURCE", "STEPS"], plan),
+        AnyKind::ReadOnly(_) => (&["NAME", "STATE"], other),
     };
-    let columns: (&[&str], &[&str]) = match kind {
-        "Service" => (
-            &["NAME", "PHASE", "READY", "REPLICAS", "RESTARTS", "MESSAGE"],
-            &[
-                "/metadata/name",
-                "/status/phase",
-                "/status/readyReplicas",
-                "/status/replicas",
-                "/status/restarts",
-                "/status/message",
-            ],
-        ),
-        "Asset" => (
-            &["NAME", "TYPE", "SITE", "GROUP", "MODE"],
-            &["/metadata/name", "/spec/type", "/spec/site", "/spec/group", "/spec/mode"],
-        ),
-        "Site" => (
-            &["NAME", "READY", "TIME ZONE", "MESSAGE"],
-            &[
-                "/metadata/name",
-                "/status/conditions/0/status",
-                "/spec/timeZone",
-                "/status/conditions/0/message",
-            ],
-        ),
-        "Signal" => (&["NAME", "UNIT", "KNOWN AHEAD"], &["/metadata/name", "/spec/unit", "/spec/knownAhead"]),
-        "Event" => (&["NAME", "STATUS"], &["/metadata/name", "/status"]),
-        _ => (
-            &["NAME", "MANAGER", "GENERATION"],
-            &["/metadata/name", "/metadata/manager", "/metadata/generation"],
-        ),
-    };
-    let header: Vec<&'static str> = columns.0.iter().map(|name| leak(name)).collect();
-    let mut table = Table::new(&header);
-    for one in all {
-        let cell = |pointer: &&str| one.pointer(pointer).map(&text).unwrap_or_default();
-        table.row(columns.1.iter().map(cell).collect());
+    let mut table = Table::new(header);
+    for object in objects {
+        table.row(row(object));
     }
     table
 }
 
-/// The headers are constants; this only tells the compiler.
-fn leak(name: &str) -> &'static str {
-    const ALL: [&str; 16] = [
-        "NAME",
-        "PHASE",
-        "READY",
-        "REPLICAS",
-        "RESTARTS",
-        "MESSAGE",
-        "TYPE",
-        "SITE",
-        "GROUP",
-        "MODE",
-        "TIME ZONE",
-        "UNIT",
-        "KNOWN AHEAD",
-        "STATUS",
-        "MANAGER",
-        "GENERATION",
-    ];
-    ALL.into_iter().find(|known| *known == name).unwrap_or("")
+fn name(object: &Value) -> String {
+    text(object, &["metadata", "name"]).to_owned()
 }
 
-/// Everything about one resource, the decisions taken and the reason for each at the end.
-pub(crate) fn describe(args: &OneArgs) -> Outcome {
-    let kind = kind(&args.kind)?;
-    let client = args.server.client()?;
-    let (mut object, events) = block_on(async {
-        let object = client.get(&format!("/api/v1/resources/{kind}/{}", args.name)).await?;
-        Ok((object, events(&client, Some(&kind), Some(&args.name)).await?))
-    })?;
-    let decisions =
-        object.as_object_mut().and_then(|object| object.remove("decisions")).unwrap_or(Value::Null);
-    let mut text = crate::yaml::to_yaml(&object);
-    text.push_str("events:\n");
-    for event in &events {
-        text.push_str(&event_line(event));
+/// A scalar as people write it; empty when there is none.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
-    text.push_str("decisions:\n");
-    for decision in decisions.as_array().into_iter().flatten() {
-        let part = |key: &str| decision[key].as_str().unwrap_or_default().to_owned();
-        text.push_str(&format!("  {}  {}  {}: {}\n", part("time"), part("who"), part("what"), part("why")));
-    }
-    output::text(&text)
 }
 
-/// Deletes one resource and what runs for it.
-pub(crate) fn delete(args: &OneArgs) -> Outcome {
-    let kind = kind(&args.kind)?;
-    let client = args.server.client()?;
-    block_on(client.send(Method::DELETE, &format!("/api/v1/resources/{kind}/{}", args.name), None))?;
-    output::text(&format!("{}/{} deleted\n", kind.to_lowercase(), args.name))
+fn service(object: &Value) -> Vec<String> {
+    let status = &object["status"];
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    vec![
+        name(object),
+        shown(&status["phase"]),
+        format!("{}/{}", count(&status["readyReplicas"]), count(&status["replicas"])),
+        count(&status["restarts"]).to_string(),
+        shown(&object["metadata"]["manager"]),
+        shown(&status["message"]),
+    ]
 }
 
-async fn events(client: &Client, kind: Option<&str>, name: Option<&str>) -> Result<Vec<Value>, Failure> {
-    let all = client.get("/api/v1/events").await?;
-    let wanted = |event: &&Value| {
-        kind.is_none_or(|kind| event["kind"] == kind) && name.is_none_or(|name| event["name"] == name)
-    };
-    Ok(all.as_array().into_iter().flatten().filter(wanted).cloned().collect())
+fn site(object: &Value) -> Vec<String> {
+    let conditions = object["status"]["conditions"].as_array();
+    let running = conditions.and_then(|all| all.first()).unwrap_or(&Value::Null);
+    let spec = &object["spec"];
+    let message = shown(&running["message"]);
+    vec![name(object), shown(&running["status"]), shown(&spec["currency"]), shown(&spec["timeZone"]), message]
 }
 
-fn event_line(event: &Value) -> String {
-    let part = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-    let count =
-        event["count"].as_u64().filter(|count| *count > 1).map(|n| format!(" (x{n})")).unwrap_or_default();
-    format!("  {}  {}  {}  {}{count}\n", part("time"), part("type"), part("reason"), part("message"))
+fn asset(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let cells = ["site", "group", "type", "mode"].map(|key| shown(&spec[key]));
+    [vec![name(object)], cells.to_vec(), vec![shown(&spec["via"]["service"])]].concat()
 }
 
-/// What happened, the latest last.
-pub(crate) fn list_events(args: &EventArgs) -> Outcome {
-    let kind = args.kind.as_deref().map(kind).transpose()?;
-    let client = args.server.client()?;
-    let events = block_on(events(&client, kind.as_deref(), args.name.as_deref()))?;
-    let mut table = Table::new(&["TIME", "TYPE", "OBJECT", "REASON", "COUNT", "MESSAGE"]);
-    for event in &events {
-        let part = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-        let object = format!("{}/{}", part("kind"), part("name"));
-        table.row(vec![
-            part("time"),
-            part("type"),
-            object,
-            part("reason"),
-            event["count"].to_string(),
-            part("message"),
-        ]);
-    }
-    output::answer(args.output, &table, &Value::Array(events))
+fn signal(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let file = &spec["source"]["file"];
+    let source = format!("{} {}", text(file, &["path"]), text(file, &["column"]));
+    vec![name(object), shown(&spec["unit"]), shown(&spec["knownAhead"]), source.trim().to_owned()]
+}
+
+fn secret(object: &Value) -> Vec<String> {
+    let keys = object["spec"]["data"].as_object();
+    let keys: Vec<&str> = keys.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    vec![name(object), keys.join(", ")]
+}
+
+fn event(object: &Value) -> Vec<String> {
+    let involved = &object["involvedObject"];
+    vec![
+        shown(&object["lastTimestamp"]),
+        shown(&object["type"]),
+        shown(&object["reason"]),
+        format!("{}/{}", text(involved, &["kind"]), text(involved, &["name"])),
+        shown(&object["count"]),
+        shown(&object["message"]),
+    ]
+}
+
+fn plan(object: &Value) -> Vec<String> {
+    let status = &object["status"];
+    let steps = status["steps"].as_array().map_or(0, Vec::len);
+    vec![name(object), shown(&status["madeAt"]), shown(&status["source"]), steps.to_string()]
+}
+
+fn other(object: &Value) -> Vec<String> {
+    vec![name(object), shown(&object["status"]["state"])]
 }

@@ -1,17 +1,27 @@
 //! The commands: this registry, and a file for each.
 
 mod apply;
-mod data;
+mod audit;
+mod backup;
+mod data_dir;
+mod delete;
+mod describe;
+mod events;
 mod explain;
 mod get;
 mod internal;
+mod logs;
 mod parts;
 mod plan;
-mod service;
+mod report;
+mod resource;
+mod rollout;
+mod scale;
+mod secret;
+mod token;
+mod top;
 mod up;
 mod validate;
-
-use std::io::IsTerminal;
 
 use crate::outcome::{Failure, Outcome};
 
@@ -20,48 +30,49 @@ use crate::outcome::{Failure, Outcome};
 pub(crate) enum Command {
     /// Load every manifest under a folder, start what they declare, run the loop
     Up(Box<up::Args>),
-    /// Check manifests: every problem at once
+    /// Check manifests: every problem with file, line and column; no server needed
     Validate(validate::Args),
-    /// Say what a kind or field is, its unit, range and default
+    /// Explain a kind or one of its fields; no server needed
     Explain(explain::ExplainArgs),
-    /// Print the JSON Schema of a kind
+    /// Print the JSON Schema of a kind; no server needed
     Schema(explain::SchemaArgs),
-    /// Declare resources on a running server
+    /// Declare the resources of manifests: all of them or none
     Apply(apply::ApplyArgs),
-    /// Show what an apply would change
+    /// Show what an apply would change; exit code 1 when that is something
     Diff(apply::DiffArgs),
-    /// List resources
-    Get(get::GetArgs),
-    /// Everything about one resource, with the decisions taken and why
-    Describe(get::OneArgs),
-    /// Delete a resource and what runs for it
-    Delete(get::OneArgs),
-    /// What happened
-    Events(get::EventArgs),
-    /// Captured output of a service
-    Logs(service::LogArgs),
-    /// Set the number of replicas of a service
-    Scale(service::ScaleArgs),
-    /// How far a change of a service is; return to an earlier one
-    #[command(subcommand)]
-    Rollout(service::Rollout),
-    /// What services use
-    Top(service::TopArgs),
-    /// The schedule of a site in force, with reasons
+    /// Show resources of a kind
+    Get(get::Args),
+    /// Tell everything about one resource, ending with the decisions taken and the reason for each
+    Describe(describe::Args),
+    /// Remove a resource and what runs for it
+    Delete(delete::Args),
+    /// Show what happened
+    Events(events::Args),
+    /// Print the log of a service
+    Logs(logs::Args),
+    /// Set how many replicas of a service run
+    Scale(scale::Args),
+    /// Look after the revisions of a service
+    Rollout(rollout::Args),
+    /// Show what services use
+    Top(top::Args),
+    /// Show the schedule in force of a site, with reasons and binding limits
     Plan(plan::Args),
-    /// The record of every command
+    /// Show what a site cost, emitted and saved since its start
+    Report(report::Args),
+    /// Check the record of commands
     #[command(subcommand)]
-    Audit(data::Audit),
-    /// Write a consistent copy of a data directory
-    Backup(data::BackupArgs),
+    Audit(audit::Audit),
+    /// Write everything of a data directory into one file
+    Backup(backup::BackupArgs),
     /// Make a data directory from a backup
-    Restore(data::RestoreArgs),
-    /// Values in the encrypted store
+    Restore(backup::RestoreArgs),
+    /// Keep secret values
     #[command(subcommand)]
-    Secret(data::Secret),
-    /// Access tokens
+    Secret(secret::Secret),
+    /// Say who may use the server
     #[command(subcommand)]
-    Token(data::Token),
+    Token(token::Token),
     /// A device that is played, for trials and tests
     #[command(subcommand)]
     Device(parts::Device),
@@ -84,20 +95,21 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Schema(args) => explain::schema(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Diff(args) => apply::diff(&args),
-        Command::Get(args) => get::get(&args),
-        Command::Describe(args) => get::describe(&args),
-        Command::Delete(args) => get::delete(&args),
-        Command::Events(args) => get::list_events(&args),
-        Command::Logs(args) => service::logs(&args),
-        Command::Scale(args) => service::scale(&args),
-        Command::Rollout(rollout) => service::rollout(&rollout),
-        Command::Top(args) => service::top(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Describe(args) => describe::run(&args),
+        Command::Delete(args) => delete::run(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Scale(args) => scale::run(&args),
+        Command::Rollout(args) => rollout::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Plan(args) => plan::run(&args),
-        Command::Audit(audit) => data::audit(&audit),
-        Command::Backup(args) => data::backup(&args),
-        Command::Restore(args) => data::restore(&args),
-        Command::Secret(secret) => data::secret(&secret),
-        Command::Token(token) => data::token(&token),
+        Command::Report(args) => report::run(&args),
+        Command::Audit(audit) => audit::run(&audit),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Secret(secret) => secret::run(&secret),
+        Command::Token(token) => token::run(&token),
         Command::Device(device) => parts::device(device),
         Command::Adapter(adapter) => parts::adapter(adapter),
         Command::Job(job) => parts::job(job),
@@ -116,8 +128,6 @@ pub(crate) fn start_logging(default: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("SOS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = builder.with_ansi(colour);
     let set = match std::env::var("SOS_LOG_FORMAT").as_deref() {
         Ok("json") => builder.json().try_init(),
         _ => builder.with_target(false).try_init(),

@@ -1,41 +1,146 @@
-//! `sos plan`: the schedule in force, with the reason for each step.
+//! `sos plan`: the schedule in force, with its reasons and the limits that bind it.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::block_on;
 use crate::client::ServerArgs;
 use crate::outcome::Outcome;
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, OutputArgs, Table};
+use crate::words;
+
+/// An exchange this near to a limit is at the limit, in kW: what is planned is rounded by the solver.
+const AT_LIMIT_KW: f64 = 0.005;
 
 /// Arguments of `sos plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the site
     site: String,
-    /// Form of the answer
-    #[arg(short = 'o', long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Prints the plan in force.
+/// The API's resource of kind Plan.
+#[derive(Debug, Deserialize)]
+struct Resource {
+    status: Plan,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Plan {
+    #[serde(default)]
+    site: String,
+    #[serde(rename(deserialize = "madeAt"))]
+    made_at: String,
+    source: String,
+    currency: String,
+    import_limit_kw: Option<f64>,
+    export_limit_kw: Option<f64>,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Step {
+    time: String,
+    /// Import above zero.
+    grid_kw: f64,
+    soc: Option<f64>,
+    price_per_kwh: f64,
+    /// Batteries and work of services, above zero into the site.
+    power_kw: BTreeMap<String, f64>,
+    because: BTreeMap<String, String>,
+    /// Limits that the step is at.
+    #[serde(default)]
+    binding_limits: Vec<String>,
+}
+
+/// Shows the plan in force.
 pub(crate) fn run(args: &Args) -> Outcome {
     let client = args.server.client()?;
-    let live = block_on(client.get(&format!("/api/v1/sites/{}/live", args.site)))?;
-    let mut table = Table::new(&["TIME", "GRID", "CHARGE", "PRICE", "BECAUSE"]);
-    let number = |value: &Value, digits: usize, unit: &str| {
-        value.as_f64().map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}{unit}"))
+    block_on(async {
+        let Resource { status: mut plan } = client.get(&["resources", "Plan", &args.site], &[]).await?;
+        plan.site.clone_from(&args.site);
+        let limits = (plan.import_limit_kw, plan.export_limit_kw);
+        for step in &mut plan.steps {
+            step.binding_limits = binding(step.grid_kw, limits.0, limits.1);
+        }
+        let format = args.output.format();
+        if format == Format::Table {
+            output::note(format!("plan of {}, made at {} by {}", plan.site, plan.made_at, plan.source));
+        }
+        output::answer(format, &table(&plan, format == Format::Csv), &plan)
+    })
+}
+
+fn binding(grid_kw: f64, import_limit_kw: Option<f64>, export_limit_kw: Option<f64>) -> Vec<String> {
+    let at = |used: f64, limit: Option<f64>, what: &str| {
+        let limit = limit.filter(|limit| used >= limit - AT_LIMIT_KW)?;
+        let over = used - limit;
+        let over = if over > AT_LIMIT_KW { format!(", over by {}", words::kw(over)) } else { String::new() };
+        Some(format!("{what} limit {}{over}", words::kw(limit)))
     };
-    for step in live["plan"]["steps"].as_array().into_iter().flatten() {
-        let soc = step["soc"].as_f64().map_or_else(|| "-".to_owned(), |soc| format!("{:.0} %", soc * 100.0));
-        table.row(vec![
-            step["time"].as_str().unwrap_or_default().to_owned(),
-            number(&step["grid_kw"], 2, " kW"),
-            soc,
-            number(&step["price_per_kwh"], 3, ""),
-            step["because"].as_str().unwrap_or_default().to_owned(),
-        ]);
+    [at(grid_kw, import_limit_kw, "import"), at(-grid_kw, export_limit_kw, "export")]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn table(plan: &Plan, plain: bool) -> Table {
+    let mut table = if plain {
+        Table::new(&["TIME", "GRID_KW", "SOC", "PRICE_PER_KWH", "LIMITS", "BECAUSE"])
+    } else {
+        Table::new(&["TIME", "GRID", "STORED", "PRICE", "LIMIT", "BECAUSE"])
+    };
+    for step in &plan.steps {
+        let because = words::reasons(step.because.iter().map(|(name, why)| (name.as_str(), why.as_str())));
+        let soc = |plain: fn(f64) -> String| step.soc.map(plain).unwrap_or_default();
+        let (grid, soc, price) = if plain {
+            (step.grid_kw.to_string(), soc(|soc| soc.to_string()), step.price_per_kwh.to_string())
+        } else {
+            let price = format!("{:.3} {}/kWh", step.price_per_kwh, plan.currency);
+            (words::exchange(step.grid_kw), soc(words::percent), price)
+        };
+        table.row(vec![step.time.clone(), grid, soc, price, step.binding_limits.join(", "), because]);
     }
-    output::answer(args.output, &table, &live["plan"])
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_step_at_its_limit_says_so() {
+        assert_eq!(binding(11.9999, Some(12.0), None), ["import limit 12.0 kW"]);
+        assert_eq!(binding(13.5, Some(12.0), None), ["import limit 12.0 kW, over by 1.5 kW"]);
+        assert_eq!(binding(-5.0, Some(12.0), Some(5.0)), ["export limit 5.0 kW"]);
+        assert!(binding(3.0, Some(12.0), Some(5.0)).is_empty());
+        assert_eq!(binding(0.0, None, Some(0.0)), ["export limit 0.0 kW"], "nothing may be exported");
+    }
+
+    #[test]
+    fn a_plan_is_told_in_words_and_in_numbers() {
+        let plan: Resource = serde_json::from_value(json!({"status": {
+            "madeAt": "2016-08-01T00:00:00-08:00", "source": "solver", "currency": "USD",
+            "import_limit_kw": 12.0, "export_limit_kw": null,
+            "steps": [{
+                "time": "2016-08-01T00:00:00-08:00", "grid_kw": 2.0, "soc": 0.52, "price_per_kwh": 0.22,
+                "power_kw": {"a": -1.5, "b": -1.5}, "because": {"a": "sun", "b": "sun"},
+            }],
+        }}))
+        .unwrap();
+        let people = table(&plan.status, false).aligned();
+        assert!(people.contains("imports 2.0 kW   52 %     0.220 USD/kWh           sun"), "{people}");
+        let value = serde_json::to_value(&plan.status).unwrap();
+        assert_eq!(
+            (&value["steps"][0]["power_kw"]["a"], &value["made_at"]),
+            (&json!(-1.5), &json!("2016-08-01T00:00:00-08:00"))
+        );
+    }
 }

@@ -1,5 +1,6 @@
-//! `sos validate`: every problem of a set of manifests, without a server.
+//! `sos validate`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::outcome::{Failure, Outcome};
@@ -8,15 +9,19 @@ use crate::output;
 /// Arguments of `sos validate`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files or folders with manifests
+    /// Manifests, or folders of them
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
 
-/// Checks manifests, their references and the series files they name.
+/// Reads all manifests and the series they name, and lists every problem.
 pub(crate) fn run(args: &Args) -> Outcome {
     let declared = sos_engine::folder::read(&args.paths, &[])
         .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
-    let count = declared.len();
-    output::text(&format!("{count} {} valid\n", if count == 1 { "resource is" } else { "resources are" }))
+    let mut kinds = BTreeMap::new();
+    for one in &declared {
+        *kinds.entry(one.kind()).or_insert(0) += 1;
+    }
+    let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    output::text(&format!("{} resources are valid: {}\n", declared.len(), kinds.join(", ")))
 }
