@@ -105,7 +105,8 @@ fn assets(out: &mut Exposition, sites: &[&SiteLive]) {
 
 /// Sums may be corrected when a late measurement arrives, and cost may fall, so those are gauges.
 fn sums(out: &mut Exposition, sites: &[&SiteLive]) {
-    let families: [(&str, &str, fn(&SiteLive) -> Compared); 3] = [
+    type GetCompared = fn(&SiteLive) -> Compared;
+    let families: [(&str, &str, GetCompared); 3] = [
         ("sos_site_cost", "import paid less export earned since the start, in the site's currency", |s| {
             s.totals.cost
         }),
@@ -152,7 +153,8 @@ fn sums(out: &mut Exposition, sites: &[&SiteLive]) {
 }
 
 fn progress(out: &mut Exposition, sites: &[&SiteState]) {
-    let counters: [(&str, &str, fn(&SiteState) -> u64); 3] = [
+    type GetCount = fn(&SiteState) -> u64;
+    let counters: [(&str, &str, GetCount); 3] = [
         ("sos_site_ticks_total", "ticks since the site's start", |s| s.tick),
         ("sos_site_plans_total", "plans made since the program started", |s| s.plans),
         ("sos_site_plan_fallbacks_total", "plans that a rule made in place of the solver", |s| s.fallbacks),

@@ -1,3 +1,9 @@
 //! The real binary, run as people run it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where it cannot go on; clippy knows test functions only, not their helpers"
+)]
+#![allow(clippy::print_stderr, reason = "a test says what it skips and why")]
+
 mod api;
