@@ -5,7 +5,7 @@ use crate::probe::later;
 use crate::status::{Condition, Truth};
 use crate::world::World;
 use crate::{
-    Action, DesiredService, Exit, ObservedReplica, ProbeDue, ProbeKind, ReplicaPhase, RestartPolicy,
+    Action, DesiredService, Exit, ObservedReplica, PastRun, ProbeDue, ProbeKind, ReplicaPhase, RestartPolicy,
     ServicePhase, ServiceStatus, StopCause, consecutive_failures, replica_id, restart_delay,
 };
 
@@ -354,8 +354,10 @@ pub(crate) fn retries(name: &str, world: &World<'_>) -> u32 {
 
 fn restarts(name: &str, world: &World<'_>) -> u32 {
     let counts = |asked: Option<StopCause>| asked.is_none() || asked == Some(StopCause::Unhealthy);
+    // A batch run that did its work is followed by the next one without having failed.
+    let done = |run: &PastRun| run.run.is_some() && run.exit == Exit::Code(0);
     let runs = world.replicas(name).flat_map(|(_, replica)| &replica.past_runs);
-    u32::try_from(runs.filter(|run| counts(run.asked)).count()).unwrap_or(u32::MAX)
+    u32::try_from(runs.filter(|run| counts(run.asked) && !done(run)).count()).unwrap_or(u32::MAX)
 }
 
 fn status(

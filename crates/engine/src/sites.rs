@@ -17,7 +17,7 @@ use crate::live::SiteState;
 use crate::services::board::{Board, Orders};
 use crate::site::links::Ticked;
 use crate::site::model::{SiteModel, assemble};
-use crate::site::task::{Outcome, SiteError, SiteTask};
+use crate::site::task::{Outcome, SiteError, SiteTask, kept_orders};
 use crate::site::work::WorkBook;
 
 /// How sites run.
@@ -112,10 +112,28 @@ pub struct Prepared {
 /// # Errors
 /// What the store says.
 pub fn prepare(store: &Store) -> Result<BTreeMap<String, Result<Prepared, String>>, StoreError> {
-    let declared = crate::apply::declared(store)?;
-    let (signals, failed) = crate::folder::load_signals(&declared);
+    Ok(prepare_declared(&crate::apply::declared(store)?))
+}
+
+/// Problems of the period that is asked for, before anything is started.
+#[must_use]
+pub fn check_period(declared: &[Declared], running: &Running) -> Vec<String> {
+    let Some(until) = running.until else { return Vec::new() };
+    let problem = |(name, site): (String, Result<Prepared, String>)| {
+        let model = site.ok()?.model;
+        let from = running.from.or(model.replay.map(|(from, _)| from))?;
+        let shown = |time| crate::time_text(time, &model.zone);
+        (until <= from).then(|| {
+            format!("--until {} is not after {}, where site {name} begins", shown(until), shown(from))
+        })
+    };
+    prepare_declared(declared).into_iter().filter_map(problem).collect()
+}
+
+fn prepare_declared(declared: &[Declared]) -> BTreeMap<String, Result<Prepared, String>> {
+    let (signals, failed) = crate::folder::load_signals(declared);
     let mut prepared = BTreeMap::new();
-    for one in &declared {
+    for one in declared {
         let Some(spec) = one.site() else { continue };
         let assets = declared.iter().filter_map(|d| Some((d.name.to_string(), d.asset()?.clone()))).collect();
         let services: BTreeMap<String, ServiceSpec> =
@@ -129,12 +147,12 @@ pub fn prepare(store: &Store) -> Result<BTreeMap<String, Result<Prepared, String
             let mut work = WorkBook::default();
             work.declare(&name, &services);
             let ticked = clocks_of(&name, &services);
-            let declared = fingerprint(&declared, &ticked);
+            let declared = fingerprint(declared, &ticked);
             Prepared { model: Arc::new(model), work, ticked, declared }
         });
         prepared.insert(name, site);
     }
-    Ok(prepared)
+    prepared
 }
 
 fn clocks_of(site: &str, services: &BTreeMap<String, ServiceSpec>) -> Vec<Ticked> {
@@ -199,8 +217,16 @@ pub fn start(prepared: Prepared, running: &Running, shared: &Shared) -> Result<S
     let name = model.name.clone();
     let store = |source| SiteError::Store { site: name.clone(), source };
     let clock = clock(&shared.store, &model, running).map_err(store)?;
+    let batches = kept_orders(&shared.store, &name).map_err(store)?;
+    // The services are looked at before the first tick: until then what was asked of them last holds.
+    let reached = reached(&shared.store, &model).map(|next| next - model.tick);
     shared.orders.send_modify(|orders| {
         orders.clocks.insert(name.clone(), clock);
+        orders.batches.extend(batches);
+        if let Some(reached) = reached {
+            orders.outages.extend(running.faults.at(reached, &name));
+            orders.site_time.insert(name.clone(), reached);
+        }
     });
     let end = model.replay.map(|(_, until)| until);
     let until = match (running.until, end) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use sos_control::{BatchOrder, ServiceStatus};
+use sos_control::{BatchOrder, ServicePhase, ServiceStatus};
 use sos_runtime::{Deployment, LimitEnforcement, Usage};
 
 use crate::clock::SiteClock;
@@ -60,6 +60,12 @@ impl Board {
     #[must_use]
     pub fn is_ready(&self, service: &str) -> bool {
         self.services.get(service).is_some_and(|view| view.status.ready > 0)
+    }
+
+    /// Whether a job has done the run that is ordered.
+    #[must_use]
+    pub fn is_completed(&self, service: &str) -> bool {
+        self.services.get(service).is_some_and(|view| view.status.phase == ServicePhase::Completed)
     }
 }
 

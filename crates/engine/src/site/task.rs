@@ -140,6 +140,29 @@ struct Kept {
     plans: u64,
     fallbacks: u64,
     not_ready: BTreeMap<String, i64>,
+    /// Energy in the batteries at `now`, and what a kWh of it is worth.
+    stored: Energy,
+    worth: Price,
+}
+
+/// The orders in force, kept so that a restart of the controller disturbs no job that is at work.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct KeptOrders {
+    batches: BTreeMap<String, BatchOrder>,
+}
+
+/// What a site that ran before asked of the services when it was last heard of.
+///
+/// # Errors
+/// What the store says.
+pub fn kept_orders(store: &Store, site: &str) -> Result<BTreeMap<String, BatchOrder>, StoreError> {
+    let kept = store.get_kv(&orders_key(site))?;
+    let kept = kept.and_then(|value| serde_json::from_value::<KeptOrders>(value).ok());
+    Ok(kept.unwrap_or_default().batches)
+}
+
+fn orders_key(site: &str) -> String {
+    format!("orders/{site}")
 }
 
 /// The running state of a site.
@@ -164,7 +187,9 @@ pub(super) struct Site {
     planned_grid: Option<Power>,
     pub(super) stats: Stats,
     told: BTreeMap<usize, String>,
-    sent: BTreeMap<String, (String, bool)>,
+    sent: BTreeMap<String, (BatchOrder, bool)>,
+    /// Energy stored and its worth at the last tick of an earlier run.
+    resumed: Option<(Energy, Price)>,
     shown: Option<Instant>,
 }
 
@@ -208,6 +233,7 @@ impl Site {
             stats: Stats::default(),
             told: BTreeMap::new(),
             sent: BTreeMap::new(),
+            resumed: None,
             shown: None,
             task,
         };
@@ -235,6 +261,7 @@ impl Site {
         self.stats.plans = kept.plans;
         self.stats.fallbacks = kept.fallbacks;
         self.stats.not_ready = kept.not_ready;
+        self.resumed = Some((kept.stored, kept.worth));
         super::view::relearn(&self.task.store, &self.task.model, &mut self.outlook, kept.now)?;
         Ok(())
     }
@@ -328,7 +355,7 @@ impl Site {
         }
         let batches = self.order_work(now);
         let (orders, decision) = self.choose(now);
-        self.record(now, &orders, decision, &late)?;
+        self.record(now, &orders, decision, &late, &batches)?;
         self.orders = orders;
         self.decision = decision;
         self.last = Some(now);
@@ -349,22 +376,26 @@ impl Site {
         let running = self.task.work.running();
         let mut alive: BTreeSet<String> = running.iter().cloned().collect();
         if lockstep {
-            for failed in self.advance(now).await {
-                alive.remove(&failed);
-                *self.stats.not_ready.entry(failed).or_default() += self.task.model.tick_seconds();
-            }
+            let down = self.advance(now).await;
+            alive.retain(|service| !down.contains(service));
+            self.count_not_ready(&down, now);
         } else {
             let board = self.task.board.borrow().clone();
             alive.retain(|service| board.services.get(service).is_some_and(|view| view.status.live > 0));
-            let needed: BTreeSet<&String> = (0..self.task.model.assets.len())
-                .flat_map(|index| concerns(&self.task.model, index))
-                .collect();
-            for service in needed.into_iter().filter(|service| !board.is_ready(service)) {
-                *self.stats.not_ready.entry(service.clone()).or_default() += self.task.model.tick_seconds();
-            }
+            let needed = (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index));
+            let down = needed.filter(|service| !board.is_ready(service)).cloned().collect();
+            self.count_not_ready(&down, now);
         }
         self.read(now, lockstep).await;
         alive
+    }
+
+    /// Counts the step that has ended for the services that were wanted in it and not ready.
+    fn count_not_ready(&mut self, down: &BTreeSet<String>, now: Timestamp) {
+        let Some(start) = self.last else { return };
+        for service in down {
+            *self.stats.not_ready.entry(service.clone()).or_default() += now.duration_since(start).as_secs();
+        }
     }
 
     /// Lock-step: every simulated device lives up to `now`. Site time waits for services that are starting, unless
@@ -377,7 +408,9 @@ impl Site {
         let began = Instant::now();
         loop {
             let board = self.task.board.borrow_and_update().clone();
-            let outcome = self.links.advance(&ticked, &board, self.last, now).await;
+            let mut outcome = self.links.advance(&ticked, &board, self.last, now).await;
+            // A job whose work was done in this very step has ended already when the step is repeated.
+            outcome.failed.retain(|service, _| !board.is_completed(service));
             if outcome.failed.is_empty() {
                 return outages;
             }
@@ -536,6 +569,7 @@ impl Site {
         orders: &[Order],
         decision: Decision,
         late: &[Late],
+        batches: &BTreeMap<String, BatchOrder>,
     ) -> Result<(), SiteError> {
         let model = Arc::clone(&self.task.model);
         let known_at = if self.task.model.replay.is_some() { now } else { wall_now().max(now) };
@@ -571,9 +605,15 @@ impl Site {
             plans: self.stats.plans,
             fallbacks: self.stats.fallbacks,
             not_ready: self.stats.not_ready.clone(),
+            stored: super::account::stored(&model, &self.socs),
+            worth: self.worth(),
         };
-        let kept = serde_json::to_string(&kept)
-            .map_err(|error| SiteError::Setup { site: model.name.clone(), why: error.to_string() })?;
+        let unreadable = |error: serde_json::Error| SiteError::Setup { site: model.name.clone(), why: error.to_string() };
+        let kept = serde_json::to_string(&kept).map_err(unreadable)?;
+        let asked = (self.order_key(batches) != self.sent)
+            .then(|| serde_json::to_value(KeptOrders { batches: batches.clone() }))
+            .transpose()
+            .map_err(unreadable)?;
         let key = self.key();
         let written = self.task.store.commit(|tx| {
             if let Some(entry) = &entry {
@@ -581,6 +621,9 @@ impl Site {
             }
             if !samples.is_empty() {
                 tx.append_samples(&samples)?;
+            }
+            if let Some(asked) = &asked {
+                tx.put_kv(&orders_key(&model.name), asked)?;
             }
             tx.put_kv(&key, &serde_json::Value::String(kept))
         });
@@ -726,10 +769,7 @@ impl Site {
     /// Tells the services which jobs may run. In lock-step, waits until a job that starts is there.
     async fn ask_batches(&mut self, now: Timestamp, batches: BTreeMap<String, BatchOrder>) {
         let running = self.task.work.running();
-        let key: BTreeMap<String, (String, bool)> = batches
-            .iter()
-            .map(|(service, order)| (service.clone(), (order.run.clone(), running.contains(service))))
-            .collect();
+        let key = self.order_key(&batches);
         if key == self.sent {
             return;
         }
@@ -744,6 +784,17 @@ impl Site {
         if self.task.clock.speed == Speed::LockStep && !starts.is_empty() {
             self.await_jobs(now, &starts).await;
         }
+    }
+
+    /// What the services were told, or are to be told, about their jobs.
+    fn order_key(&self, batches: &BTreeMap<String, BatchOrder>) -> BTreeMap<String, (BatchOrder, bool)> {
+        let running = self.task.work.running();
+        let one = |(service, order): (&String, &BatchOrder)| {
+            // What remains changes with every tick of work and changes nothing about the order.
+            let order = BatchOrder { remaining: Energy::ZERO, ..order.clone() };
+            (service.clone(), (order, running.contains(service)))
+        };
+        batches.iter().map(one).collect()
     }
 
     async fn await_jobs(&mut self, now: Timestamp, starts: &[String]) {
@@ -787,8 +838,11 @@ impl Site {
     }
 
     fn close(mut self, finished: bool) -> Outcome {
-        let worth = self.worth();
-        let stored = super::account::stored(&self.task.model, &self.socs);
+        // Without a tick in this run, what the last one of the run before it left.
+        let (stored, worth) = match self.resumed {
+            Some(kept) if self.plan.is_none() => kept,
+            _ => (super::account::stored(&self.task.model, &self.socs), self.worth()),
+        };
         if finished {
             self.accounts.close(&self.task.model);
         }

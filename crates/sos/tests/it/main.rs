@@ -1,4 +1,4 @@
-//! The real binary, run as people run it.
+//! The real binary, run as people run it: real processes, each test in a data directory of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,3 +7,8 @@
 #![allow(clippy::print_stderr, reason = "a test says what it skips and why")]
 
 mod api;
+mod chaos;
+mod devices;
+mod peer;
+mod replay;
+mod support;

@@ -11,6 +11,7 @@ use sos_engine::report::{
 use sos_engine::site::reference::{PerfectCase, Period};
 use sos_engine::site::task::{Outcome as SiteOutcome, SiteError};
 use sos_engine::time_text;
+use sos_store::{Resource, Selector, StoreError};
 use sos_units::{Energy, Hours};
 
 use super::Args;
@@ -51,7 +52,7 @@ pub(super) fn report(
         to: time_text(first.to, &first.model.zone),
         seed: args.seed,
         sites: reports,
-        services: services(platform, &sites),
+        services: services(platform, &sites).map_err(Failure::unsuccessful)?,
         alerts: Vec::new(),
         own: OwnUse { kwh: round(own.kwh), kg: round(own.kg) },
         timings,
@@ -121,17 +122,22 @@ fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
     }
 }
 
-fn services(platform: &Platform, sites: &[&SiteOutcome]) -> Vec<ServiceReport> {
+/// One entry per declared service. What the service loop has not looked at in this run is as it was noted last.
+fn services(platform: &Platform, sites: &[&SiteOutcome]) -> Result<Vec<ServiceReport>, StoreError> {
     let board = platform.board();
-    let report = |(name, view): (&String, &sos_engine::services::board::ServiceView)| {
-        let jobs =
-            sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
+    let report = |service: &Resource| {
+        let name = &service.name;
+        let view = board.services.get(name);
+        let noted = || service.status["restarts"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        let declared = sos_engine::resources::declared(service).ok();
+        let declared = declared.as_ref().and_then(sos_model::Declared::service).map_or(0, |spec| spec.replicas);
+        let jobs = sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
         let own = jobs.filter(|(_, job, _)| *job == name).map(|(site, _, state)| (site, state)).next();
         let not_ready = sites.iter().filter_map(|site| site.stats.not_ready.get(name)).sum();
         ServiceReport {
             name: name.clone(),
-            replicas: view.status.replicas,
-            restarts: view.status.restarts,
+            replicas: service.replicas.unwrap_or(declared),
+            restarts: view.map_or_else(noted, |view| view.status.restarts),
             energy_kwh: own.map_or(0.0, |(_, state)| kwh(-state.energy.to_energy())),
             emissions_kg: own.map_or(0.0, |(site, _)| round(site.accounts.work_emissions_kg())),
             slo_violation_seconds: not_ready,
@@ -141,7 +147,7 @@ fn services(platform: &Platform, sites: &[&SiteOutcome]) -> Vec<ServiceReport> {
             }),
         }
     };
-    board.services.iter().map(report).collect()
+    Ok(platform.store().list("Service", &Selector::default())?.iter().map(report).collect())
 }
 
 /// What the machine that runs `sos` used, by its declared power and the site's mean carbon intensity.

@@ -60,6 +60,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let declared = sos_engine::folder::read(std::slice::from_ref(&args.dir), &[])
         .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
     let start = start(args, started)?;
+    let problems = sos_engine::sites::check_period(&declared, &start.running);
+    if !problems.is_empty() {
+        return Err(Failure::BadInput(problems));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::unsuccessful(format!("no runtime: {error}")))?;
     runtime.block_on(async {
