@@ -382,7 +382,8 @@ impl Site {
         } else {
             let board = self.task.board.borrow().clone();
             alive.retain(|service| board.services.get(service).is_some_and(|view| view.status.live > 0));
-            let needed = (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index));
+            let needed =
+                (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index));
             let down = needed.filter(|service| !board.is_ready(service)).cloned().collect();
             self.count_not_ready(&down, now);
         }
@@ -608,7 +609,8 @@ impl Site {
             stored: super::account::stored(&model, &self.socs),
             worth: self.worth(),
         };
-        let unreadable = |error: serde_json::Error| SiteError::Setup { site: model.name.clone(), why: error.to_string() };
+        let unreadable =
+            |error: serde_json::Error| SiteError::Setup { site: model.name.clone(), why: error.to_string() };
         let kept = serde_json::to_string(&kept).map_err(unreadable)?;
         let asked = (self.order_key(batches) != self.sent)
             .then(|| serde_json::to_value(KeptOrders { batches: batches.clone() }))
