@@ -126,7 +126,10 @@ impl ServiceLoop {
             self.unrecorded = false;
             let (next, live) = self.pass(stopping).await;
             if stopping && self.unrecorded {
-                tracing::error!(live, "services go on: stopping them cannot be recorded; the next start adopts them");
+                tracing::error!(
+                    live,
+                    "services go on: stopping them cannot be recorded; the next start adopts them"
+                );
                 return;
             }
             if stopping && live == 0 {

@@ -84,8 +84,12 @@ fn missing(store: &Store) -> String {
     let missing = devices.flat_map(|series| {
         let points = store.range(series.id, tick(0)..tick(MONTH + 1), None).unwrap();
         let label = format!("{:?}", series.labels.get("asset"));
-        let given_up = |point: &sos_store::Point| point.known_at.duration_since(point.time).as_hours() > 24 * 7;
-        points.into_iter().filter(given_up).map(move |p| format!("{label} {} known at {}", p.time, p.known_at))
+        let given_up =
+            |point: &sos_store::Point| point.known_at.duration_since(point.time).as_hours() > 24 * 7;
+        points
+            .into_iter()
+            .filter(given_up)
+            .map(move |p| format!("{label} {} known at {}", p.time, p.known_at))
     });
     missing.collect::<Vec<_>>().join("\n")
 }
