@@ -80,12 +80,14 @@ fn a_port_in_use_is_told_by_its_service_and_the_rest_goes_on() {
         let asks = conditions.iter().find(|c| c["type"] == "Healthy" && c["status"] == "False")?;
         Some(asks["message"].as_str()?.to_owned())
     });
-    assert!(message.contains("home-2-0"), "{message}");
+    assert!(message.contains(&port.to_string()), "{message}");
     let told = wait_for("the event", || {
         let events = rig.events("Service", "home-2");
         events.into_iter().find(|e| e.event.message.contains(&port.to_string()))
     });
     assert!(told.event.event_type == EventType::Warning, "{told:?}");
+    let tries = rig.store().unwrap().recent_audit(Some("Service/home-2"), 1000).unwrap().len();
+    assert!(tries < 20, "it is not tried again and again without a pause: {tries}");
     assert!(rig.pids().contains_key("home-1-0") && rig.pids().contains_key("sunspec-0"));
 }
 
