@@ -112,7 +112,11 @@ fn check_energy(rig: &Rig, (from, to): (i64, i64)) {
         ("load", -ledger.load.as_watt_seconds(), "load_kw"),
         ("solar", ledger.solar.as_watt_seconds(), "solar_kw"),
     ] {
-        assert!((settled - counted[name]).abs() <= stated, "{name}: {settled} settled, {} counted", counted[name]);
+        assert!(
+            (settled - counted[name]).abs() <= stated,
+            "{name}: {settled} settled, {} counted",
+            counted[name]
+        );
         assert!((counted[name] - files(column)).abs() <= 5 * TICK * 13, "{name}: {} counted", counted[name]);
     }
 }
@@ -146,8 +150,14 @@ fn a_home_that_is_down_is_left_out_told_and_settled_afterwards() {
     }
     for asset in ["home-3-battery", "home-3-solar", "home-3-load"] {
         let events = rig.events("Asset", asset);
-        let told = |kind, reason| events.iter().filter(|e| e.event.event_type == kind && e.event.reason == reason).count();
-        assert_eq!((told(EventType::Warning, "Unavailable"), told(EventType::Normal, "Available")), (1, 1), "{events:?}");
+        let told = |kind, reason| {
+            events.iter().filter(|e| e.event.event_type == kind && e.event.reason == reason).count()
+        };
+        assert_eq!(
+            (told(EventType::Warning, "Unavailable"), told(EventType::Normal, "Available")),
+            (1, 1),
+            "{events:?}"
+        );
         assert!(rig.events("Asset", &asset.replace('3', "2")).is_empty(), "the others were not concerned");
     }
     let report = rig.report("r.json");

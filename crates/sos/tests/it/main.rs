@@ -8,6 +8,8 @@
 
 mod api;
 mod chaos;
+mod cli;
+mod client;
 mod devices;
 mod peer;
 mod replay;

@@ -46,8 +46,16 @@ fn twenty_days_save_money_and_everything_balances() {
     let hours = 0..480;
     let files = |column| (1..=5).map(|home| csv_watt_seconds(home, column, hours.clone())).sum::<i64>();
     let (load, solar) = (files("load_kw"), files("solar_kw"));
-    assert!((-ledger.load.as_watt_seconds() - load).abs() < 5 * 900, "{} {load}", ledger.load.as_watt_seconds());
-    assert!((ledger.solar.as_watt_seconds() - solar).abs() < 5 * 900, "{} {solar}", ledger.solar.as_watt_seconds());
+    assert!(
+        (-ledger.load.as_watt_seconds() - load).abs() < 5 * 900,
+        "{} {load}",
+        ledger.load.as_watt_seconds()
+    );
+    assert!(
+        (ledger.solar.as_watt_seconds() - solar).abs() < 5 * 900,
+        "{} {solar}",
+        ledger.solar.as_watt_seconds()
+    );
 
     // Import − export = load − solar + work + what the batteries kept and lost.
     let night = report["services"].as_array().unwrap().iter().find(|s| s["name"] == "night-batch").unwrap();
@@ -55,22 +63,33 @@ fn twenty_days_save_money_and_everything_balances() {
     let need = (load - solar) as f64 / KWH + night["energy_kwh"].as_f64().unwrap() + kept;
     assert!((site("import_kwh") - site("export_kwh") - need).abs() < 0.003, "{need} {report:#}");
     // Each step charges and discharges at 0.95: what was lost lies between both ways and nothing.
-    let (charged, discharged) = (ledger.charged.as_watt_seconds() as f64 / KWH, ledger.discharged.as_watt_seconds() as f64 / KWH);
+    let (charged, discharged) =
+        (ledger.charged.as_watt_seconds() as f64 / KWH, ledger.discharged.as_watt_seconds() as f64 / KWH);
     let lost = charged * 0.05 + discharged * (1.0 / 0.95 - 1.0);
     assert!((site("losses_kwh") - lost).abs() < 0.2, "{lost} {}", site("losses_kwh"));
 
     // Objective = cost + 0.10 USD/kg − what is stored at the end (at most 32 kWh at a dollar).
     let objective = |case: &str| site(&format!("objective/{case}"));
-    assert!((objective("baseline") - site("cost/baseline") - 0.1 * site("emissions_kg/baseline")).abs() < 1e-5);
+    assert!(
+        (objective("baseline") - site("cost/baseline") - 0.1 * site("emissions_kg/baseline")).abs() < 1e-5
+    );
     let stored_value = site("cost/actual") + 0.1 * site("emissions_kg/actual") - objective("actual");
     assert!((-1e-5..32.0).contains(&stored_value), "{stored_value}");
-    assert!(objective("baseline") > objective("actual") && objective("actual") > objective("perfect"), "{report:#}");
+    assert!(
+        objective("baseline") > objective("actual") && objective("actual") > objective("perfect"),
+        "{report:#}"
+    );
     assert!(site("saving_share_of_perfect") > 0.3, "{report:#}");
     assert!(site("limit_violations/actual") < site("limit_violations/baseline"), "{report:#}");
     let listed = report["sites"][0]["violations"].as_array().unwrap();
     assert_eq!(listed.len() as f64, site("limit_violations/actual"));
-    assert!(listed.iter().all(|one| one["kw_over"].as_f64() > Some(0.0) && one["reason"].as_str() != Some("")));
-    assert_eq!((night["deadlines"]["met"].as_u64(), night["deadlines"]["missed"].as_u64()), (Some(20), Some(0)));
+    assert!(
+        listed.iter().all(|one| one["kw_over"].as_f64() > Some(0.0) && one["reason"].as_str() != Some(""))
+    );
+    assert_eq!(
+        (night["deadlines"]["met"].as_u64(), night["deadlines"]["missed"].as_u64()),
+        (Some(20), Some(0))
+    );
     assert_eq!((night["energy_kwh"].as_f64(), night["restarts"].as_u64()), (Some(40.0), Some(0)));
 }
 
@@ -101,7 +120,12 @@ fn a_terminated_run_is_continued_at_the_next_tick_with_its_services_adopted() {
     // Before the first step nothing has been measured, so nothing is commanded.
     assert_eq!(times, (1..=288).map(tick).collect::<Vec<_>>(), "each tick was decided once");
     let (report, same) = (rig.report("r.json"), whole.report("r.json"));
-    for figure in ["/sites/0/steps", "/sites/0/cost/baseline", "/sites/0/emissions_kg/baseline", "/services/5/deadlines/met"] {
+    for figure in [
+        "/sites/0/steps",
+        "/sites/0/cost/baseline",
+        "/sites/0/emissions_kg/baseline",
+        "/services/5/deadlines/met",
+    ] {
         assert_eq!(number(&report, figure), number(&same, figure), "{figure}");
     }
     assert_eq!(rig.ledger().imbalance().as_watt_seconds(), 0);
@@ -162,7 +186,11 @@ fn an_end_that_is_not_after_the_start_is_bad_input() {
     for ticks in [-4, 0] {
         let ended = rig.up(ticks, "r.json", &[]).wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains("is not after 2016-07-31T23:00:00-08:00, where site fontana begins"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("is not after 2016-07-31T23:00:00-08:00, where site fontana begins"),
+            "{}",
+            ended.stderr
+        );
         assert!(!rig.data.exists(), "nothing was started");
     }
 }

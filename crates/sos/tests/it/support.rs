@@ -154,7 +154,8 @@ impl Rig {
 
     /// Events of a resource.
     pub(crate) fn events(&self, kind: &str, name: &str) -> Vec<EventRecord> {
-        let filter = EventFilter { kind: Some(kind.into()), name: Some(name.into()), ..EventFilter::default() };
+        let filter =
+            EventFilter { kind: Some(kind.into()), name: Some(name.into()), ..EventFilter::default() };
         self.store().unwrap().list_events(&filter).unwrap()
     }
 
@@ -162,7 +163,10 @@ impl Rig {
     pub(crate) fn pids(&self) -> BTreeMap<String, i32> {
         let Ok(entries) = std::fs::read_dir(self.data.join("run")) else { return BTreeMap::new() };
         let records = entries.flatten().map(|entry| entry.path());
-        records.filter(|path| path.extension().is_some_and(|e| e == "json")).filter_map(|path| live(&path)).collect()
+        records
+            .filter(|path| path.extension().is_some_and(|e| e == "json"))
+            .filter_map(|path| live(&path))
+            .collect()
     }
 
     /// Ends the process of a service at once; false when there was none.
@@ -201,8 +205,10 @@ fn live(path: &Path) -> Option<(String, i32)> {
 
 /// Manifests of services that are restarted after milliseconds instead of seconds.
 pub(crate) fn quick_restarts(text: &str) -> String {
-    text.replace("initialBackoff: 1 s, maxBackoff: 30 s", "initialBackoff: 10 ms, maxBackoff: 50 ms")
-        .replace("restart: { policy: onFailure }", "restart: { policy: onFailure, initialBackoff: 10 ms, maxBackoff: 50 ms }")
+    text.replace("initialBackoff: 1 s, maxBackoff: 30 s", "initialBackoff: 10 ms, maxBackoff: 50 ms").replace(
+        "restart: { policy: onFailure }",
+        "restart: { policy: onFailure, initialBackoff: 10 ms, maxBackoff: 50 ms }",
+    )
 }
 
 /// A running `sos up`, killed when it is dropped.

@@ -130,8 +130,10 @@ fn services(platform: &Platform, sites: &[&SiteOutcome]) -> Result<Vec<ServiceRe
         let view = board.services.get(name);
         let noted = || service.status["restarts"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         let declared = sos_engine::resources::declared(service).ok();
-        let declared = declared.as_ref().and_then(sos_model::Declared::service).map_or(0, |spec| spec.replicas);
-        let jobs = sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
+        let declared =
+            declared.as_ref().and_then(sos_model::Declared::service).map_or(0, |spec| spec.replicas);
+        let jobs =
+            sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
         let own = jobs.filter(|(_, job, _)| *job == name).map(|(site, _, state)| (site, state)).next();
         let not_ready = sites.iter().filter_map(|site| site.stats.not_ready.get(name)).sum();
         ServiceReport {
