@@ -10,7 +10,7 @@ pub(super) enum Kind {
     I16,
     I32,
     U64,
-    /// A 32-bit accumulator; 0 means that it does not accumulate, or has not yet.
+    /// A 32-bit accumulator; 0 means that it does not accumulate, or has not yet: either way 0 so far.
     Acc32,
     F32,
 }
@@ -30,7 +30,8 @@ impl Kind {
             Self::U16 => (raw != 0xffff).then_some(raw as f64),
             Self::I16 => (raw != 0x8000).then(|| f64::from(raw as u16 as i16)),
             Self::I32 => (raw != 0x8000_0000).then(|| f64::from(raw as u32 as i32)),
-            Self::Acc32 => (raw != 0).then_some(raw as f64),
+            // A counter that stands at 0 must be told: the next value of a device that was away is compared with it.
+            Self::Acc32 => Some(raw as f64),
             Self::U64 => (raw != u64::MAX).then_some(raw as f64),
             Self::F32 => Some(f64::from(f32::from_bits(raw as u32))).filter(|value| value.is_finite()),
         }

@@ -48,6 +48,8 @@ pub struct ServiceLoop {
     results: (mpsc::Sender<ProbeResult>, mpsc::Receiver<ProbeResult>),
     statuses: BTreeMap<String, control::ServiceStatus>,
     problems: BTreeMap<String, String>,
+    /// Whether the latest pass left something undone, because it could not be recorded.
+    unrecorded: bool,
 }
 
 /// A probe that has ended.
@@ -96,6 +98,7 @@ impl ServiceLoop {
             results: mpsc::channel(256),
             statuses: BTreeMap::new(),
             problems: BTreeMap::new(),
+            unrecorded: false,
         })
     }
 
@@ -120,7 +123,12 @@ impl ServiceLoop {
             if *stop.borrow() == Stop::LeaveServices {
                 return;
             }
+            self.unrecorded = false;
             let (next, live) = self.pass(stopping).await;
+            if stopping && self.unrecorded {
+                tracing::error!(live, "services go on: stopping them cannot be recorded; the next start adopts them");
+                return;
+            }
             if stopping && live == 0 {
                 return;
             }
@@ -274,6 +282,7 @@ impl ServiceLoop {
         });
         if let Err(error) = recorded {
             tracing::error!(%error, replica, what, "not done, because it cannot be recorded");
+            self.unrecorded = true;
             return;
         }
         tracing::info!(replica, what, because);

@@ -188,6 +188,8 @@ pub(super) struct Site {
     pub(super) stats: Stats,
     told: BTreeMap<usize, String>,
     sent: BTreeMap<String, (BatchOrder, bool)>,
+    /// Services that did not come up in time: site time waits for them no more until they are back.
+    given_up: BTreeSet<String>,
     /// Energy stored and its worth at the last tick of an earlier run.
     resumed: Option<(Energy, Price)>,
     shown: Option<Instant>,
@@ -233,6 +235,7 @@ impl Site {
             stats: Stats::default(),
             told: BTreeMap::new(),
             sent: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             resumed: None,
             shown: None,
             task,
@@ -382,8 +385,7 @@ impl Site {
         } else {
             let board = self.task.board.borrow().clone();
             alive.retain(|service| board.services.get(service).is_some_and(|view| view.status.live > 0));
-            let needed = (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index));
-            let down = needed.filter(|service| !board.is_ready(service)).cloned().collect();
+            let down = self.needed().filter(|service| !board.is_ready(service)).cloned().collect();
             self.count_not_ready(&down, now);
         }
         self.read(now, lockstep).await;
@@ -411,13 +413,13 @@ impl Site {
             let mut outcome = self.links.advance(&ticked, &board, self.last, now).await;
             // A job whose work was done in this very step has ended already when the step is repeated.
             outcome.failed.retain(|service, _| !board.is_completed(service));
-            if outcome.failed.is_empty() {
-                return outages;
+            self.given_up.retain(|service| outcome.failed.contains_key(service));
+            if outcome.failed.keys().all(|service| self.given_up.contains(service)) {
+                return outages.into_iter().chain(outcome.failed.into_keys()).collect();
             }
             if began.elapsed() > LONGEST_START || *self.task.stop.borrow() {
-                let mut failed: BTreeSet<String> = outcome.failed.into_keys().collect();
-                failed.extend(outages);
-                return failed;
+                self.given_up.extend(outcome.failed.into_keys());
+                return outages.into_iter().chain(self.given_up.iter().cloned()).collect();
             }
             self.nudge().await;
         }
@@ -447,8 +449,12 @@ impl Site {
             }
             self.nudge().await;
         }
-        let device: Vec<Reading<Power>> =
-            self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
+        if began.elapsed() >= LONGEST_START {
+            let late = self.needed().filter(|service| !self.task.board.borrow().is_ready(service)).cloned();
+            let late: Vec<String> = late.collect();
+            self.given_up.extend(late);
+        }
+        let device: Vec<Reading<Power>> = self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
         self.own = own_power(&model, &device);
         self.socs.clear();
         for (index, asset, _) in model.batteries() {
@@ -464,9 +470,14 @@ impl Site {
     /// Whether a service that the site needs is on its way up: then site time waits for it.
     fn starting(&self, outages: &BTreeSet<String>) -> bool {
         let board = self.task.board.borrow();
-        let needed = (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index));
-        let mut needed = needed.filter(|service| !outages.contains(*service));
+        let waited = |service: &&String| !outages.contains(*service) && !self.given_up.contains(*service);
+        let mut needed = self.needed().filter(waited);
         needed.any(|service| board.services.get(service).is_some_and(|view| view.status.ready == 0))
+    }
+
+    /// The services that the assets depend on.
+    fn needed(&self) -> impl Iterator<Item = &String> {
+        (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index))
     }
 
     /// Accounts for the step that has ended; teaches the forecasters.
@@ -608,7 +619,8 @@ impl Site {
             stored: super::account::stored(&model, &self.socs),
             worth: self.worth(),
         };
-        let unreadable = |error: serde_json::Error| SiteError::Setup { site: model.name.clone(), why: error.to_string() };
+        let unreadable =
+            |error: serde_json::Error| SiteError::Setup { site: model.name.clone(), why: error.to_string() };
         let kept = serde_json::to_string(&kept).map_err(unreadable)?;
         let asked = (self.order_key(batches) != self.sent)
             .then(|| serde_json::to_value(KeptOrders { batches: batches.clone() }))
@@ -711,7 +723,9 @@ impl Site {
     fn tell_failures(&mut self) {
         let model = Arc::clone(&self.task.model);
         for (index, asset) in model.assets.iter().enumerate() {
-            let failure = self.failures.get(&index).cloned();
+            // Before the first step a device has nothing to measure.
+            let early = self.last.is_none() && self.readings[index] == Err(Missing::NotYet);
+            let failure = self.failures.get(&index).filter(|_| !early).cloned();
             match (self.told.contains_key(&index), failure) {
                 (false, Some(why)) => {
                     self.tell("Asset", &asset.name, EventType::Warning, "Unavailable", why.clone());

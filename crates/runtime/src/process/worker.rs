@@ -623,7 +623,8 @@ fn find_program(config: &ReplicaConfig) -> Result<PathBuf, DriverError> {
     if mode & 0o111 == 0 {
         return Err(wrong("is not executable"));
     }
-    found.canonicalize().map_err(file_error("find", found))
+    // Links stay: a Python of a virtual environment finds its packages by the path it is called by.
+    std::path::absolute(found).map_err(file_error("find", found))
 }
 
 fn hash_file(path: &Path) -> io::Result<String> {

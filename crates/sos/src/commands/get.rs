@@ -47,9 +47,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     })
 }
 
+/// The cells of an object.
+type Row = fn(&Value) -> Vec<String>;
+
 /// The columns of a kind.
 fn table(kind: AnyKind, objects: &[Value]) -> Table {
-    let (header, row): (&[&'static str], fn(&Value) -> Vec<String>) = match kind {
+    let (header, row): (&[&'static str], Row) = match kind {
         AnyKind::Declared(Kind::Service) => {
             (&["NAME", "PHASE", "READY", "RESTARTS", "MANAGER", "MESSAGE"], service)
         }

@@ -55,7 +55,7 @@ impl Up {
         while !condition(self).await {
             let log = || std::fs::read_to_string(self.data.path().join("up.log")).unwrap_or_default();
             assert!(began.elapsed() < LONGEST, "never: {what}\n{}", log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // between two looks
         }
     }
 
@@ -111,7 +111,7 @@ impl Up {
                 break status;
             }
             assert!(began.elapsed() < LONGEST, "does not stop");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // between two looks
         };
         assert!(status.success(), "{status}");
         for pid in pids {

@@ -68,7 +68,7 @@ fn a_month_of_kills_loses_nothing() {
     let ledger = rig.ledger();
     assert_eq!((site["steps"].as_i64(), ledger.steps), (Some(MONTH), MONTH.unsigned_abs()));
     assert_eq!(ledger.imbalance().as_watt_seconds(), 0);
-    assert_eq!(site["estimated_values"], 0);
+    assert_eq!(site["estimated_values"], 0, "{}", missing(&rig.store().unwrap()));
     assert_eq!(report["services"].as_array().unwrap().len(), 7);
     let deadlines = &report["services"][5]["deadlines"];
     assert_eq!((deadlines["met"].as_i64(), deadlines["missed"].as_i64()), (Some(31), Some(0)), "{deadlines}");
@@ -76,6 +76,18 @@ fn a_month_of_kills_loses_nothing() {
     let store = rig.store().unwrap();
     check_commands(&store);
     check_energy(&rig, (0, MONTH));
+}
+
+/// Energies that were given up and estimated, for the message of a failure.
+fn missing(store: &Store) -> String {
+    let devices = store.list_series().unwrap().into_iter().filter(|series| series.name == "device_power_kw");
+    let missing = devices.flat_map(|series| {
+        let points = store.range(series.id, tick(0)..tick(MONTH + 1), None).unwrap();
+        let label = format!("{:?}", series.labels.get("asset"));
+        let given_up = |point: &sos_store::Point| point.known_at.duration_since(point.time).as_hours() > 24 * 7;
+        points.into_iter().filter(given_up).map(move |p| format!("{label} {} known at {}", p.time, p.known_at))
+    });
+    missing.collect::<Vec<_>>().join("\n")
 }
 
 /// Set-points within limits, one controller at a time, every tick decided once.

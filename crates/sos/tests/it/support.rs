@@ -1,7 +1,6 @@
 //! `sos up` as a process: started, watched through its data directory, ended with everything it started.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,7 +33,7 @@ pub(crate) fn tick(n: i64) -> jiff::Timestamp {
 /// Between two looks at something that another process does.
 #[expect(clippy::disallowed_methods, reason = "another process cannot be waited for but by looking again")]
 fn pause() {
-    std::thread::sleep(Duration::from_millis(2));
+    std::thread::sleep(Duration::from_millis(2)); // between two looks
 }
 
 /// Looks until there is an answer.
