@@ -50,7 +50,8 @@ fn folder() -> TempDir {
 
 #[test]
 fn the_example_is_valid_and_its_kinds_are_counted() {
-    let told = answer(&folder().path().to_owned(), &["validate", fontana().to_str().unwrap()]);
+    let dir = folder();
+    let told = answer(dir.path(), &["validate", fontana().to_str().unwrap()]);
     assert_eq!(told, "25 resources are valid: 7 Service, 1 Site, 15 Asset, 2 Signal\n");
 }
 
