@@ -234,7 +234,11 @@ async fn a_job_ends_when_its_declared_time_is_worked() {
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    assert_eq!((first.worked_seconds, first.done), (Some(0), false), "work counts from the first time that is handed");
+    assert_eq!(
+        (first.worked_seconds, first.done),
+        (Some(0), false),
+        "work counts from the first time that is handed"
+    );
     let half = clock.advance(minute(60)).await.unwrap();
     assert_eq!((half.worked_seconds, half.done), (Some(3600), false));
     let last = clock.advance(minute(180)).await.unwrap();

@@ -143,7 +143,11 @@ fn check_energy(rig: &Rig, (from, to): (i64, i64)) {
     };
     let stated = i64::try_from(assets.map(unread).sum::<u64>()).unwrap() * 4 * 360;
     let battery = (ledger.discharged - ledger.charged).as_watt_seconds();
-    assert!((battery - counted["battery"]).abs() <= stated, "{battery} settled, {} counted", counted["battery"]);
+    assert!(
+        (battery - counted["battery"]).abs() <= stated,
+        "{battery} settled, {} counted",
+        counted["battery"]
+    );
     eprintln!("battery differs by {} of at most {stated} Ws", battery - counted["battery"]);
     for (name, settled, column) in [
         ("load", -ledger.load.as_watt_seconds(), "load_kw"),
