@@ -5,7 +5,6 @@ mod commands;
 mod outcome;
 mod output;
 mod platform;
-#[expect(dead_code, reason = "drawn by `sos up` as soon as it is wired there")]
 mod terminal;
 mod words;
 mod yaml;

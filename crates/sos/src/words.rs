@@ -66,21 +66,28 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 
 /// Reasons of several things as one text: those with the same reason are told together, the most common first.
 pub(crate) fn reasons<'a>(each: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let alike = alike(each);
+    match alike.as_slice() {
+        [(_, why)] => (*why).to_owned(),
+        _ => alike.iter().map(|(names, why)| format!("{names}: {why}")).collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// Things of which the same is said, with what is said of them, the most common first.
+pub(crate) fn alike<'a>(each: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(String, &'a str)> {
     let mut alike: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (name, why) in each.into_iter().filter(|(_, why)| !why.is_empty()) {
-        match alike.iter_mut().find(|(known, _)| *known == why) {
+    for (name, said) in each.into_iter().filter(|(_, said)| !said.is_empty()) {
+        match alike.iter_mut().find(|(known, _)| *known == said) {
             Some((_, names)) => names.push(name),
-            None => alike.push((why, vec![name])),
+            None => alike.push((said, vec![name])),
         }
     }
     alike.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
-    let told = alike.iter().map(|(why, names)| match names.as_slice() {
-        _ if alike.len() == 1 => (*why).to_owned(),
-        [name] => format!("{name}: {why}"),
-        [first, rest @ ..] => format!("{first} and {} more: {why}", rest.len()),
-        [] => String::new(),
+    let named = alike.into_iter().map(|(said, names)| match names.as_slice() {
+        [first, rest @ ..] if !rest.is_empty() => (format!("{first} and {} more", rest.len()), said),
+        names => (names.concat(), said),
     });
-    told.collect::<Vec<_>>().join("; ")
+    named.collect()
 }
 
 #[cfg(test)]

@@ -229,12 +229,18 @@ async fn a_job_ends_when_its_declared_time_is_worked() {
     let mut clock = sos_device::client::ClockClient::new(free.to_string(), crate::support::WAIT);
     let first = loop {
         // The job may not listen yet.
-        match clock.advance(minute(60)).await {
+        match clock.advance(minute(0)).await {
             Ok(reply) => break reply,
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    assert_eq!((first.worked_seconds, first.done), (Some(3600), false));
+    assert_eq!(
+        (first.worked_seconds, first.done),
+        (Some(0), false),
+        "work counts from the first time that is handed"
+    );
+    let half = clock.advance(minute(60)).await.unwrap();
+    assert_eq!((half.worked_seconds, half.done), (Some(3600), false));
     let last = clock.advance(minute(180)).await.unwrap();
     assert_eq!((last.worked_seconds, last.done), (Some(7200), true));
     running.await.unwrap().unwrap();

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sos_control::{self as control, Action, ProbeDue, ProbeKind, ReplicaProbes};
 use sos_model::{Probe, ServiceSpec};
 use sos_runtime::{self as runtime, Driver, ProbeOutcome, ProbeRunner, ProcessDriver, ReplicaState};
@@ -23,6 +23,8 @@ use convert::Surroundings;
 
 /// Longest time between two looks at the processes: how late the end of one is noticed at the most.
 const LOOK: Duration = Duration::from_millis(100);
+/// Time from a deployment that could not be made (a taken port, a missing program) to the next try.
+const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct ServiceLoop {
     results: (mpsc::Sender<ProbeResult>, mpsc::Receiver<ProbeResult>),
     statuses: BTreeMap<String, control::ServiceStatus>,
     problems: BTreeMap<String, String>,
+    /// Services that could not be deployed: when, and why.
+    undeployed: BTreeMap<String, (Timestamp, String)>,
     /// Whether the latest pass left something undone, because it could not be recorded.
     unrecorded: bool,
 }
@@ -98,6 +102,7 @@ impl ServiceLoop {
             results: mpsc::channel(256),
             statuses: BTreeMap::new(),
             problems: BTreeMap::new(),
+            undeployed: BTreeMap::new(),
             unrecorded: false,
         })
     }
@@ -126,7 +131,10 @@ impl ServiceLoop {
             self.unrecorded = false;
             let (next, live) = self.pass(stopping).await;
             if stopping && self.unrecorded {
-                tracing::error!(live, "services go on: stopping them cannot be recorded; the next start adopts them");
+                tracing::error!(
+                    live,
+                    "services go on: stopping them cannot be recorded; the next start adopts them"
+                );
                 return;
             }
             if stopping && live == 0 {
@@ -164,17 +172,43 @@ impl ServiceLoop {
         let observed = self.observed(&states);
         let site = orders.site_time.values().max().copied().unwrap_or(now);
         let plan = control::plan(&desired, &observed, control::Now { wall: now, site });
+        let mut changed = false;
         for (action, because) in plan.actions.iter().zip(&plan.because) {
-            self.perform(action, because, &known, now).await;
+            if !self.waits_to_try_again(action, now) {
+                self.perform(action, because, &known, now).await;
+                changed = true;
+            }
         }
+        self.undeployed.retain(|service, _| known.contains_key(service));
         for due in plan.probes {
             self.start_probe(due, &known, &states, &orders.clocks);
         }
-        let changed = !plan.actions.is_empty();
         let states = if changed { self.driver.observe(wall_now()).await.unwrap_or(states) } else { states };
-        self.publish(&plan.statuses, &states, now);
+        self.publish(&self.with_failures(plan.statuses), &states, now);
         let live = states.iter().filter(|state| is_live(&state.phase)).count();
         (if changed { Some(now) } else { plan.next_check }, live)
+    }
+
+    /// Whether an action is a deployment that could not be made a moment ago.
+    fn waits_to_try_again(&self, action: &Action, now: Timestamp) -> bool {
+        let Action::Deploy { service, .. } = action else { return false };
+        self.undeployed.get(service).is_some_and(|(failed, _)| now < *failed + TRY_AGAIN)
+    }
+
+    /// Statuses in which a deployment that could not be made is a condition: the planner knows of processes only.
+    fn with_failures(
+        &self,
+        mut statuses: BTreeMap<String, control::ServiceStatus>,
+    ) -> BTreeMap<String, control::ServiceStatus> {
+        for (service, (_, why)) in &self.undeployed {
+            let conditions = statuses.get_mut(service).into_iter().flat_map(|status| &mut status.conditions);
+            for condition in conditions.filter(|condition| condition.kind == "Healthy") {
+                condition.status = control::Truth::False;
+                condition.reason = "NotDeployed".into();
+                condition.message.clone_from(why);
+            }
+        }
+        statuses
     }
 
     /// The declared services with their configuration; what cannot be configured yet waits.
@@ -301,8 +335,16 @@ impl ServiceLoop {
                 }
             }
         };
-        if let Err(error) = done {
-            self.warn(service, "Failed", &error.full(), now);
+        let deploys = matches!(action, Action::Deploy { .. });
+        match done {
+            Err(error) => {
+                self.warn(service, "Failed", &error.full(), now);
+                if deploys {
+                    self.undeployed.insert(service.to_owned(), (now, error.full()));
+                }
+            }
+            Ok(()) if deploys => drop(self.undeployed.remove(service)),
+            Ok(()) => {}
         }
     }
 

@@ -454,7 +454,8 @@ impl Site {
             let late: Vec<String> = late.collect();
             self.given_up.extend(late);
         }
-        let device: Vec<Reading<Power>> = self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
+        let device: Vec<Reading<Power>> =
+            self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
         self.own = own_power(&model, &device);
         self.socs.clear();
         for (index, asset, _) in model.batteries() {

@@ -71,7 +71,9 @@ pub(crate) fn diff(args: &DiffArgs) -> Outcome {
     let client = args.server.client()?;
     block_on(async {
         let body = args.files.read(&client).await?;
-        let results: Vec<DiffResult> = client.send(Method::POST, &["diff"], &[], Body::Yaml(body)).await?;
+        let mut results: Vec<DiffResult> =
+            client.send(Method::POST, &["diff"], &[], Body::Yaml(body)).await?;
+        results.iter_mut().for_each(forget_empty);
         let differ = results.iter().any(|one| one.action != "unchanged");
         match args.output.format() {
             Format::Table => output::text(&results.iter().map(differences).collect::<String>())?,
@@ -79,6 +81,20 @@ pub(crate) fn diff(args: &DiffArgs) -> Outcome {
         }
         if differ { Err(Failure::Told) } else { Ok(()) }
     })
+}
+
+/// An empty map or list declares the same as none: that is no difference.
+fn forget_empty(one: &mut DiffResult) {
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    };
+    one.changes.retain(|change| !(empty(&change.before) && empty(&change.after)));
+    if one.changes.is_empty() && one.action == "configured" {
+        one.action = "unchanged".to_owned();
+    }
 }
 
 fn differences(one: &DiffResult) -> String {
@@ -195,6 +211,9 @@ mod tests {
             differences(&one),
             "Service/web would be configured\n  spec.replicas: 1 → 2\n  spec.replicas: \"a\" is new\n  spec.replicas: 1 goes\n"
         );
+        let mut empty = DiffResult { changes: vec![change(Value::Null, json!({}))], ..one.clone() };
+        forget_empty(&mut empty);
+        assert_eq!((empty.action.as_str(), empty.changes.len()), ("unchanged", 0));
         assert_eq!(differences(&DiffResult { action: "unchanged".into(), ..one }), "");
     }
 }

@@ -214,7 +214,7 @@ fn replicas(status: &Value) -> Table {
 }
 
 /// Entries of the audit record: when, what, from what to what, and why. A command to the assets of a site has a line for
-/// each asset.
+/// each that is told something else.
 fn decisions(object: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in object["decisions"].as_array().into_iter().flatten() {
@@ -223,9 +223,10 @@ fn decisions(object: &Value) -> Vec<String> {
         let why = text(entry, &["why"]);
         if let Some(assets) = after["assets"].as_object() {
             lines.push(format!("{time}  {what} by {who}: {why}"));
-            let each =
-                assets.iter().map(|(name, after)| format!("  {name}: {}", command(&before[name], after)));
-            lines.extend(each);
+            let each: Vec<(&str, String)> =
+                assets.iter().map(|(name, after)| (name.as_str(), command(&before[name], after))).collect();
+            let alike = words::alike(each.iter().map(|(name, told)| (*name, told.as_str())));
+            lines.extend(alike.iter().map(|(names, told)| format!("  {names}: {told}")));
         } else if after["because"].is_string() {
             lines.push(format!("{time}  {what} by {who} ({why}): {}", command(before, after)));
         } else {

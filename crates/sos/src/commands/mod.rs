@@ -23,6 +23,8 @@ mod top;
 mod up;
 mod validate;
 
+use std::io::IsTerminal;
+
 use crate::outcome::{Failure, Outcome};
 
 /// What `sos` can do.
@@ -127,7 +129,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 pub(crate) fn start_logging(default: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("SOS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let colour =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     let set = match std::env::var("SOS_LOG_FORMAT").as_deref() {

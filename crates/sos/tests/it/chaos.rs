@@ -35,18 +35,23 @@ fn outages(rng: &mut ChaCha8Rng, n: i64) -> Value {
     (0..n).map(one).collect()
 }
 
-/// Kills one victim at its time; `up` is started again when it was its turn.
-fn strike(rig: &Rig, up: Up, victim: &str, start: impl Fn() -> Up) -> Up {
+/// Kills one victim at its time; `up` is started again when it was its turn. Tells whether anything was killed.
+fn strike(rig: &Rig, up: Up, victim: &str, start: impl Fn() -> Up) -> (Up, bool) {
     let mut up = up;
     if victim == "sos" {
         up.kill();
-        return start();
+        return (start(), true);
     }
     // A job is killed at work; all others run unless an outage has them down.
     let replica = format!("{victim}-0");
     let within = rig.ticks() + 110;
-    wait_for("a victim", || (rig.kill(&replica) || up.has_ended() || rig.ticks() > within).then_some(()));
-    up
+    let killed = wait_for("a victim", || {
+        if rig.kill(&replica) {
+            return Some(true);
+        }
+        (up.has_ended() || rig.ticks() > within).then_some(false)
+    });
+    (up, killed)
 }
 
 #[test]
@@ -57,11 +62,16 @@ fn a_month_of_kills_loses_nothing() {
     std::fs::write(&faults, outages(&mut rng, 12).to_string()).unwrap();
     let start = || rig.up(MONTH, "r.json", &["--faults", faults.to_str().unwrap()]);
     let mut up = start();
+    let mut struck = BTreeMap::new();
     for (at, victim) in kills(&mut rng) {
         rig.wait_ticks(&mut up, at);
-        up = strike(&rig, up, victim, start);
+        let (next, killed) = strike(&rig, up, victim, start);
+        up = next;
+        *struck.entry(victim).or_insert(0) += usize::from(killed);
     }
     up.finish();
+    assert_eq!(struck.values().sum::<usize>(), KILLS, "{struck:?}");
+    eprintln!("killed: {struck:?}");
 
     let report = rig.report("r.json");
     let site = &report["sites"][0];
@@ -84,8 +94,12 @@ fn missing(store: &Store) -> String {
     let missing = devices.flat_map(|series| {
         let points = store.range(series.id, tick(0)..tick(MONTH + 1), None).unwrap();
         let label = format!("{:?}", series.labels.get("asset"));
-        let given_up = |point: &sos_store::Point| point.known_at.duration_since(point.time).as_hours() > 24 * 7;
-        points.into_iter().filter(given_up).map(move |p| format!("{label} {} known at {}", p.time, p.known_at))
+        let given_up =
+            |point: &sos_store::Point| point.known_at.duration_since(point.time).as_hours() > 24 * 7;
+        points
+            .into_iter()
+            .filter(given_up)
+            .map(move |p| format!("{label} {} known at {}", p.time, p.known_at))
     });
     missing.collect::<Vec<_>>().join("\n")
 }
@@ -115,11 +129,26 @@ fn check_energy(rig: &Rig, (from, to): (i64, i64)) {
         for meter in ["load", "solar"] {
             *counted.get_mut(meter).unwrap() += state[meter]["watt_seconds"].as_i64().unwrap();
         }
+        let terminals = |way: &str| state["battery"][way].as_i64().unwrap();
+        *counted.get_mut("battery").unwrap() += terminals("discharged") - terminals("charged");
     }
     let hours = usize::try_from(from / 4).unwrap()..usize::try_from(to / 4).unwrap();
     let files = |column| (1..=5).map(|home| csv_watt_seconds(home, column, hours.clone())).sum::<i64>();
-    // A counter is read in tenths of a watt-hour (360 Ws), at both ends of each outage.
-    let stated = 2 * 360 * 200;
+    // A counter is read in tenths of a watt-hour (360 Ws), both ways and at both ends of each time without a reading.
+    let kinds = ["battery", "load", "solar"].into_iter();
+    let assets = kinds.flat_map(|kind| (1..=5).map(move |home| format!("home-{home}-{kind}")));
+    let unread = |asset: String| -> u64 {
+        let events = rig.events("Asset", &asset).into_iter().filter(|e| e.event.reason == "Unavailable");
+        events.map(|e| e.count).sum()
+    };
+    let stated = i64::try_from(assets.map(unread).sum::<u64>()).unwrap() * 4 * 360;
+    let battery = (ledger.discharged - ledger.charged).as_watt_seconds();
+    assert!(
+        (battery - counted["battery"]).abs() <= stated,
+        "{battery} settled, {} counted",
+        counted["battery"]
+    );
+    eprintln!("battery differs by {} of at most {stated} Ws", battery - counted["battery"]);
     for (name, settled, column) in [
         ("load", -ledger.load.as_watt_seconds(), "load_kw"),
         ("solar", ledger.solar.as_watt_seconds(), "solar_kw"),

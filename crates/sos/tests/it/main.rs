@@ -9,6 +9,8 @@
 
 mod api;
 mod chaos;
+mod cli;
+mod client;
 mod devices;
 mod peer;
 mod replay;

@@ -34,7 +34,10 @@ fn swapped(manifest: &str, python: &str) -> String {
     let args = "\"--data=data/home-3.csv\", \"--port=${port:modbus}\", \"--clock-port=${port:clock}\"";
     // Python and its libraries take more memory than our own home.
     let after = after.replace("memory: 64 MiB", "memory: 512 MiB");
-    format!("{before}  command: [\"{python}\", \"{}\"]\n  args: [{args}]\n  ports:{after}---{assets}", home.display())
+    format!(
+        "{before}  command: [\"{python}\", \"{}\"]\n  args: [{args}]\n  ports:{after}---{assets}",
+        home.display()
+    )
 }
 
 #[test]
@@ -52,13 +55,22 @@ fn a_python_home_takes_the_place_of_ours_and_nothing_else_changes() {
     let near = |a: i64, b: i64| (a - b).abs() < 192 * 900;
     assert!(near(a.load.as_watt_seconds(), b.load.as_watt_seconds()), "{a:?} {b:?}");
     assert!(near(a.solar.as_watt_seconds(), b.solar.as_watt_seconds()), "{a:?} {b:?}");
-    let cost = |rig: &Rig| rig.report("r.json").pointer("/sites/0/objective/actual").and_then(Value::as_f64).unwrap();
+    let cost = |rig: &Rig| {
+        rig.report("r.json").pointer("/sites/0/objective/actual").and_then(Value::as_f64).unwrap()
+    };
     assert!((cost(&theirs) / cost(&ours) - 1.0).abs() < 0.03, "{} {}", cost(&theirs), cost(&ours));
     assert_eq!(theirs.report("r.json")["sites"][0]["estimated_values"], 0);
 
     let moved = commands(&theirs.store().unwrap());
-    let used = moved.iter().filter_map(|command| *command.kw.get("home-3-battery")?).filter(|kw| kw.abs() > 0.1).count();
+    let used = moved
+        .iter()
+        .filter_map(|command| *command.kw.get("home-3-battery")?)
+        .filter(|kw| kw.abs() > 0.1)
+        .count();
     assert!(used > 10, "the peer's battery was commanded");
     let events = theirs.events("Asset", "home-3-battery");
-    assert!(events.iter().all(|e| e.event.reason != "CommandNotFollowed" && e.event.reason != "CommandFailed"), "{events:?}");
+    assert!(
+        events.iter().all(|e| e.event.reason != "CommandNotFollowed" && e.event.reason != "CommandFailed"),
+        "{events:?}"
+    );
 }

@@ -14,10 +14,14 @@ use sos_engine::faults::Faults;
 use sos_engine::platform::{Platform, Start, StartError};
 use sos_engine::services::Stop;
 use sos_engine::sites::Running;
-use sos_store::StoreError;
+use sos_store::{EventFilter, StoreError};
 
 use super::start_logging;
 use crate::outcome::{Failure, Outcome};
+use crate::terminal::Terminal;
+
+/// Events below the table.
+const SHOWN_EVENTS: usize = 4;
 
 /// Arguments of `sos up`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +60,10 @@ pub(crate) struct Args {
 /// Runs it until it is stopped or `--until` is reached.
 pub(crate) fn run(args: &Args) -> Outcome {
     let started = Instant::now();
-    start_logging(if args.speed == Some(Speed::LockStep) { "warn" } else { "info" });
+    let mut view = Terminal::new();
+    // Lines of a log would tear the table.
+    let quiet = view.is_live() || args.speed == Some(Speed::LockStep);
+    start_logging(if quiet { "error" } else { "info" });
     let declared = sos_engine::folder::read(std::slice::from_ref(&args.dir), &[])
         .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
     let start = start(args, started)?;
@@ -81,7 +88,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let follow =
             || tokio::spawn(watch::follow(Arc::clone(&platform), args.dir.clone(), start.manager.clone()));
         let watch = args.watch.then(follow);
-        let ended = wait(&platform).await;
+        let ended = wait(&platform, &mut view).await;
+        view.finish();
         if let Some(watch) = watch {
             watch.abort();
         }
@@ -109,7 +117,7 @@ enum Ended {
     Terminated,
 }
 
-async fn wait(platform: &Platform) -> Ended {
+async fn wait(platform: &Platform, view: &mut Terminal) -> Ended {
     let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
     let Ok(mut terminate) = terminate else { return Ended::Interrupted };
     let mut look = tokio::time::interval(Duration::from_millis(20));
@@ -117,8 +125,25 @@ async fn wait(platform: &Platform) -> Ended {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => return Ended::Interrupted,
             _ = terminate.recv() => return Ended::Terminated,
-            _ = look.tick() => if platform.all_ended() { return Ended::Done },
+            _ = look.tick() => {
+                if platform.all_ended() {
+                    return Ended::Done;
+                }
+                show(platform, view);
+            }
         }
+    }
+}
+
+/// Draws the first site that has a picture, when it is time to.
+fn show(platform: &Platform, view: &mut Terminal) {
+    let site = || platform.site_names().iter().find_map(|name| platform.site(name));
+    if view.is_due()
+        && let Some(state) = site()
+    {
+        let latest = EventFilter { limit: Some(SHOWN_EVENTS), ..EventFilter::default() };
+        let events = platform.store().list_events(&latest).unwrap_or_default();
+        view.draw(&state, &platform.board(), &events);
     }
 }
 
