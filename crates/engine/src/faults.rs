@@ -23,6 +23,13 @@ pub struct Fault {
     pub seconds: i64,
 }
 
+impl Fault {
+    /// The first tick with the service again; none when that lies beyond representable time.
+    fn end(&self) -> Option<Timestamp> {
+        self.at.checked_add(SignedDuration::from_secs(self.seconds)).ok()
+    }
+}
+
 impl Faults {
     /// Reads a list of outages: a JSON array of objects with `site`, `service`, `at`, `seconds`.
     ///
@@ -30,9 +37,10 @@ impl Faults {
     /// What is wrong with it, with line and column.
     pub fn parse(text: &str) -> Result<Self, String> {
         let faults: Vec<Fault> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        match faults.iter().find(|fault| fault.seconds <= 0) {
+        let impossible = |fault: &&Fault| fault.seconds <= 0 || fault.end().is_none();
+        match faults.iter().find(impossible) {
             Some(fault) => Err(format!(
-                "the outage of {} at {} lasts {} s; expected 1 or more",
+                "the outage of {} at {} lasts {} s; expected 1 s or more, within the calendar",
                 fault.service, fault.at, fault.seconds
             )),
             None => Ok(Self(faults)),
@@ -43,7 +51,7 @@ impl Faults {
     #[must_use]
     pub fn at(&self, now: Timestamp, site: &str) -> BTreeSet<String> {
         let down = |fault: &&Fault| {
-            fault.site == site && fault.at <= now && now < fault.at + SignedDuration::from_secs(fault.seconds)
+            fault.site == site && fault.at <= now && fault.end().is_some_and(|end| now < end)
         };
         self.0.iter().filter(down).map(|fault| fault.service.clone()).collect()
     }
@@ -61,6 +69,11 @@ mod tests {
         assert_eq!(faults.at(at, "s").len(), 1);
         assert!(faults.at(at + SignedDuration::from_secs(900), "s").is_empty());
         assert!(faults.at(at, "other").is_empty());
-        assert!(Faults::parse(&text.replace("900", "0")).unwrap_err().contains("expected 1 or more"));
+        assert!(Faults::parse(&text.replace("900", "9000000000000000000")).is_err());
+        assert!(
+            Faults::parse(&text.replace("900", "0"))
+                .unwrap_err()
+                .contains("expected 1 s or more, within the calendar")
+        );
     }
 }
