@@ -70,7 +70,7 @@ pub fn manifests(dir: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// All files that cannot be read, or that there is none.
-pub fn files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Vec<Problem>> {
+fn files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Vec<Problem>> {
     let (mut problems, mut names) = (Vec::new(), Vec::new());
     for path in paths {
         collect(path, 0, true, &mut names, &mut problems);

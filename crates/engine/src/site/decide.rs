@@ -13,7 +13,7 @@ use super::account::Decision;
 use super::links::AssetReading;
 use super::model::{Kind, SiteModel};
 use super::outlook::NextTick;
-use super::plan::SitePlan;
+use super::plan::{SitePlan, storage};
 
 /// What is asked of an asset in a tick.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,21 +112,7 @@ fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
         .filter_map(|(index, asset, battery)| {
             let soc = *snapshot.socs.get(&index)?;
             let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
-            let storage = Storage {
-                id: asset.name.clone(),
-                capacity: battery.capacity,
-                soc,
-                min_soc: battery.min_soc,
-                max_soc: battery.max_soc,
-                max_charge: battery.max_charge,
-                max_discharge: battery.max_discharge,
-                charge_efficiency: battery.charge_efficiency.get(),
-                discharge_efficiency: battery.discharge_efficiency.get(),
-                end_value: sos_units::Price::ZERO,
-                wear_cost: wear,
-                available: None,
-                targets: Vec::new(),
-            };
+            let storage = Storage { wear_cost: wear, ..storage(asset, battery, soc) };
             Some((index, LiveStorage::of(&storage, soc)))
         })
         .collect()

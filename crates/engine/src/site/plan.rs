@@ -7,10 +7,10 @@ use sos_dispatch::{
     Budget, Connection, Curtailable, PlanSource, Problem, Reserve, Schedule, Step, Storage,
     solve_or_fallback, verify,
 };
-use sos_model::Mode;
+use sos_model::{Battery, Mode};
 use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Power, Price, Soc};
 
-use super::model::{Kind, SiteModel};
+use super::model::{Asset, Kind, SiteModel};
 use crate::live::{PlanState, PlanStepState};
 
 /// Price of a kWh beyond a limit when the site declares none, in its currency: far above any energy price.
@@ -79,6 +79,25 @@ pub fn usable_capacity(model: &SiteModel) -> Energy {
     model.batteries().map(|(_, _, battery)| (battery.max_soc - battery.min_soc) * battery.capacity).sum()
 }
 
+/// A battery as dispatch sees it, without worth at the end and without wear.
+pub(super) fn storage(asset: &Asset, battery: &Battery, soc: Soc) -> Storage {
+    Storage {
+        id: asset.name.clone(),
+        capacity: battery.capacity,
+        soc,
+        min_soc: battery.min_soc,
+        max_soc: battery.max_soc,
+        max_charge: battery.max_charge,
+        max_discharge: battery.max_discharge,
+        charge_efficiency: battery.charge_efficiency.get(),
+        discharge_efficiency: battery.discharge_efficiency.get(),
+        end_value: Price::ZERO,
+        wear_cost: Price::ZERO,
+        available: None,
+        targets: Vec::new(),
+    }
+}
+
 /// The dispatch problem of a site. `socs` holds the state of charge of each battery that can be commanded now.
 #[must_use]
 pub fn problem(
@@ -99,19 +118,9 @@ pub fn problem(
             let soc = *socs.get(&index)?;
             let wear = battery.wear_cost.as_ref().map_or(Price::per_kwh(NO_GAIN), |amount| amount.value);
             Some(Storage {
-                id: asset.name.clone(),
-                capacity: battery.capacity,
-                soc,
-                min_soc: battery.min_soc,
-                max_soc: battery.max_soc,
-                max_charge: battery.max_charge,
-                max_discharge: battery.max_discharge,
-                charge_efficiency: battery.charge_efficiency.get(),
-                discharge_efficiency: battery.discharge_efficiency.get(),
                 end_value: cheapest.max(Price::ZERO) * battery.discharge_efficiency.get(),
                 wear_cost: wear,
-                available: None,
-                targets: Vec::new(),
+                ..storage(asset, battery, soc)
             })
         })
         .collect();

@@ -11,6 +11,7 @@ use sos_units::{CarbonPrice, Emissions, Energy, FlexibleWork, Hours, Missing, Mo
 
 use super::account::{carbon, price};
 use super::model::SiteModel;
+use super::plan::storage;
 use super::telemetry::{DEVICE, labels, own_power};
 use super::view::column;
 use super::work::WorkBook;
@@ -154,19 +155,8 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
         storages: model
             .batteries()
             .map(|(_, asset, battery)| Storage {
-                id: asset.name.clone(),
-                capacity: battery.capacity,
-                soc: battery.initial_soc_or_min(),
-                min_soc: battery.min_soc,
-                max_soc: battery.max_soc,
-                max_charge: battery.max_charge,
-                max_discharge: battery.max_discharge,
-                charge_efficiency: battery.charge_efficiency.get(),
-                discharge_efficiency: battery.discharge_efficiency.get(),
                 end_value: period.worth,
-                wear_cost: Price::ZERO,
-                available: None,
-                targets: Vec::new(),
+                ..storage(asset, battery, battery.initial_soc_or_min())
             })
             .collect(),
         work: runs(model, work, period),
