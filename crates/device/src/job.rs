@@ -14,8 +14,8 @@ use crate::checkpoint::{Checkpoint, Found};
 use crate::clock::{self, Clock, ClockArgs, ClockReply};
 use crate::quantity;
 
-/// What is hashed per slice: more than a millisecond of work, little enough that a year of nights stays cheap.
-const SLICE_BYTES: usize = 4 << 20;
+/// What is hashed per slice: about a millisecond of work, little enough that a year of nights stays cheap.
+const SLICE_BYTES: usize = 1 << 20;
 
 /// Arguments of `sos job burn`.
 #[derive(Clone, Debug, clap::Args)]

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sos_control::{self as control, Action, ProbeDue, ProbeKind, ReplicaProbes};
-use sos_model::{Probe, ServiceSpec};
+use sos_model::{Declared, Probe, ServiceSpec};
 use sos_runtime::{self as runtime, Driver, ProbeOutcome, ProbeRunner, ProcessDriver, ReplicaState};
-use sos_store::{AuditEntry, Event, EventType, Selector, Store};
+use sos_store::{AuditEntry, Event, EventType, Resource, Selector, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{SiteClock, wall_now};
@@ -50,6 +50,8 @@ pub struct ServiceLoop {
     results: (mpsc::Sender<ProbeResult>, mpsc::Receiver<ProbeResult>),
     statuses: BTreeMap<String, control::ServiceStatus>,
     problems: BTreeMap<String, String>,
+    /// The declared services as of a version of the store.
+    declared: (u64, Arc<Vec<(Resource, Result<Declared, String>)>>),
     /// Services that could not be deployed: when, and why.
     undeployed: BTreeMap<String, (Timestamp, String)>,
     /// Whether the latest pass left something undone, because it could not be recorded.
@@ -102,6 +104,7 @@ impl ServiceLoop {
             results: mpsc::channel(256),
             statuses: BTreeMap::new(),
             problems: BTreeMap::new(),
+            declared: (0, Arc::default()),
             undeployed: BTreeMap::new(),
             unrecorded: false,
         })
@@ -213,7 +216,7 @@ impl ServiceLoop {
 
     /// The declared services with their configuration; what cannot be configured yet waits.
     fn known(&mut self, orders: &Orders, states: &[ReplicaState]) -> BTreeMap<String, Known> {
-        let resources = match self.store.list("Service", &Selector::default()) {
+        let resources = match self.declared() {
             Ok(resources) => resources,
             Err(error) => {
                 tracing::error!(%error, "the declared services cannot be read");
@@ -235,11 +238,11 @@ impl ServiceLoop {
             clocks: &orders.clocks,
         };
         let mut known = BTreeMap::new();
-        for resource in resources {
-            let declared = match crate::resources::declared(&resource) {
+        for (resource, declared) in resources.iter() {
+            let declared = match declared {
                 Ok(declared) => declared,
                 Err(problem) => {
-                    self.problems.insert(resource.name.clone(), problem);
+                    self.problems.insert(resource.name.clone(), problem.clone());
                     continue;
                 }
             };
@@ -255,9 +258,24 @@ impl ServiceLoop {
                 Err(problem) => self.problems.insert(resource.name.clone(), problem.clone()),
                 Ok(_) => self.problems.remove(&resource.name),
             };
-            known.insert(resource.name, Known { generation: resource.generation, spec, config, desired });
+            known.insert(resource.name.clone(), Known { generation: resource.generation, spec, config, desired });
         }
         known
+    }
+
+    /// The declared services; read anew only when the store has changed.
+    fn declared(&mut self) -> Result<Arc<Vec<(Resource, Result<Declared, String>)>>, StoreError> {
+        // Asked before reading: what changes in between is read again next time.
+        let revision = self.store.revision()?;
+        if self.declared.0 != revision {
+            let resources = self.store.list("Service", &Selector::default())?;
+            let typed = |resource: Resource| {
+                let declared = crate::resources::declared(&resource);
+                (resource, declared)
+            };
+            self.declared = (revision, Arc::new(resources.into_iter().map(typed).collect()));
+        }
+        Ok(Arc::clone(&self.declared.1))
     }
 
     fn observed(&mut self, states: &[ReplicaState]) -> control::Observed {

@@ -214,24 +214,22 @@ impl Links {
         }
         self.adapters.retain(|name, _| wanted.contains_key(name));
         for (adapter, configs) in wanted {
-            let token = match board.port(&adapter, ADAPTER_PORT) {
-                Some(port) => token(&adapter).map(|token| (port, token)),
-                None => Err(format!("adapter {adapter} is not running")),
+            let port = board.port(&adapter, ADAPTER_PORT);
+            let port = port.ok_or_else(|| format!("adapter {adapter} is not running"));
+            let kept = self.adapters.remove(&adapter).filter(|link| port == Ok(link.address));
+            let link = match kept {
+                Some(link) => Ok(link),
+                None => port.and_then(|port| Ok(AdapterLink::new(port, token(&adapter)?))),
             };
-            match token {
-                Ok((port, token)) => {
-                    let link =
-                        self.adapters.entry(adapter).or_insert_with(|| AdapterLink::new(port, token.clone()));
-                    if link.address != port {
-                        *link = AdapterLink::new(port, token);
-                    }
+            match link {
+                Ok(mut link) => {
                     link.wanted(configs);
+                    self.adapters.insert(adapter, link);
                 }
                 Err(why) => {
                     for index in assets_of(model, &adapter) {
                         failures.insert(index, why.clone());
                     }
-                    self.adapters.remove(&adapter);
                 }
             }
         }

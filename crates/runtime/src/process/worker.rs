@@ -20,8 +20,11 @@ use crate::driver::PortTable;
 use crate::ports::check_free;
 use crate::{
     Capabilities, Deployment, DriverError, Enforcement, EnvValue, Exit, Handle, LimitEnforcement, Limits,
-    Metadata, Phase, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, assign_ports, rotate,
+    Metadata, Phase, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, Usage, assign_ports, rotate,
 };
+
+/// How often usage is measured and logs are looked at; that processes live is looked at each time.
+const INSPECT_EVERY: SignedDuration = SignedDuration::from_secs(1);
 
 /// Everything that the driver holds. One lock: its calls are short and rare.
 #[derive(Debug)]
@@ -42,6 +45,9 @@ struct State {
     /// Ports promised by `resolve` to replicas that have no record yet.
     promised: PortTable,
     launches: u64,
+    /// When usage and logs were last looked at, and the usage found then.
+    inspected: Option<Timestamp>,
+    usage: BTreeMap<String, Usage>,
     /// Groups of replicas that are gone, still to be removed.
     leftovers: Vec<ReplicaCgroup>,
     versions: Versions,
@@ -173,6 +179,7 @@ impl Worker {
             }
             self.abandon(&mut record, error, now);
         }
+        state.usage.remove(replica);
         state.records.insert(replica.clone(), record);
         result
     }
@@ -282,16 +289,15 @@ impl Worker {
     pub(crate) fn observe(&self, now: Timestamp) -> Result<Vec<ReplicaState>, DriverError> {
         let mut state = self.lock();
         self.tidy_groups(&mut state);
-        for record in state.records.values_mut() {
-            if record.is_live() {
-                self.refresh(record, now);
-            }
-            let log = &record.deployment.log;
-            if let Err(error) = rotate(log, &record.deployment.logs) {
-                tracing::warn!(path = %log.display(), %error, "a log could not be rotated");
-            }
+        for record in state.records.values_mut().filter(|record| record.is_live()) {
+            self.refresh(record, now);
         }
-        Ok(state.records.values().map(state_of).collect())
+        // Also after the clock was set back.
+        let recently = |at: Timestamp| (SignedDuration::ZERO..INSPECT_EVERY).contains(&now.duration_since(at));
+        if !state.inspected.is_some_and(recently) {
+            state.inspect(now);
+        }
+        Ok(state.records.values().map(|record| state.state_of(record)).collect())
     }
 
     /// Notices the end of a replica, and ends what it left behind.
@@ -527,6 +533,33 @@ impl Worker {
 }
 
 impl State {
+    /// Measures what is used and rotates logs. The kernel adds up a group's memory for each reading, which takes
+    /// longer than all the rest of a look.
+    fn inspect(&mut self, now: Timestamp) {
+        self.inspected = Some(now);
+        let live = self.records.iter().filter(|(_, record)| record.is_live());
+        self.usage = live.filter_map(|(replica, record)| Some((replica.clone(), usage(record)?))).collect();
+        for record in self.records.values() {
+            let log = &record.deployment.log;
+            if let Err(error) = rotate(log, &record.deployment.logs) {
+                tracing::warn!(path = %log.display(), %error, "a log could not be rotated");
+            }
+        }
+    }
+
+    fn state_of(&self, record: &Record) -> ReplicaState {
+        let measured = || self.usage.get(&record.deployment.replica).copied().or_else(|| usage(record));
+        ReplicaState {
+            deployment: record.deployment.clone(),
+            started_at: record.started_at,
+            phase: record.phase.clone(),
+            handle: handle(record),
+            usage: record.is_live().then(measured).flatten(),
+            limits: record.limits.clone(),
+            past_runs: record.past_runs.clone(),
+        }
+    }
+
     /// The ports that a replica had or was promised.
     fn ports_of(&self, replica: &str) -> BTreeMap<String, u16> {
         let recorded = self.records.get(replica).map(|record| &record.deployment.ports);
@@ -562,18 +595,9 @@ fn handle(record: &Record) -> Option<Handle> {
     })
 }
 
-fn state_of(record: &Record) -> ReplicaState {
-    let live = record.is_live();
-    let grouped = record.cgroup.as_ref().filter(|_| live).and_then(|group| group.usage());
-    ReplicaState {
-        deployment: record.deployment.clone(),
-        started_at: record.started_at,
-        phase: record.phase.clone(),
-        handle: handle(record),
-        usage: grouped.or_else(|| record.identity.as_ref()?.usage()),
-        limits: record.limits.clone(),
-        past_runs: record.past_runs.clone(),
-    }
+fn usage(record: &Record) -> Option<Usage> {
+    let grouped = record.cgroup.as_ref().and_then(|group| group.usage());
+    grouped.or_else(|| record.identity.as_ref()?.usage())
 }
 
 fn check_secrets(deployment: &Deployment, secrets: &SecretValues) -> Result<(), DriverError> {
