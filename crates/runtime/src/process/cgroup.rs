@@ -28,8 +28,8 @@ pub(crate) struct Cgroups {
     why_not: String,
 }
 
-/// The groups of one replica.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The groups of one replica; none where the machine offers none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplicaCgroup {
     groups: BTreeMap<String, (Version, PathBuf)>,
 }
@@ -117,6 +117,11 @@ impl Cgroups {
 impl ReplicaCgroup {
     fn path(&self, controller: &str) -> Option<(&Version, &Path)> {
         self.groups.get(controller).map(|(version, path)| (version, path.as_path()))
+    }
+
+    /// Whether the machine offers no group.
+    pub(crate) fn is_none(&self) -> bool {
+        self.groups.is_empty()
     }
 
     fn limit(&self, limits: &Limits) -> io::Result<()> {

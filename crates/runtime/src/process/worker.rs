@@ -194,7 +194,7 @@ impl Worker {
         let replica = record.deployment.replica.clone();
         check_secrets(&record.deployment, secrets)?;
         check_workdir(&record.deployment)?;
-        kill_all(self.strays(|stray| stray == replica));
+        self.clear(&self.cgroups.of(&replica), &replica);
         let taken = state.taken_from(&replica);
         for (name, port) in &record.deployment.ports {
             check_free(&replica, name, *port, &BTreeSet::new(), &taken)?;
@@ -338,13 +338,22 @@ impl Worker {
 
     /// Ends everything that a launch started. True when nothing of it is there any more, its group included.
     fn sweep(&self, record: &Record) -> bool {
-        let left = self.strays(|replica| replica == record.deployment.replica);
+        let none = ReplicaCgroup::default();
+        let group = record.cgroup.as_ref().unwrap_or(&none);
+        self.clear(group, &record.deployment.replica) && group.remove()
+    }
+
+    /// Ends what is left of a replica; true when nothing was. What it started cannot leave its group; without one, all
+    /// processes of the machine are asked for the marker, which takes a hundred times longer.
+    fn clear(&self, group: &ReplicaCgroup, replica: &str) -> bool {
+        if !group.is_none() {
+            group.kill();
+            return true;
+        }
+        let left = self.strays(|stray| stray == replica);
         let none = left.is_empty();
         kill_all(left);
-        record.cgroup.as_ref().is_none_or(|group| {
-            group.kill();
-            group.remove()
-        }) && none
+        none
     }
 
     fn strays(&self, is: impl Fn(&str) -> bool) -> Vec<i32> {
