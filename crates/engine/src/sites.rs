@@ -17,7 +17,8 @@ use crate::live::SiteState;
 use crate::services::board::{Board, Orders};
 use crate::site::links::Ticked;
 use crate::site::model::{SiteModel, assemble};
-use crate::site::task::{Outcome, SiteError, SiteTask, kept_orders};
+use crate::site::orders::kept_orders;
+use crate::site::task::{Outcome, SiteError, SiteTask};
 use crate::site::work::WorkBook;
 
 /// How sites run.
