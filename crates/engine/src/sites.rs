@@ -225,7 +225,7 @@ pub fn start(prepared: Prepared, running: &Running, shared: &Shared) -> Result<S
         orders.clocks.insert(name.clone(), clock);
         orders.batches.extend(batches);
         if let Some(reached) = reached {
-            orders.outages.extend(running.faults.at(reached, &name));
+            orders.outages.insert(name.clone(), running.faults.at(reached, &name));
             orders.site_time.insert(name.clone(), reached);
         }
     });

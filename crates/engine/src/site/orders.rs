@@ -40,11 +40,12 @@ impl Site {
 
     /// Injected outages: the services concerned go down and, when it is over, come back.
     pub(super) async fn ask_outages(&mut self, outages: BTreeSet<String>) {
-        if self.task.orders.borrow().outages == outages {
+        let site = self.task.model.name.clone();
+        if self.task.orders.borrow().outages.get(&site).unwrap_or(&BTreeSet::new()) == &outages {
             return;
         }
-        tracing::info!(?outages, "injected outages");
-        self.task.orders.send_modify(|orders| orders.outages = outages.clone());
+        tracing::info!(site, ?outages, "injected outages");
+        self.task.orders.send_modify(|orders| drop(orders.outages.insert(site, outages.clone())));
         let began = Instant::now();
         while began.elapsed() < LONGEST_START && !*self.task.stop.borrow() {
             let board = self.task.board.borrow_and_update().clone();
@@ -92,7 +93,7 @@ impl Site {
     }
 
     pub(super) async fn await_jobs(&mut self, now: Timestamp, starts: &[String]) {
-        let outages = self.task.orders.borrow().outages.clone();
+        let outages = self.task.orders.borrow().all_outages();
         let mut ticked = self.task.ticked.clone();
         ticked.extend(self.task.work.ticked());
         ticked.retain(|one| !outages.contains(&one.service));

@@ -1,65 +1,89 @@
 //! What a tick leaves behind: one transaction with the audit entry, the measurements and all that a restart needs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sos_control::BatchOrder;
-use sos_store::{AuditEntry, Event, EventType, StoreError};
+use sos_store::{AuditEntry, Event, EventType, Sample, Store, StoreError, Tx};
 use sos_units::{Energy, Missing, Power, Price, Reading, Soc};
 
-use super::account::{Accounts, Decision, Late};
+use super::account::{Accounts, Decision, KEPT_VIOLATIONS, Late};
 use super::decide::Order;
 use super::model::Kind;
 use super::orders::{KeptOrders, orders_key};
+use super::settlement::LONGEST_WAIT;
 use super::task::{Site, SiteError};
-use super::telemetry::{Row, grid};
+use super::telemetry::{Row, SeriesIds, grid};
 use super::work::JobState;
 use crate::clock::wall_now;
 
-/// What is kept with every tick, so that a restart goes on at the next one.
+/// What is kept with every tick, so that a restart goes on at the next one. Its size does not grow with the run: what
+/// does is in journals, written when it comes.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct Kept<'a> {
     /// Start of the step that was decided last.
     now: Timestamp,
     tick: u64,
-    accounts: Accounts,
+    accounts: Cow<'a, Accounts>,
     jobs: BTreeMap<String, JobState>,
     /// The controller's decision for the running step.
     decision: Decision,
     plans: u64,
     fallbacks: u64,
-    not_ready: BTreeMap<String, i64>,
+    not_ready: Cow<'a, BTreeMap<String, i64>>,
     /// Energy in the batteries at `now`, and what a kWh of it is worth.
     stored: Energy,
     worth: Price,
 }
 
+/// The kind of a journal's records.
+const RECORD: &str = "json";
+/// The version of their encoding.
+const VERSION: u32 = 1;
+
 impl Site {
-    pub(super) fn key(&self) -> String {
+    fn key(&self) -> String {
         format!("site/{}", self.task.model.name)
+    }
+
+    /// The journal of ticks that wait for a device.
+    fn open_ticks(&self) -> String {
+        format!("site/{}/open", self.task.model.name)
+    }
+
+    /// The journal of steps above a limit.
+    fn violations(&self) -> String {
+        format!("site/{}/violations", self.task.model.name)
     }
 
     /// Goes on where an earlier run stopped: accounts, jobs, and what the forecasters have seen.
     pub(super) fn resume(&mut self) -> Result<(), StoreError> {
-        let Some(value) = self.task.store.get_kv(&self.key())? else { return Ok(()) };
-        let kept = value.as_str().and_then(|text| serde_json::from_str::<Kept>(text).ok());
+        let store = self.task.store.clone();
+        let Some(value) = store.get_kv(&self.key())? else { return Ok(()) };
+        let kept = value.as_str().and_then(|text| serde_json::from_str::<Kept<'_>>(text).ok());
         let Some(kept) = kept.filter(|kept| kept.accounts.fits(&self.task.model)) else {
             tracing::warn!(site = self.task.model.name, "the site has changed; its accounts start anew");
             return Ok(());
         };
-        self.accounts = kept.accounts;
+        self.accounts = kept.accounts.into_owned();
+        let (open, last) = read_journal(&store, &self.open_ticks(), LONGEST_WAIT + 1)?;
+        self.accounts.settlement.restore(open);
+        self.open_seq = last;
+        (self.accounts.violations, _) = read_journal(&store, &self.violations(), KEPT_VIOLATIONS)?;
+        self.violations_kept = self.accounts.violations.len();
         self.task.work.restore(kept.jobs);
         self.decision = kept.decision;
         self.last = Some(kept.now);
         self.tick = kept.tick;
         self.stats.plans = kept.plans;
         self.stats.fallbacks = kept.fallbacks;
-        self.stats.not_ready = kept.not_ready;
+        self.stats.not_ready = kept.not_ready.into_owned();
         self.resumed = Some((kept.stored, kept.worth));
-        super::view::relearn(&self.task.store, &self.task.model, &mut self.outlook, kept.now)?;
-        Ok(())
+        super::view::relearn(&store, &self.task.model, &mut self.outlook, kept.now)
     }
 
     /// Commits the tick in one transaction: the audit entry of every command before it is sent, the measurements, the
@@ -73,63 +97,119 @@ impl Site {
         batches: &BTreeMap<String, BatchOrder>,
     ) -> Result<(), SiteError> {
         let model = Arc::clone(&self.task.model);
-        let known_at = if self.task.model.replay.is_some() { now } else { wall_now().max(now) };
-        let device: Vec<Reading<Power>> =
-            self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
-        let soc: Vec<Option<Reading<Soc>>> = self.soc_readings();
-        let mut setpoint = vec![None; model.assets.len()];
-        for order in orders.iter().filter(|order| order.write) {
-            setpoint[order.asset] = order.power;
-        }
-        let mut samples = Vec::new();
-        if self.last.is_some() {
-            samples = self.ids.samples(&Row {
-                now,
-                known_at,
-                power: &self.own,
-                device: &device,
-                soc: &soc,
-                setpoint: &setpoint,
-                grid: grid(&model, &self.own, self.work_power),
-                planned: self.planned_grid,
-                work: self.work_power,
-            });
-            samples.extend(self.ids.late(late, known_at));
-        }
+        let known_at = if model.replay.is_some() { now } else { wall_now().max(now) };
+        let samples = self.samples(now, known_at, orders);
         let entry = self.audit_entry(now, orders);
-        let kept = Kept {
-            now,
-            tick: self.tick + 1,
-            accounts: self.accounts.clone(),
-            jobs: self.task.work.states(),
-            decision,
-            plans: self.stats.plans,
-            fallbacks: self.stats.fallbacks,
-            not_ready: self.stats.not_ready.clone(),
-            stored: super::account::stored(&model, &self.socs),
-            worth: self.worth(),
-        };
         let unreadable =
             |error: serde_json::Error| SiteError::Setup { site: model.name.clone(), why: error.to_string() };
-        let kept = serde_json::to_string(&kept).map_err(unreadable)?;
+        let kept = self.kept(now, decision).map_err(unreadable)?;
         let asked = (self.order_key(batches) != self.sent)
             .then(|| serde_json::to_value(KeptOrders { batches: batches.clone() }))
             .transpose()
             .map_err(unreadable)?;
+        let grown = self.grown().map_err(unreadable)?;
         let key = self.key();
-        let written = self.task.store.commit(|tx| {
+        let open_seq = self.task.store.commit(|tx| {
             if let Some(entry) = &entry {
                 tx.audit(entry)?;
             }
+            let mut samples = samples;
+            samples.extend(self.ids.late(tx, &model, late, known_at)?);
+            samples.extend(SeriesIds::available(tx, &model, &self.available, (now, known_at))?);
             if !samples.is_empty() {
                 tx.append_samples(&samples)?;
             }
             if let Some(asked) = &asked {
                 tx.put_kv(&orders_key(&model.name), asked)?;
             }
-            tx.put_kv(&key, &serde_json::Value::String(kept))
+            tx.put_kv(&key, &serde_json::Value::String(kept))?;
+            grown.write(tx)
         });
-        written.map_err(|source| SiteError::Store { site: model.name.clone(), source })
+        self.open_seq = open_seq.map_err(|source| SiteError::Store { site: model.name.clone(), source })?;
+        self.accounts.settlement.kept();
+        self.violations_kept = self.accounts.violations.len();
+        Ok(())
+    }
+
+    /// The measurements of a tick.
+    fn samples(&self, now: Timestamp, known_at: Timestamp, orders: &[Order]) -> Vec<Sample> {
+        if self.last.is_none() {
+            return Vec::new();
+        }
+        let model = &self.task.model;
+        let device: Vec<Reading<Power>> =
+            self.readings.iter().map(|reading| reading.map(|r| r.power)).collect();
+        let mut setpoint = vec![None; model.assets.len()];
+        for order in orders.iter().filter(|order| order.write) {
+            setpoint[order.asset] = order.power;
+        }
+        self.ids.samples(&Row {
+            now,
+            known_at,
+            power: &self.own,
+            device: &device,
+            soc: &self.soc_readings(),
+            setpoint: &setpoint,
+            grid: grid(model, &self.own, self.work_power),
+            planned: self.planned_grid,
+            work: self.work_power,
+        })
+    }
+
+    fn kept(&self, now: Timestamp, decision: Decision) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&Kept {
+            now,
+            tick: self.tick + 1,
+            accounts: Cow::Borrowed(&self.accounts),
+            jobs: self.task.work.states(),
+            decision,
+            plans: self.stats.plans,
+            fallbacks: self.stats.fallbacks,
+            not_ready: Cow::Borrowed(&self.stats.not_ready),
+            stored: super::account::stored(&self.task.model, &self.socs),
+            worth: self.worth(),
+        })
+    }
+
+    /// What is to be added to the journals: nothing in most ticks.
+    fn grown(&self) -> Result<Grown, serde_json::Error> {
+        let unkept = self.accounts.settlement.unkept();
+        let stored = u64::try_from(unkept.stored).unwrap_or_default();
+        let drop = u64::try_from(unkept.drop).unwrap_or_default();
+        let first = (self.open_seq + 1).saturating_sub(stored);
+        // Accounts that start anew leave nothing behind of what there was before.
+        let anew = self.tick == 0;
+        Ok(Grown {
+            open_ticks: self.open_ticks(),
+            drop_open: if anew { u64::MAX } else { first + drop },
+            any_to_drop: anew || drop > 0,
+            open: unkept.append.into_iter().map(serde_json::to_vec).collect::<Result<_, _>>()?,
+            open_seq: self.open_seq,
+            violations: self.violations(),
+            anew,
+            exceeded: self
+                .accounts
+                .violations
+                .iter()
+                .skip(self.violations_kept)
+                .map(serde_json::to_vec)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Keeps the estimates that the end of a run made, so that the reference case rests on the same energies.
+    pub(super) fn record_estimates(&self, estimated: &[Late]) {
+        if estimated.is_empty() {
+            return;
+        }
+        let known_at = self.last.unwrap_or_else(wall_now);
+        let written = self.task.store.commit(|tx| {
+            let samples = self.ids.late(tx, &self.task.model, estimated, known_at)?;
+            tx.append_samples(&samples)
+        });
+        if let Err(error) = written {
+            tracing::error!(site = self.task.model.name, %error, "estimates cannot be recorded");
+        }
     }
 
     pub(super) fn soc_readings(&self) -> Vec<Option<Reading<Soc>>> {
@@ -191,4 +271,53 @@ impl Site {
             tracing::error!(%error, "an event cannot be recorded");
         }
     }
+}
+
+/// What a tick adds to the journals.
+struct Grown {
+    open_ticks: String,
+    /// Records of open ticks with numbers below this are dropped.
+    drop_open: u64,
+    any_to_drop: bool,
+    open: Vec<Vec<u8>>,
+    open_seq: u64,
+    violations: String,
+    anew: bool,
+    exceeded: Vec<Vec<u8>>,
+}
+
+impl Grown {
+    /// Writes it; answers the number of the last record of an open tick.
+    fn write(self, tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+        if self.any_to_drop {
+            tx.truncate_journal(&self.open_ticks, self.drop_open)?;
+        }
+        if self.anew {
+            tx.truncate_journal(&self.violations, u64::MAX)?;
+        }
+        let mut last = self.open_seq;
+        for bytes in &self.open {
+            last = tx.journal(&self.open_ticks, RECORD, VERSION, bytes)?;
+        }
+        for bytes in &self.exceeded {
+            tx.journal(&self.violations, RECORD, VERSION, bytes)?;
+        }
+        Ok(last)
+    }
+}
+
+/// The records of a journal, oldest first, and the number of the last.
+fn read_journal<T: DeserializeOwned>(
+    store: &Store,
+    stream: &str,
+    limit: usize,
+) -> Result<(Vec<T>, u64), StoreError> {
+    let records = store.read_journal(stream, 1, limit)?;
+    let last = records.last().map_or(0, |record| record.seq);
+    let parsed = records.iter().filter_map(|record| {
+        serde_json::from_slice(&record.bytes)
+            .inspect_err(|error| tracing::error!(stream, seq = record.seq, %error, "cannot be read"))
+            .ok()
+    });
+    Ok((parsed.collect(), last))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use sos_control::BatchOrder;
 use sos_store::{EventType, Store, StoreError};
-use sos_units::{CarbonIntensity, Energy, ExactEnergy, Missing, Power, Price, Reading, Soc};
+use sos_units::{CarbonIntensity, Energy, ExactEnergy, ExactIntensity, Missing, Power, Price, Reading, Soc};
 use tokio::sync::watch;
 
 use super::account::{Accounts, Decision, Late, TickContext};
@@ -153,6 +153,14 @@ pub(super) struct Site {
     pub(super) given_up: BTreeSet<String>,
     /// Energy stored and its worth at the last tick of an earlier run.
     pub(super) resumed: Option<(Energy, Price)>,
+    /// What plants that were turned down in the step that has ended could have given.
+    pub(super) available: Vec<(usize, Power)>,
+    /// Energies of ticks that were skipped, not recorded yet.
+    pub(super) skipped: Vec<Late>,
+    /// How many violations are in the journal.
+    pub(super) violations_kept: usize,
+    /// Number of the last record in the journal of open ticks.
+    pub(super) open_seq: u64,
     shown: Option<Instant>,
 }
 
@@ -198,6 +206,10 @@ impl Site {
             sent: BTreeMap::new(),
             given_up: BTreeSet::new(),
             resumed: None,
+            available: Vec::new(),
+            skipped: Vec::new(),
+            violations_kept: 0,
+            open_seq: 0,
             shown: None,
             task,
         };
@@ -272,9 +284,13 @@ impl Site {
         if let Some(start) = self.last {
             let model = Arc::clone(&self.task.model);
             let seconds = due.duration_since(start).as_secs().max(1);
-            let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, |_| true);
-            let context = TickContext { work, work_baseline, decision: self.decision };
-            self.accounts.add_missed(&model, start, seconds, context);
+            let carbon = ExactIntensity::from_intensity(carbon_now(&model, start));
+            let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, carbon, |_| true);
+            let expected_w = watts(self.outlook.expected_tick(start));
+            let decision = self.decision;
+            let context =
+                TickContext { work, work_baseline, decision, expected_w, curtailed: ExactEnergy::ZERO };
+            self.skipped.extend(self.accounts.add_missed(&model, start, seconds, context));
         }
         self.last = Some(due);
     }
@@ -313,17 +329,28 @@ impl Site {
     fn account(&mut self, now: Timestamp, alive: &BTreeSet<String>) -> Vec<Late> {
         let model = Arc::clone(&self.task.model);
         let Some(start) = self.last else {
-            self.accounts.begin(now, &self.readings);
+            self.accounts.begin(now, &self.readings, &self.socs);
             self.outlook.observe_signals(&model, now);
             return Vec::new();
         };
         let seconds = now.duration_since(start).as_secs().max(1);
-        let (work, work_baseline) =
-            self.task.work.settle(&model.zone, start, seconds, |service| alive.contains(service));
+        let carbon = ExactIntensity::from_intensity(carbon_now(&model, start));
+        let alive = |service: &str| alive.contains(service);
+        let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, carbon, alive);
         self.work_power = mean(work, seconds);
-        let context = TickContext { work, work_baseline, decision: self.decision };
-        let late = self.accounts.add(&model, start, now, &self.readings, context);
-        self.outlook.observe(start, now, now, &self.own);
+        self.available = self.turned_down(start);
+        let (mut could, mut curtailed) = (self.own.clone(), ExactEnergy::ZERO);
+        for &(index, available) in &self.available {
+            let made = std::mem::replace(&mut could[index], Ok(available)).unwrap_or(available);
+            curtailed += ExactEnergy::from_power(available - made, seconds);
+        }
+        let mut devices = model.assets.iter().zip(&self.readings);
+        let missed = devices.any(|(asset, reading)| asset.via.is_some() && reading.is_err());
+        let expected_w = if missed { watts(self.outlook.expected_tick(start)) } else { Vec::new() };
+        let context = TickContext { work, work_baseline, curtailed, decision: self.decision, expected_w };
+        let mut late = std::mem::take(&mut self.skipped);
+        late.extend(self.accounts.add(&model, start, now, &self.readings, context));
+        self.outlook.observe(start, now, now, &could);
         self.outlook.observe_signals(&model, now);
         late
     }
@@ -459,10 +486,11 @@ impl Site {
             _ => (super::account::stored(&self.task.model, &self.socs), self.worth()),
         };
         if finished {
-            self.accounts.close(&self.task.model);
+            let estimated = self.accounts.close(&self.task.model);
+            self.record_estimates(&estimated);
         }
         Outcome {
-            from: self.task.clock.site_epoch,
+            from: self.accounts.from().unwrap_or(self.task.clock.site_epoch),
             to: self.last.unwrap_or(self.task.clock.site_epoch),
             model: Arc::clone(&self.task.model),
             accounts: self.accounts,
@@ -473,6 +501,10 @@ impl Site {
             finished,
         }
     }
+}
+
+fn watts(powers: Vec<Power>) -> Vec<i64> {
+    powers.into_iter().map(|power| (power.as_kw() * 1000.0).round() as i64).collect()
 }
 
 fn mean(energy: ExactEnergy, seconds: i64) -> Power {
