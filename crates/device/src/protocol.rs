@@ -249,6 +249,9 @@ pub struct Measurement {
     /// Counter of energy taken from the site, zero or above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_kwh: Option<f64>,
+    /// What these counters count before they begin again at zero; absent when they never do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter_range_kwh: Option<f64>,
     /// The set-point (battery) or limit (solar) that the device follows now; absent when it follows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setpoint_kw: Option<f64>,

@@ -156,9 +156,16 @@ pub struct FollowInput {
     pub import_limit: Option<Power>,
     /// Most export, kW.
     pub export_limit: Option<Power>,
+    /// Whether enough was seen of the net power for these quantiles to mean what they say.
+    #[serde(default = "learned")]
+    pub learned: bool,
     /// Constants of the rules.
     #[serde(default)]
     pub tuning: Tuning,
+}
+
+const fn learned() -> bool {
+    true
 }
 
 /// Constants of the follower's rules, chosen on a measured year; neighbours of each do nearly as well.
@@ -344,7 +351,14 @@ fn limits(input: &FollowInput, mut wish: Wish) -> Wish {
     if wish.power < floor - 1e-9 {
         let over = floor - wish.power;
         wish.power = floor;
-        let text = format!("import limit {limit:.1} kW could be exceeded by {over:.1} kW");
+        let text = if input.learned {
+            format!("import limit {limit:.1} kW could be exceeded by {over:.1} kW")
+        } else {
+            // Before that the excess is as large as the caution, not as any load.
+            format!(
+                "too little is known of the load yet, and the import limit {limit:.1} kW could be exceeded"
+            )
+        };
         wish.limit = Some((BreachKind::Import, text));
     }
     wish
@@ -392,7 +406,8 @@ impl Fleet<'_> {
 
 fn describe(wish: &Wish, power: f64, able: &Able, input: &FollowInput) -> Reason {
     if let Some((kind, text)) = &wish.limit {
-        return limited(*kind, text, power);
+        let empty = input.learned && wish.power > 0.0 && able.deliverable < 1e-2;
+        return limited(*kind, text, power, empty);
     }
     let price = |pick: fn(&PlanStep) -> Price| {
         input.plan.as_ref().map_or(String::from("unknown"), |plan| format!("{:.2}", pick(plan).as_per_kwh()))
@@ -425,13 +440,16 @@ fn describe(wish: &Wish, power: f64, able: &Able, input: &FollowInput) -> Reason
     Reason { code, text }
 }
 
-/// The sentence for a power that a limit moved to `power`.
-fn limited(kind: BreachKind, text: &str, power: f64) -> Reason {
+/// The sentence for a power that a limit moved to `power`; `empty` when it should discharge and has nothing to give.
+fn limited(kind: BreachKind, text: &str, power: f64, empty: bool) -> Reason {
     let (code, verb) = match kind {
         BreachKind::Export if power < -1e-9 => (ReasonCode::ChargeForLimit, "charging"),
-        BreachKind::Export => (ReasonCode::ChargeForLimit, "discharging less"),
+        BreachKind::Export if power > 1e-9 => (ReasonCode::ChargeForLimit, "discharging less"),
+        BreachKind::Export => (ReasonCode::ChargeForLimit, "not discharging"),
         _ if power > 1e-9 => (ReasonCode::DischargeForLimit, "discharging"),
-        _ => (ReasonCode::DischargeForLimit, "charging less"),
+        _ if power < -1e-9 => (ReasonCode::DischargeForLimit, "charging less"),
+        _ if empty => (ReasonCode::Empty, "0 kW, being empty"),
+        _ => (ReasonCode::DischargeForLimit, "holding"),
     };
     Reason { code, text: format!("{verb}: {text}") }
 }

@@ -165,6 +165,8 @@ impl Platform {
         if let Some(Err(error)) = ended.map(sites::Stopping::join) {
             tracing::error!(site = name, %error, "the site ended with an error");
         }
+        // What a site that is gone asked for holds no service down.
+        self.shared.orders.send_if_modified(|orders| orders.outages.remove(name).is_some());
     }
 
     /// The store.

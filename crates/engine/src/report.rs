@@ -95,11 +95,11 @@ pub struct SiteReport {
     pub shared_kwh: f64,
     /// Share of generation used on site.
     pub self_consumption: Option<f64>,
-    /// Generation that was curtailed.
+    /// Generation that was turned down: what the forecast saw less what was measured, in steps held at their limit.
     pub curtailed_kwh: f64,
     /// Lost in batteries.
     pub losses_kwh: f64,
-    /// Demand that was not met.
+    /// Demand that was not met: energy of services' runs that were not done by their deadlines.
     pub unserved_kwh: f64,
     /// Highest mean import of a step.
     pub peak_kw: f64,
@@ -109,7 +109,7 @@ pub struct SiteReport {
     pub violations: Vec<Violation>,
     /// Plans that came from a fallback instead of the solver.
     pub fallbacks: u64,
-    /// Values of devices that never became known and were estimated.
+    /// Energies of devices in single ticks that never became known and were estimated.
     pub estimated_values: u64,
 }
 
@@ -133,7 +133,7 @@ pub struct ServiceReport {
     pub restarts: u32,
     /// Declared energy of its runs.
     pub energy_kwh: f64,
-    /// With the site's carbon intensity.
+    /// Of that energy, by the site's carbon intensity of each tick.
     pub emissions_kg: f64,
     /// Site time in which it was wanted and not ready.
     pub slo_violation_seconds: i64,

@@ -17,7 +17,8 @@ use crate::live::SiteState;
 use crate::services::board::{Board, Orders};
 use crate::site::links::Ticked;
 use crate::site::model::{SiteModel, assemble};
-use crate::site::task::{Outcome, SiteError, SiteTask, kept_orders};
+use crate::site::orders::kept_orders;
+use crate::site::task::{Outcome, SiteError, SiteTask};
 use crate::site::work::WorkBook;
 
 /// How sites run.
@@ -224,7 +225,7 @@ pub fn start(prepared: Prepared, running: &Running, shared: &Shared) -> Result<S
         orders.clocks.insert(name.clone(), clock);
         orders.batches.extend(batches);
         if let Some(reached) = reached {
-            orders.outages.extend(running.faults.at(reached, &name));
+            orders.outages.insert(name.clone(), running.faults.at(reached, &name));
             orders.site_time.insert(name.clone(), reached);
         }
     });

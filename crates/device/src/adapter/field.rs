@@ -71,6 +71,11 @@ impl Field {
         Span { address: self.address, words: self.kind.words() }
     }
 
+    /// What a counter counts before it begins again at zero; none for one that is wide enough never to.
+    pub(super) fn range(&self) -> Option<f64> {
+        (self.kind == Kind::Acc32).then(|| scaled(f64::from(u32::MAX) + 1.0, self.exponent))
+    }
+
     pub(super) fn value(&self, image: &Image) -> Option<f64> {
         let words = image.words(self.address, self.kind.words())?;
         let value = scaled(self.kind.decode(words)?, self.exponent) * self.sign;

@@ -345,6 +345,7 @@ impl Unit {
             soc: value(layout.soc).filter(|soc| (0.0..=1.0).contains(soc)),
             given_kwh: value(layout.given),
             taken_kwh: value(layout.taken),
+            counter_range_kwh: layout.given.or(layout.taken).and_then(|field| field.range()),
             setpoint_kw,
             available_kw: unlimited.then_some(power),
             ..Measurement::default()

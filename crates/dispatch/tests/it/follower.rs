@@ -42,6 +42,7 @@ fn input(soc: f64, net: f64, power: f64, stored_after: f64) -> FollowInput {
         tick: Hours::new(0.25),
         import_limit: Some(Power::kw(12.0)),
         export_limit: None,
+        learned: true,
         tuning: Tuning::default(),
     }
 }
@@ -133,6 +134,29 @@ fn charging_gives_way_before_the_spike_is_seen() {
     assert_eq!(points[0].because.text, "charging less: import limit 12.0 kW could be exceeded by 3.0 kW");
     (now.net_pessimistic, now.net_pessimistic_any) = (Power::kw(-2.0), Power::kw(-10.0));
     assert!(near(total(&follow(&now)), -2.0));
+}
+
+#[test]
+fn a_storage_that_holds_for_the_limit_says_so() {
+    let text = |now: &FollowInput| follow(now)[0].because.text.clone();
+    let mut now = input(0.2, -2.0, -4.0, 6.4);
+    now.plan.as_mut().unwrap().dear = false;
+    now.net_pessimistic = Power::kw(-12.0);
+    assert!(near(total(&follow(&now)), 0.0));
+    assert_eq!(text(&now), "holding: import limit 12.0 kW could be exceeded by 6.0 kW");
+    let mut empty = input(0.0, -2.0, 0.0, 0.0);
+    empty.net_pessimistic = Power::kw(-15.0);
+    assert_eq!(text(&empty), "0 kW, being empty: import limit 12.0 kW could be exceeded by 3.0 kW");
+    // The first ticks: the bounds are as wide as the caution, and no figure of them means anything.
+    for cold in [&mut now, &mut empty] {
+        cold.learned = false;
+        cold.net_pessimistic = Power::kw(-40.0);
+        cold.storages.iter_mut().for_each(|storage| storage.soc = Soc::ZERO);
+        assert_eq!(
+            text(cold),
+            "holding: too little is known of the load yet, and the import limit 12.0 kW could be exceeded"
+        );
+    }
 }
 
 #[test]

@@ -80,6 +80,20 @@ pub struct Orders {
     pub seed: u64,
     /// Batch runs by service.
     pub batches: BTreeMap<String, BatchOrder>,
-    /// Services that are down on purpose: injected outages.
-    pub outages: BTreeSet<String>,
+    /// Services that are down on purpose, by the site whose time says so: injected outages.
+    pub outages: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Orders {
+    /// Whether a service is down on purpose, whichever site asked for it.
+    #[must_use]
+    pub fn is_out(&self, service: &str) -> bool {
+        self.outages.values().any(|services| services.contains(service))
+    }
+
+    /// All services that are down on purpose.
+    #[must_use]
+    pub fn all_outages(&self) -> BTreeSet<String> {
+        self.outages.values().flatten().cloned().collect()
+    }
 }

@@ -250,7 +250,7 @@ impl ServiceLoop {
             let config = convert::configuration(&resource.name, &spec, &around)
                 .map(|config| convert::restarted(config, &resource.status));
             let hash = config.as_ref().map_or_else(|_| String::new(), runtime::description_hash);
-            let suspended = config.is_err() || orders.outages.contains(&resource.name);
+            let suspended = config.is_err() || orders.is_out(&resource.name);
             let order = orders.batches.get(&resource.name).cloned();
             let replicas = resource.replicas.unwrap_or(spec.replicas);
             let desired = convert::desired(resource.generation, &spec, hash, replicas, order, suspended);

@@ -1,7 +1,10 @@
 //! Joins readings, settlement and ledger: what each tick's settlement needs, and why a limit was exceeded.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sos_model::{Battery, Mode};
 use sos_units::{
     CarbonIntensity, Energy, ExactEnergy, ExactIntensity, ExactPrice, Money, Power, Price, Reading, Soc,
 };
@@ -9,12 +12,12 @@ use sos_units::{
 use super::ledger::{Case, Excess, GroupFlow, Ledger, TickFlows};
 use super::links::AssetReading;
 use super::model::{Kind, SiteModel, Value};
-use super::settlement::{OpenTick, Settlement};
+use super::settlement::{Count, LONGEST_WAIT, OpenTick, Settlement, Source};
 use crate::live::{Compared, Totals};
 use crate::report::Violation;
 
 /// Violations that are kept one by one; all are counted.
-const KEPT_VIOLATIONS: usize = 1_000;
+pub(super) const KEPT_VIOLATIONS: usize = 1_000;
 
 /// What was known when the set-points of a tick were chosen, in watts; load and discharge as positive sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,22 +41,30 @@ pub struct TickContext {
     pub work: ExactEnergy,
     /// The same work at its earliest.
     pub work_baseline: ExactEnergy,
+    /// Generation that was turned down, zero or above.
+    pub curtailed: ExactEnergy,
     /// Why the set-points were what they were.
     pub decision: Decision,
+    /// Own power by asset that was expected, in watts, positive into the site; empty where all was measured.
+    pub expected_w: Vec<i64>,
 }
 
-/// All accounts of a site; kept in the store with every tick.
+/// All accounts of a site. What is serialised is kept with every tick and has a constant size; violations and ticks
+/// that wait are kept apart, each when it comes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accounts {
+    /// Start of the first step.
+    from: Option<Timestamp>,
+    /// States of charge at the start, by asset index, of the batteries that told.
+    initial: BTreeMap<usize, Soc>,
     ledger: Ledger,
-    settlement: Settlement<TickContext>,
-    violations: Vec<Violation>,
+    pub(super) settlement: Settlement<TickContext>,
+    #[serde(skip)]
+    pub(super) violations: Vec<Violation>,
     estimated: u64,
-    /// Emissions of services' work, by the intensity of each tick.
-    work_emissions: sos_units::ExactEmissions,
 }
 
-/// An energy that became known after its tick.
+/// An energy that became known after its tick, or never.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Late {
     /// The asset's index.
@@ -62,6 +73,8 @@ pub struct Late {
     pub time: Timestamp,
     /// Mean power of the device in it.
     pub power: Power,
+    /// Whether it is a best estimate.
+    pub estimated: bool,
 }
 
 impl Accounts {
@@ -69,11 +82,12 @@ impl Accounts {
     #[must_use]
     pub fn new(model: &SiteModel) -> Self {
         Self {
+            from: None,
+            initial: BTreeMap::new(),
             ledger: Ledger::default(),
             settlement: Settlement::new(model.assets.len()),
             violations: Vec::new(),
             estimated: 0,
-            work_emissions: sos_units::ExactEmissions::ZERO,
         }
     }
 
@@ -83,11 +97,19 @@ impl Accounts {
         self.settlement.devices() == model.assets.len()
     }
 
-    /// Takes the counters that stand at `now` before anything has flowed.
-    pub fn begin(&mut self, now: Timestamp, readings: &[Reading<AssetReading>]) {
+    /// Begins at `now`: takes the counters and the states of charge that stand before anything has flowed.
+    pub fn begin(&mut self, now: Timestamp, readings: &[Reading<AssetReading>], socs: &BTreeMap<usize, Soc>) {
+        self.from = Some(now);
+        self.initial.clone_from(socs);
+        self.count(now, readings);
+    }
+
+    fn count(&mut self, now: Timestamp, readings: &[Reading<AssetReading>]) {
         for (index, reading) in readings.iter().enumerate() {
-            if let Some(counter) = reading.as_ref().ok().and_then(|reading| reading.counter) {
-                self.settlement.counter(index, now, exact(counter));
+            let Ok(reading) = reading else { continue };
+            if let Some(counter) = reading.counter {
+                let count = Count { net: exact(counter), range: reading.counter_range.map(exact) };
+                self.settlement.counter(index, now, count);
             }
         }
     }
@@ -113,20 +135,31 @@ impl Accounts {
             })
             .collect();
         self.settlement.push(start, seconds, energies, context);
-        self.begin(now, readings);
-        self.settle(model)
+        self.count(now, readings);
+        self.settle(model, |device| readings[device].is_ok(), LONGEST_WAIT)
     }
 
-    /// Adds ticks in which the controller did not run: nothing was measured.
-    pub fn add_missed(&mut self, model: &SiteModel, start: Timestamp, seconds: i64, context: TickContext) {
+    /// Adds a tick in which the controller did not run: nothing was measured. Returns energies that are estimated now.
+    pub fn add_missed(
+        &mut self,
+        model: &SiteModel,
+        start: Timestamp,
+        seconds: i64,
+        context: TickContext,
+    ) -> Vec<Late> {
         let energies =
             model.assets.iter().map(|asset| asset.via.is_none().then_some(ExactEnergy::ZERO)).collect();
         self.settlement.push(start, seconds, energies, context);
+        self.settle(model, |_| false, LONGEST_WAIT)
     }
 
-    /// Settles complete ticks; estimates what has waited too long.
-    fn settle(&mut self, model: &SiteModel) -> Vec<Late> {
-        self.estimated += self.settlement.estimate(super::settlement::LONGEST_WAIT, |_, _| ExactEnergy::ZERO);
+    /// Settles complete ticks. Estimates what no counter will tell: of devices that `answer` again and could not say
+    /// what they did meanwhile, and of all ticks but the newest `keep`.
+    fn settle(&mut self, model: &SiteModel, answers: impl Fn(usize) -> bool, keep: usize) -> Vec<Late> {
+        let guess = |device: usize, tick: &OpenTick<TickContext>, beyond: bool| {
+            (beyond || answers(device)).then(|| estimate(model, device, tick, beyond)).flatten()
+        };
+        self.estimated += self.settlement.estimate(keep, guess);
         let mut late = Vec::new();
         while let Some(tick) = self.settlement.pop() {
             late.extend(late_of(&tick));
@@ -135,15 +168,13 @@ impl Accounts {
         late
     }
 
-    /// Settles everything, estimating what is still unknown.
-    pub fn close(&mut self, model: &SiteModel) {
-        self.estimated += self.settlement.estimate(0, |_, _| ExactEnergy::ZERO);
-        self.settle(model);
+    /// Settles everything, estimating what is still unknown. Returns energies that are estimated now.
+    pub fn close(&mut self, model: &SiteModel) -> Vec<Late> {
+        self.settle(model, |_| false, 0)
     }
 
     fn settle_one(&mut self, model: &SiteModel, tick: &OpenTick<TickContext>) {
         let flows = flows(model, tick);
-        self.work_emissions += flows.carbon * tick.context.work.negative_part();
         let Some(excess) = self.ledger.settle(&flows) else { return };
         if self.violations.len() < KEPT_VIOLATIONS {
             self.violations.push(Violation {
@@ -154,10 +185,11 @@ impl Accounts {
         }
     }
 
-    /// The running totals. `stored` is the energy in all batteries now, `worth` what a stored kWh is worth.
+    /// The running totals. `stored` is the energy in all batteries now, `worth` what a stored kWh is worth, `unserved`
+    /// the price of what was to be done and was not.
     #[must_use]
-    pub fn totals(&self, model: &SiteModel, stored: Energy, worth: Price) -> Totals {
-        let value = worth * stored;
+    pub fn totals(&self, model: &SiteModel, stored: Energy, worth: Price, unserved: Money) -> Totals {
+        let value = worth * stored - unserved;
         let objective = |case: &Case, value: Money| objective(model, case, value).get();
         let solar = self.ledger.solar.to_energy();
         let used = (solar - self.ledger.actual.export.to_energy()).max(Energy::ZERO);
@@ -166,7 +198,7 @@ impl Accounts {
             emissions_kg: self.compare(|case| case.emissions.to_emissions().as_kg()),
             objective: Compared {
                 actual: objective(&self.ledger.actual, value),
-                baseline: objective(&self.ledger.baseline, Money::ZERO),
+                baseline: objective(&self.ledger.baseline, worth * self.initially_stored(model)),
             },
             import: self.ledger.actual.import.to_energy(),
             export: self.ledger.actual.export.to_energy(),
@@ -178,6 +210,25 @@ impl Accounts {
 
     fn compare(&self, figure: impl Fn(&Case) -> f64) -> Compared {
         Compared { actual: figure(&self.ledger.actual), baseline: figure(&self.ledger.baseline) }
+    }
+
+    /// Start of the first step; none before it.
+    #[must_use]
+    pub const fn from(&self) -> Option<Timestamp> {
+        self.from
+    }
+
+    /// State of charge of a battery at the start: as it said, else as declared.
+    #[must_use]
+    pub fn initial_soc(&self, index: usize, battery: &Battery) -> Soc {
+        self.initial.get(&index).copied().unwrap_or_else(|| battery.initial_soc_or_min())
+    }
+
+    /// What was stored at the start in the batteries that are planned with.
+    #[must_use]
+    pub fn initially_stored(&self, model: &SiteModel) -> Energy {
+        let planned = model.batteries().filter(|(_, asset, _)| asset.mode != Mode::Observe);
+        planned.map(|(index, _, battery)| self.initial_soc(index, battery) * battery.capacity).sum()
     }
 
     /// The ledger.
@@ -197,12 +248,6 @@ impl Accounts {
     pub const fn estimated(&self) -> u64 {
         self.estimated
     }
-
-    /// Emissions of services' work.
-    #[must_use]
-    pub fn work_emissions_kg(&self) -> f64 {
-        self.work_emissions.to_emissions().as_kg()
-    }
 }
 
 /// Cost and priced emissions less the value of what is stored.
@@ -213,7 +258,7 @@ pub fn objective(model: &SiteModel, case: &Case, stored: Money) -> Money {
 
 /// What is stored in all batteries.
 #[must_use]
-pub fn stored(model: &SiteModel, socs: &std::collections::BTreeMap<usize, Soc>) -> Energy {
+pub fn stored(model: &SiteModel, socs: &BTreeMap<usize, Soc>) -> Energy {
     model.batteries().filter_map(|(index, _, battery)| Some(*socs.get(&index)? * battery.capacity)).sum()
 }
 
@@ -223,15 +268,33 @@ fn exact(energy: Energy) -> ExactEnergy {
 
 fn late_of(tick: &OpenTick<TickContext>) -> impl Iterator<Item = Late> + '_ {
     let time = tick.start + jiff::SignedDuration::from_secs(tick.seconds);
-    tick.late.iter().enumerate().filter(|(_, late)| **late).filter_map(move |(asset, _)| {
-        let watts = tick.energy[asset]?.as_watt_seconds() as f64 / tick.seconds.max(1) as f64;
-        Some(Late { asset, time, power: Power::kw(watts / 1000.0) })
+    let known = tick.energy.iter().enumerate().filter_map(|(asset, known)| Some((asset, (*known)?)));
+    known.filter(|(_, (_, source))| *source != Source::Measured).map(move |(asset, (energy, source))| {
+        let watts = energy.as_watt_seconds() as f64 / tick.seconds.max(1) as f64;
+        Late { asset, time, power: Power::kw(watts / 1000.0), estimated: source == Source::Estimated }
     })
+}
+
+/// The best estimate of a device's energy: what was expected of it, a battery being idle. A meter measures others too:
+/// what they did belongs to it, and unless the tick can wait no longer, it waits for them.
+fn estimate(
+    model: &SiteModel,
+    device: usize,
+    tick: &OpenTick<TickContext>,
+    now: bool,
+) -> Option<ExactEnergy> {
+    let expected = |index: usize| {
+        let watts = tick.context.expected_w.get(index).copied().unwrap_or_default();
+        ExactEnergy::watt_seconds(watts.saturating_mul(tick.seconds))
+    };
+    let Kind::Load { net_of } = &model.assets[device].kind else { return Some(expected(device)) };
+    let others = net_of.iter().map(|other| tick.of(*other).or_else(|| now.then(|| expected(*other))));
+    others.sum::<Option<ExactEnergy>>().map(|others| expected(device) + others)
 }
 
 /// A complete tick as the ledger settles it.
 fn flows(model: &SiteModel, tick: &OpenTick<TickContext>) -> TickFlows {
-    let energy = |index: usize| tick.energy[index].unwrap_or(ExactEnergy::ZERO);
+    let energy = |index: usize| tick.of(index).unwrap_or(ExactEnergy::ZERO);
     let mut groups = vec![GroupFlow::default(); model.groups.len()];
     for (index, asset) in model.assets.iter().enumerate() {
         let group = &mut groups[asset.group_index];
@@ -250,6 +313,7 @@ fn flows(model: &SiteModel, tick: &OpenTick<TickContext>) -> TickFlows {
         groups,
         work: tick.context.work,
         work_baseline: tick.context.work_baseline,
+        curtailed: tick.context.curtailed,
         import_price: ExactPrice::from_price(price(&site.import_price, tick.start)),
         export_price: ExactPrice::from_price(price(&site.export_price, tick.start)),
         carbon: ExactIntensity::from_intensity(carbon(&site.carbon, tick.start)),

@@ -69,6 +69,7 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
         tick,
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
+        learned: next.learned,
         tuning: Tuning::default(),
     };
     let wanted = follow(&input);
@@ -130,7 +131,7 @@ fn measured(snapshot: &Snapshot<'_>) -> NextTick {
             Some(own - others.sum::<Power>())
         })
         .sum();
-    NextTick { net, pessimistic: net, pessimistic_any: net, optimistic: net }
+    NextTick { net, pessimistic: net, pessimistic_any: net, optimistic: net, learned: true }
 }
 
 /// Power of batteries that run by themselves: measured but not commanded.
@@ -203,14 +204,7 @@ fn curtailments(snapshot: &Snapshot<'_>) -> Vec<Order> {
                 return None;
             }
             let used = *plan.schedule.generation.get(&asset.name)?.get(t)?;
-            let available = plan
-                .problem
-                .curtailable
-                .iter()
-                .find(|one| one.id == asset.name)?
-                .available
-                .get(t)
-                .copied()?;
+            let available = plan.available(&asset.name, snapshot.now)?;
             let turned_down = used + Power::kw(1e-3) < available;
             let because = plan.schedule.because.get(&asset.name).and_then(|reasons| reasons.get(t));
             Some(Order {
@@ -256,7 +250,13 @@ mod tests {
 
     fn readings(model: &SiteModel, powers: &[Option<f64>]) -> Vec<Reading<AssetReading>> {
         let one = |(index, _): (usize, _)| match powers.get(index).copied().flatten() {
-            Some(kw) => Ok(AssetReading { power: Power::kw(kw), soc: None, counter: None, setpoint: None }),
+            Some(kw) => Ok(AssetReading {
+                power: Power::kw(kw),
+                soc: None,
+                counter: None,
+                counter_range: None,
+                setpoint: None,
+            }),
             None => Err(Missing::Unavailable),
         };
         model.assets.iter().enumerate().map(one).collect()

@@ -29,6 +29,8 @@ pub struct TickFlows {
     pub work: ExactEnergy,
     /// The same work started at its earliest, zero or below.
     pub work_baseline: ExactEnergy,
+    /// Generation that was turned down, zero or above; without control it flows.
+    pub curtailed: ExactEnergy,
     /// Paid for import.
     pub import_price: ExactPrice,
     /// Earned by export.
@@ -80,6 +82,8 @@ pub struct Ledger {
     pub shared: ExactEnergy,
     /// All generation.
     pub solar: ExactEnergy,
+    /// Generation that was turned down, zero or above.
+    pub curtailed: ExactEnergy,
     /// All consumption of the groups, zero or below.
     pub load: ExactEnergy,
     /// All work of services, zero or below.
@@ -95,7 +99,7 @@ impl Ledger {
     pub fn settle(&mut self, tick: &TickFlows) -> Option<Excess> {
         let uncontrolled: ExactEnergy = tick.groups.iter().map(|g| g.load + g.solar).sum();
         let batteries: ExactEnergy = tick.groups.iter().map(|g| g.battery).sum();
-        self.baseline.settle(tick, -(uncontrolled + tick.work_baseline));
+        self.baseline.settle(tick, -(uncontrolled + tick.curtailed + tick.work_baseline));
         let excess = self.actual.settle(tick, -(uncontrolled + batteries + tick.work));
 
         let nets = || tick.groups.iter().map(|g| g.load + g.solar + g.battery).chain([tick.work]);
@@ -109,6 +113,7 @@ impl Ledger {
             self.charged += group.battery.negative_part();
         }
         self.work += tick.work;
+        self.curtailed += tick.curtailed;
         self.steps += 1;
         excess
     }
@@ -157,6 +162,7 @@ mod tests {
             groups,
             work: ExactEnergy::watt_seconds(work),
             work_baseline: ExactEnergy::ZERO,
+            curtailed: ExactEnergy::ZERO,
             import_price: ExactPrice::from_price(Price::per_kwh(0.25)),
             export_price: ExactPrice::default(),
             carbon: ExactIntensity::from_intensity(CarbonIntensity::kg_per_kwh(0.2)),
@@ -186,6 +192,15 @@ mod tests {
         let excess = ledger.settle(&tick(vec![flow(-3.001, 0.0, 0.0)], 0)).unwrap();
         assert!((excess.over.as_kw() - 0.001).abs() < 1e-9);
         assert_eq!((ledger.actual.limit_violations, ledger.baseline.limit_violations), (1, 1));
+    }
+
+    #[test]
+    fn what_was_turned_down_flows_in_the_uncontrolled_case_only() {
+        let mut ledger = Ledger::default();
+        let hidden = ExactEnergy::from_power(Power::kw(2.0), 900);
+        ledger.settle(&TickFlows { curtailed: hidden, ..tick(vec![flow(-1.0, 1.0, 0.0)], 0) });
+        assert_eq!((ledger.actual.export, ledger.baseline.export), (ExactEnergy::ZERO, hidden));
+        assert_eq!((ledger.curtailed, ledger.imbalance()), (hidden, ExactEnergy::ZERO));
     }
 
     proptest! {

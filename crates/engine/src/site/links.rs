@@ -28,6 +28,8 @@ pub struct AssetReading {
     pub soc: Option<Soc>,
     /// Counter of energy into the site less energy out of it.
     pub counter: Option<Energy>,
+    /// The counter begins again at zero when it has counted this much; none when it never does.
+    pub counter_range: Option<Energy>,
     /// The set-point in force at the device.
     pub setpoint: Option<Power>,
 }
@@ -319,6 +321,7 @@ fn take(
                 power: Power::kw(kw),
                 soc: measurement.soc.map(Soc::fraction),
                 counter: counter(measurement),
+                counter_range: measurement.counter_range_kwh.map(Energy::kwh),
                 setpoint: measurement.setpoint_kw.map(Power::kw),
             }),
             (_, Some(error)) => {

@@ -56,7 +56,12 @@ pub struct NextTick {
     pub pessimistic_any: Power,
     /// Hardly ever exceeded.
     pub optimistic: Power,
+    /// Whether enough was seen for these bounds to mean what they say; before that they are as wide as can be.
+    pub learned: bool,
 }
+
+/// Errors of the forecast that must have been seen for its bounds to mean what they say.
+const LEARNED_FROM: usize = 10;
 
 impl Outlook {
     /// Forecasters for everything that cannot be chosen at a site.
@@ -169,6 +174,17 @@ impl Outlook {
         }
     }
 
+    /// Own power expected of every asset in the tick that starts at `start`, positive into the site, by what was known
+    /// then; batteries idle.
+    pub fn expected_tick(&mut self, start: Timestamp) -> Vec<Power> {
+        let one = |member: &mut Option<Member>| {
+            let Some(member) = member else { return Power::ZERO };
+            let forecast = member.forecaster.forecast(start, 1);
+            Power::kw(member.sign * forecast.mean.first().copied().unwrap_or_default())
+        };
+        self.members.iter_mut().map(one).collect()
+    }
+
     fn expected_carbon(
         &mut self,
         model: &SiteModel,
@@ -213,6 +229,7 @@ impl Outlook {
             pessimistic: expected - above(near.quantile, near.estimate),
             pessimistic_any: expected - above(any.quantile, any.estimate),
             optimistic: expected + above(-low.quantile, -low.estimate),
+            learned: near.errors >= LEARNED_FROM,
         })
     }
 

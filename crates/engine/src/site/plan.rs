@@ -187,6 +187,14 @@ impl SitePlan {
         self.problem.steps.iter().rposition(|step| step.start <= now)
     }
 
+    /// What a plant that may be turned down is expected to be able to give at a time.
+    #[must_use]
+    pub fn available(&self, asset: &str, now: Timestamp) -> Option<Power> {
+        let step = self.step_at(now)?;
+        let plant = self.problem.curtailable.iter().find(|one| one.id == asset)?;
+        plant.available.get(step).copied()
+    }
+
     /// Power of each work from `now` on, with its reason, as consumption.
     #[must_use]
     pub fn work(&self, now: Timestamp) -> BTreeMap<String, Vec<(Timestamp, Power, String)>> {

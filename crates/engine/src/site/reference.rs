@@ -1,19 +1,21 @@
 //! The reference case `perfect`: one optimisation that knew the period, with the same physics. Made afterwards, in a
 //! process of its own, so that it takes neither time nor memory of the loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sos_dispatch::{Connection, Problem, Step, Storage, perfect};
+use sos_dispatch::{Connection, Curtailable, Problem, Schedule, Step, Storage, perfect};
 use sos_store::{Store, StoreError};
-use sos_units::{CarbonPrice, Emissions, Energy, FlexibleWork, Hours, Missing, Money, Power, Price, Reading};
+use sos_units::{
+    CarbonPrice, Emissions, Energy, FlexibleWork, Hours, Missing, Money, Power, Price, Reading, Soc,
+};
 
 use super::account::{carbon, price};
-use super::model::SiteModel;
-use super::plan::storage;
-use super::telemetry::{DEVICE, labels, own_power};
-use super::view::column;
+use super::model::{Kind, SiteModel};
+use super::plan::{plans_with, storage};
+use super::telemetry::{AVAILABLE, DEVICE, ESTIMATE, labels, own_power};
+use super::view::{Column, column};
 use super::work::WorkBook;
 
 /// A kWh beyond a limit costs this much more than any energy, so that the case breaks a limit only where it must.
@@ -32,8 +34,8 @@ pub struct PerfectCase {
     pub limit_violations: u64,
 }
 
-/// Where a run began and ended, and what a stored kWh is worth at its end.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Where a run began and ended, with what was stored at its start, and what a stored kWh is worth at its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Period {
     /// Start of the first step.
     pub from: Timestamp,
@@ -41,6 +43,8 @@ pub struct Period {
     pub to: Timestamp,
     /// Per kWh.
     pub worth: Price,
+    /// States of charge at the start, by battery.
+    pub initial: BTreeMap<String, Soc>,
 }
 
 /// Computes the case from what was measured.
@@ -73,7 +77,8 @@ pub fn perfect_case(
     }
     let stored: Energy =
         schedule.storage.values().filter_map(|storage| storage.stored_after.last().copied()).sum();
-    let objective = cost + model.carbon_price * emissions - period.worth * stored;
+    let objective =
+        cost + model.carbon_price * emissions + unserved(&problem, schedule) - period.worth * stored;
     Ok(PerfectCase {
         cost: cost.get(),
         emissions_kg: emissions.as_kg(),
@@ -82,47 +87,82 @@ pub fn perfect_case(
     })
 }
 
+/// What the work was worth that the case left undone.
+fn unserved(problem: &Problem, schedule: &Schedule) -> Money {
+    let each = problem.work.iter().map(|work| {
+        let powers = schedule.work.get(&work.id).map(Vec::as_slice).unwrap_or_default();
+        let done: Energy =
+            powers.iter().zip(&problem.steps).map(|(power, step)| *power * step.duration).sum();
+        let left = (work.energy - done).max(Energy::ZERO);
+        // The solver ends within its tolerance of a whole run.
+        if left < work.energy * 1e-6 { Money::ZERO } else { work.value * (left / work.energy) }
+    });
+    each.sum()
+}
+
 /// Steps with the same data, joined.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Row {
     start: Timestamp,
     ticks: u64,
     net: Power,
+    /// What each plant that may be turned down could give, in the order of [`curtailable`].
+    available: Vec<Power>,
 }
 
-/// Net power of what cannot be chosen, step by step. What was never measured counts as the step before.
+/// The plants that may be turned down.
+fn curtailable(model: &SiteModel) -> Vec<usize> {
+    (0..model.assets.len())
+        .filter(|index| plans_with(model, *index) && matches!(model.assets[*index].kind, Kind::Solar { .. }))
+        .collect()
+}
+
+/// Net power of what cannot be chosen, step by step. What was never measured is as it was estimated for the accounts,
+/// and without that as in the step before.
 fn measured(store: &Store, model: &SiteModel, period: &Period) -> Result<Vec<Row>, StoreError> {
     let until = period.to + SignedDuration::from_secs(1);
-    let mut columns = Vec::new();
+    let (mut columns, mut estimates, mut available) = (Vec::new(), Vec::new(), Vec::new());
     for asset in &model.assets {
-        columns.push(column(store, DEVICE, &labels(&model.name, Some(&asset.name)), period.from, until)?);
+        let labels = labels(&model.name, Some(&asset.name));
+        columns.push(column(store, DEVICE, &labels, period.from, until)?);
+        estimates.push(column(store, ESTIMATE, &labels, period.from, until)?);
+        available.push(column(store, AVAILABLE, &labels, period.from, until)?);
     }
+    let batteries: BTreeSet<usize> = model.batteries().map(|(index, _, _)| index).collect();
+    let plants = curtailable(model);
     let mut rows: Vec<Row> = Vec::new();
-    let mut last = Power::ZERO;
+    let mut last = (Power::ZERO, vec![Power::ZERO; plants.len()]);
     let mut start = period.from;
     while start < period.to {
         let end = start + model.tick;
-        let device: Vec<Reading<Power>> = columns
-            .iter()
-            .zip(&model.assets)
-            .map(|(column, asset)| match asset.via {
-                Some(_) => column.get(&end).copied().unwrap_or(Err(Missing::Gap)).map(Power::kw),
+        let device: Vec<Reading<Power>> = (0..model.assets.len())
+            .map(|index| match model.assets[index].via {
+                Some(_) => told(&columns[index], &end).or_else(|_| told(&estimates[index], &end)),
                 None => Ok(Power::ZERO),
             })
             .collect();
         let own = own_power(model, &device);
-        let chosen = model.batteries().map(|(index, _, _)| index).collect::<Vec<_>>();
-        let rest = own.iter().enumerate().filter(|(index, _)| !chosen.contains(index));
-        last =
-            rest.map(|(_, power)| *power).try_fold(Power::ZERO, |sum, p| p.map(|p| sum + p)).unwrap_or(last);
-        let same_data = |row: &Row| row.net == last && same_prices(model, row.start, start);
-        match rows.last_mut().filter(|row| same_data(row)) {
+        let given = plants.iter().map(|&plant| told(&available[plant], &end).or(own[plant]));
+        let rest = (0..own.len()).filter(|index| !batteries.contains(index) && !plants.contains(index));
+        let net = rest.map(|index| own[index]).try_fold(Power::ZERO, |sum, power| power.map(|p| sum + p));
+        if let (Ok(net), Ok(given)) = (net, given.collect::<Reading<Vec<Power>>>()) {
+            last = (net, given.into_iter().map(|power| power.max(Power::ZERO)).collect());
+        }
+        let same = |row: &Row| {
+            (row.net, &row.available) == (last.0, &last.1) && same_prices(model, row.start, start)
+        };
+        match rows.last_mut().filter(|row| same(row)) {
             Some(row) => row.ticks += 1,
-            None => rows.push(Row { start, ticks: 1, net: last }),
+            None => rows.push(Row { start, ticks: 1, net: last.0, available: last.1.clone() }),
         }
         start = end;
     }
     Ok(rows)
+}
+
+/// The value of the step that ends at `end`.
+fn told(column: &Column, end: &Timestamp) -> Reading<Power> {
+    column.get(end).copied().unwrap_or(Err(Missing::Gap)).map(Power::kw)
 }
 
 fn same_prices(model: &SiteModel, a: Timestamp, b: Timestamp) -> bool {
@@ -151,12 +191,23 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
         fixed: rows.iter().map(|row| row.net).collect(),
         pessimistic: None,
         reserve: None,
-        curtailable: Vec::new(),
+        curtailable: curtailable(model)
+            .into_iter()
+            .enumerate()
+            .map(|(at, plant)| Curtailable {
+                id: model.assets[plant].name.clone(),
+                available: rows.iter().map(|row| row.available[at]).collect(),
+            })
+            .collect(),
         storages: model
             .batteries()
             .map(|(_, asset, battery)| Storage {
                 end_value: period.worth,
-                ..storage(asset, battery, battery.initial_soc_or_min())
+                ..storage(
+                    asset,
+                    battery,
+                    period.initial.get(&asset.name).copied().unwrap_or(battery.initial_soc_or_min()),
+                )
             })
             .collect(),
         work: runs(model, work, period),

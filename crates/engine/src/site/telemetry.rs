@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sos_store::{Sample, SeriesId, Store, StoreError};
+use sos_store::{Sample, SeriesId, Store, StoreError, Tx};
 use sos_units::{Missing, Power, Reading, Soc};
 
 use super::account::Late;
@@ -23,6 +23,11 @@ pub(crate) const GRID: &str = "site_grid_kw";
 pub(crate) const PLANNED: &str = "site_planned_grid_kw";
 /// Name of the series of services' work, kW, zero or below.
 pub(crate) const WORK: &str = "site_work_kw";
+
+/// Name of the series of best estimates of what a device would have measured, kW, positive into the site.
+pub(crate) const ESTIMATE: &str = "device_estimate_kw";
+/// Name of the series of what a plant could have given where it was turned down, kW, zero or above.
+pub(crate) const AVAILABLE: &str = "asset_available_kw";
 
 /// The ids of a site's series.
 #[derive(Clone, Debug)]
@@ -125,16 +130,43 @@ impl SeriesIds {
         samples
     }
 
-    /// Corrections: what became known after its tick.
-    #[must_use]
-    pub(crate) fn late(&self, late: &[Late], known_at: Timestamp) -> Vec<Sample> {
-        let correction = |late: &Late| Sample {
-            series: self.device[late.asset],
-            time: late.time,
-            known_at,
-            value: Ok(late.power.as_kw()),
+    /// Corrections: what became known after its tick, and estimates of what never did, in a series of their own.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn late(
+        &self,
+        tx: &mut Tx<'_>,
+        model: &SiteModel,
+        late: &[Late],
+        known_at: Timestamp,
+    ) -> Result<Vec<Sample>, StoreError> {
+        let correction = |late: &Late| {
+            let series = match late.estimated {
+                false => self.device[late.asset],
+                true => tx.series_id(ESTIMATE, &labels(&model.name, Some(&model.assets[late.asset].name)))?,
+            };
+            Ok(Sample { series, time: late.time, known_at, value: Ok(late.power.as_kw()) })
         };
         late.iter().map(correction).collect()
+    }
+
+    /// What plants that were turned down could have given.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn available(
+        tx: &mut Tx<'_>,
+        model: &SiteModel,
+        available: &[(usize, Power)],
+        row: (Timestamp, Timestamp),
+    ) -> Result<Vec<Sample>, StoreError> {
+        let (time, known_at) = row;
+        let sample = |&(index, power): &(usize, Power)| {
+            let series = tx.series_id(AVAILABLE, &labels(&model.name, Some(&model.assets[index].name)))?;
+            Ok(Sample { series, time, known_at, value: Ok(power.as_kw()) })
+        };
+        available.iter().map(sample).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use sos_units::{Energy, Missing, Power, Reading, Soc};
 use super::model::{Kind, SiteModel};
 use super::outlook::Outlook;
 use super::task::{Site, before, carbon_now};
-use super::telemetry::{DEVICE, GRID, PLANNED, SOC, grid, labels, own_power};
+use super::telemetry::{AVAILABLE, DEVICE, GRID, PLANNED, SOC, grid, labels, own_power};
 use crate::live::{AssetState, ChartPoint, SiteState};
 
 /// How far back forecasters learn from after a restart.
@@ -38,7 +38,7 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         export_limit: model.connection.export_limit,
         price: Ok(super::account::price(&model.connection.import_price, now)),
         carbon: Ok(carbon_now(model, ended)),
-        totals: site.accounts.totals(model, stored, site.worth()),
+        totals: site.accounts.totals(model, stored, site.worth(), site.task.work.unserved().1),
         solar: sum(|kind| matches!(kind, Kind::Solar { .. })),
         load: sum(|kind| matches!(kind, Kind::Load { .. })),
         battery: sum(|kind| matches!(kind, Kind::Battery(_))),
@@ -92,9 +92,11 @@ pub(super) fn relearn(
 ) -> Result<(), StoreError> {
     let from = now.checked_sub(LEARN_FROM).unwrap_or(Timestamp::MIN);
     let until = now + SignedDuration::from_secs(1);
-    let mut columns = Vec::new();
+    let (mut columns, mut available) = (Vec::new(), Vec::new());
     for asset in &model.assets {
-        columns.push(column(store, DEVICE, &labels(&model.name, Some(&asset.name)), from, until)?);
+        let labels = labels(&model.name, Some(&asset.name));
+        columns.push(column(store, DEVICE, &labels, from, until)?);
+        available.push(column(store, AVAILABLE, &labels, from, until)?);
     }
     let mut ends: Vec<Timestamp> = columns.iter().flat_map(|column| column.keys().copied()).collect();
     ends.sort();
@@ -102,13 +104,19 @@ pub(super) fn relearn(
     for end in ends {
         let at = |column: &Column| column.get(&end).copied().unwrap_or(Err(Missing::Gap)).map(Power::kw);
         let device: Vec<Reading<Power>> = columns.iter().map(at).collect();
-        outlook.observe(before(end, model.tick), end, end, &own_power(model, &device));
+        let mut own = own_power(model, &device);
+        for (own, could) in own.iter_mut().zip(&available) {
+            if let Some(Ok(kw)) = could.get(&end) {
+                *own = Ok(Power::kw(*kw));
+            }
+        }
+        outlook.observe(before(end, model.tick), end, end, &own);
     }
     outlook.observe_signals(model, now);
     Ok(())
 }
 
-type Column = std::collections::BTreeMap<Timestamp, Reading<f64>>;
+pub(super) type Column = std::collections::BTreeMap<Timestamp, Reading<f64>>;
 
 /// The latest known values of a series by the end of their step; empty for an unknown series.
 pub(super) fn column(

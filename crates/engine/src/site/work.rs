@@ -7,7 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sos_control::{BatchOrder, BatchProgress, BatchSpec, Window, current_window, offer};
 use sos_model::{Batch, ServiceSpec};
-use sos_units::{Energy, EnvelopeStep, ExactEnergy, FlexibleWork, Hours, Money, Power, PowerEnvelope};
+use sos_units::{
+    Energy, EnvelopeStep, ExactEmissions, ExactEnergy, ExactIntensity, FlexibleWork, Hours, Money, Power,
+    PowerEnvelope,
+};
 
 use super::links::Ticked;
 
@@ -43,6 +46,10 @@ pub struct JobState {
     pub missed: u64,
     /// Energy of all runs, zero or below.
     pub energy: ExactEnergy,
+    /// Emissions of that energy, by the intensity of each tick.
+    pub emissions: ExactEmissions,
+    /// Energy of runs that were not done by their deadlines, as far as they were not done; zero or above.
+    pub unserved: ExactEnergy,
 }
 
 impl WorkBook {
@@ -103,19 +110,22 @@ impl WorkBook {
     }
 
     /// Counts the tick that has ended for a job: `alive` when its process worked in it. Returns its energy as it was
-    /// and in the uncontrolled case, both zero or below.
+    /// and in the uncontrolled case, both zero or below. `carbon` is the site's intensity in the tick.
     pub fn settle(
         &mut self,
         zone: &TimeZone,
         start: Timestamp,
         seconds: i64,
+        carbon: ExactIntensity,
         alive: impl Fn(&str) -> bool,
     ) -> (ExactEnergy, ExactEnergy) {
         let (mut actual, mut baseline) = (ExactEnergy::ZERO, ExactEnergy::ZERO);
         for (name, job) in &mut self.jobs {
             baseline += job.settle_baseline(zone, start, seconds);
             if job.is_running() && alive(name) {
-                actual += job.settle_actual(seconds);
+                let energy = job.settle_actual(seconds);
+                job.state.emissions += carbon * energy.negative_part();
+                actual += energy;
             }
         }
         (actual, baseline)
@@ -158,6 +168,14 @@ impl WorkBook {
             }
         }
         orders
+    }
+
+    /// Energy of runs that were not done by their deadlines, zero or above, and what doing it was worth.
+    #[must_use]
+    pub fn unserved(&self) -> (ExactEnergy, Money) {
+        let each = || self.jobs.values().map(|job| (job.state.unserved, &job.spec));
+        let worth = each().map(|(energy, spec)| spec.value * (energy.to_energy() / spec.energy));
+        (each().map(|(energy, _)| energy).sum(), worth.sum())
     }
 
     /// Deadlines met and missed, and energy, by job.
@@ -229,9 +247,10 @@ impl Job {
             running: false,
             complete: false,
         });
-        self.state.worked = 0;
+        let done = std::mem::take(&mut self.state.worked);
         let missed = before.filter(|before| !before.complete)?;
         self.state.missed += 1;
+        self.state.unserved += self.energy(done, self.total_seconds()).negative_part();
         Some(format!("run {} was not done by its deadline", missed.run))
     }
 
@@ -286,6 +305,7 @@ fn batch_spec(service: &str, batch: &Batch) -> BatchSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sos_units::CarbonIntensity;
 
     fn book() -> WorkBook {
         let manifest = "apiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: { name: train }\nspec:\n  command: [train]\n  batch: { site: home, window: { from: \"22:00\", to: \"06:00\" }, energy: 2 kWh, power: 1 kW, duration: 2 h }\n";
@@ -302,6 +322,7 @@ mod tests {
         let zone = TimeZone::UTC;
         let mut now: Timestamp = "2016-08-01T21:45:00Z".parse().unwrap();
         let (mut actual, mut baseline) = (ExactEnergy::ZERO, ExactEnergy::ZERO);
+        let carbon = ExactIntensity::from_intensity(CarbonIntensity::kg_per_kwh(0.2));
         for _ in 0..40 {
             book.roll(&zone, now);
             let offers = book.offers(&zone, now);
@@ -317,7 +338,7 @@ mod tests {
                 })
                 .collect();
             book.order(&zone, now, &planned);
-            let (a, b) = book.settle(&zone, now, 900, |_| true);
+            let (a, b) = book.settle(&zone, now, 900, carbon, |_| true);
             actual += a;
             baseline += b;
             now += SignedDuration::from_secs(900);
@@ -326,6 +347,33 @@ mod tests {
         assert_eq!((actual, baseline), (whole, whole));
         let state = book.totals().next().unwrap().1;
         assert_eq!((state.met, state.missed), (1, 0));
+        assert_eq!(state.emissions, carbon * -whole);
+        assert_eq!(book.unserved(), (ExactEnergy::ZERO, Money::ZERO));
+    }
+
+    #[test]
+    fn each_job_has_its_own_emissions() {
+        let one = |name: &str| {
+            let manifest = format!(
+                "apiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: {{ name: {name} }}\nspec:\n  command: [{name}]\n  batch: {{ site: home, window: {{ from: \"22:00\", to: \"06:00\" }}, energy: 2 kWh, power: 1 kW, duration: 2 h }}\n"
+            );
+            let declared = sos_model::load(&[("job.yaml".into(), manifest.into_bytes())]).unwrap();
+            (name.to_owned(), declared[0].service().unwrap().clone())
+        };
+        let mut book = WorkBook::default();
+        book.declare("home", &BTreeMap::from([one("train"), one("render")]));
+        let zone = TimeZone::UTC;
+        let now: Timestamp = "2016-08-01T22:00:00Z".parse().unwrap();
+        let carbon = ExactIntensity::from_intensity(CarbonIntensity::kg_per_kwh(0.2));
+        book.roll(&zone, now);
+        let offers = book.offers(&zone, now);
+        let planned =
+            offers.iter().map(|w| (w.id.clone(), vec![(now, w.max_power, String::new())])).collect();
+        book.order(&zone, now, &planned);
+        let (all, _) = book.settle(&zone, now, 900, carbon, |service| service == "train");
+        let of = |job: &str| book.totals().find(|(name, _)| *name == job).unwrap().1.emissions;
+        assert_eq!((of("train"), of("render")), (carbon * -all, ExactEmissions::ZERO));
+        assert!(all < ExactEnergy::ZERO);
     }
 
     #[test]
@@ -336,5 +384,9 @@ mod tests {
         let told = book.roll(&zone, "2016-08-02T06:00:00Z".parse().unwrap());
         assert_eq!(told, [("train".to_owned(), "run 2016-08-01 was not done by its deadline".to_owned())]);
         assert_eq!(book.totals().next().unwrap().1.missed, 1);
+        // 2 kWh, at what must be done is planned with.
+        let (energy, worth) = book.unserved();
+        assert_eq!(energy, ExactEnergy::watt_seconds(7_200_000));
+        assert!((worth.get() - 10.0).abs() < 1e-9, "{worth:?}");
     }
 }

@@ -77,14 +77,15 @@ fn kwh(energy: Energy) -> f64 {
 }
 
 fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
-    let totals = site.accounts.totals(&site.model, site.stored, site.worth);
+    let (unserved, unserved_worth) = site.work.unserved();
+    let totals = site.accounts.totals(&site.model, site.stored, site.worth, unserved_worth);
     let ledger = site.accounts.ledger();
     let cases = |compared: sos_engine::live::Compared, perfect: Option<f64>| Cases {
         actual: round(compared.actual),
         baseline: round(compared.baseline),
         perfect: perfect.map(round),
     };
-    let initial: Energy = site.model.batteries().map(|(_, _, b)| b.initial_soc_or_min() * b.capacity).sum();
+    let initial = site.accounts.initially_stored(&site.model);
     let losses = ledger.charged.to_energy() - ledger.discharged.to_energy() - (site.stored - initial);
     let objective = cases(totals.objective, perfect.map(|p| p.objective));
     SiteReport {
@@ -107,9 +108,9 @@ fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
         export_kwh: kwh(totals.export),
         shared_kwh: kwh(totals.shared),
         self_consumption: totals.self_consumption.map(round),
-        curtailed_kwh: 0.0,
+        curtailed_kwh: kwh(ledger.curtailed.to_energy()),
         losses_kwh: kwh(losses),
-        unserved_kwh: 0.0,
+        unserved_kwh: kwh(unserved.to_energy()),
         peak_kw: ledger.actual.peak_watts as f64 / 1000.0,
         limit_violations: ViolationCount {
             actual: totals.limit_violations.0,
@@ -132,21 +133,18 @@ fn services(platform: &Platform, sites: &[&SiteOutcome]) -> Result<Vec<ServiceRe
         let declared = sos_engine::resources::declared(service).ok();
         let declared =
             declared.as_ref().and_then(sos_model::Declared::service).map_or(0, |spec| spec.replicas);
-        let jobs =
-            sites.iter().flat_map(|site| site.work.totals().map(move |(job, state)| (site, job, state)));
-        let own = jobs.filter(|(_, job, _)| *job == name).map(|(site, _, state)| (site, state)).next();
+        let own = sites.iter().flat_map(|site| site.work.totals()).find(|(job, _)| *job == name);
+        let own = own.map(|(_, state)| state);
         let not_ready = sites.iter().filter_map(|site| site.stats.not_ready.get(name)).sum();
         ServiceReport {
             name: name.clone(),
             replicas: service.replicas.unwrap_or(declared),
             restarts: view.map_or_else(noted, |view| view.status.restarts),
-            energy_kwh: own.map_or(0.0, |(_, state)| kwh(-state.energy.to_energy())),
-            emissions_kg: own.map_or(0.0, |(site, _)| round(site.accounts.work_emissions_kg())),
+            energy_kwh: own.map_or(0.0, |state| kwh(-state.energy.to_energy())),
+            emissions_kg: own.map_or(0.0, |state| round(state.emissions.to_emissions().as_kg())),
             slo_violation_seconds: not_ready,
-            deadlines: own.map_or(Deadlines::default(), |(_, state)| Deadlines {
-                met: state.met,
-                missed: state.missed,
-            }),
+            deadlines: own
+                .map_or(Deadlines::default(), |state| Deadlines { met: state.met, missed: state.missed }),
         }
     };
     Ok(platform.store().list("Service", &Selector::default())?.iter().map(report).collect())
@@ -162,7 +160,11 @@ fn own_use(site: &SiteOutcome) -> OwnUse {
 
 /// The reference case in a process of its own: its time and memory are not the loop's.
 fn perfect(start: &Start, site: &SiteOutcome) -> Result<PerfectCase, String> {
-    let period = Period { from: site.from, to: site.to, worth: site.worth };
+    let socs = site
+        .model
+        .batteries()
+        .map(|(index, asset, battery)| (asset.name.clone(), site.accounts.initial_soc(index, battery)));
+    let period = Period { from: site.from, to: site.to, worth: site.worth, initial: socs.collect() };
     let period = serde_json::to_string(&period).map_err(|error| error.to_string())?;
     let output = Command::new(&start.own_binary)
         .args(["internal", "perfect", "--site", &site.model.name, "--period", &period, "--data-dir"])

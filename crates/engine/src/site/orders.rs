@@ -1,0 +1,110 @@
+//! What a site asks of the services: its jobs, and injected outages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sos_control::BatchOrder;
+use sos_store::{Store, StoreError};
+use sos_units::Energy;
+
+use super::task::{LONGEST_START, Site};
+use crate::clock::Speed;
+
+/// The orders in force, kept so that a restart of the controller disturbs no job that is at work.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct KeptOrders {
+    pub(super) batches: BTreeMap<String, BatchOrder>,
+}
+
+/// What a site that ran before asked of the services when it was last heard of.
+///
+/// # Errors
+/// What the store says.
+pub fn kept_orders(store: &Store, site: &str) -> Result<BTreeMap<String, BatchOrder>, StoreError> {
+    let kept = store.get_kv(&orders_key(site))?;
+    let kept = kept.and_then(|value| serde_json::from_value::<KeptOrders>(value).ok());
+    Ok(kept.unwrap_or_default().batches)
+}
+
+pub(super) fn orders_key(site: &str) -> String {
+    format!("orders/{site}")
+}
+
+impl Site {
+    pub(super) fn order_work(&mut self, now: Timestamp) -> BTreeMap<String, BatchOrder> {
+        let planned = self.plan.as_ref().map(|plan| plan.work(now)).unwrap_or_default();
+        self.task.work.order(&self.task.model.zone, now, &planned)
+    }
+
+    /// Injected outages: the services concerned go down and, when it is over, come back.
+    pub(super) async fn ask_outages(&mut self, outages: BTreeSet<String>) {
+        let site = self.task.model.name.clone();
+        if self.task.orders.borrow().outages.get(&site).unwrap_or(&BTreeSet::new()) == &outages {
+            return;
+        }
+        tracing::info!(site, ?outages, "injected outages");
+        self.task.orders.send_modify(|orders| drop(orders.outages.insert(site, outages.clone())));
+        let began = Instant::now();
+        while began.elapsed() < LONGEST_START && !*self.task.stop.borrow() {
+            let board = self.task.board.borrow_and_update().clone();
+            let down =
+                |service: &String| board.services.get(service).is_none_or(|view| view.status.live == 0);
+            if outages.iter().all(down) {
+                return;
+            }
+            self.nudge().await;
+        }
+    }
+
+    /// Tells the services which jobs may run. In lock-step, waits until a job that starts is there.
+    pub(super) async fn ask_batches(&mut self, now: Timestamp, batches: BTreeMap<String, BatchOrder>) {
+        let running = self.task.work.running();
+        let key = self.order_key(&batches);
+        if key == self.sent {
+            return;
+        }
+        let starts: Vec<String> =
+            running.iter().filter(|s| self.sent.get(*s) != key.get(*s)).cloned().collect();
+        self.sent = key;
+        let site = self.task.model.name.clone();
+        self.task.orders.send_modify(|orders| {
+            orders.site_time.insert(site, now);
+            orders.batches.extend(batches);
+        });
+        if self.task.clock.speed == Speed::LockStep && !starts.is_empty() {
+            self.await_jobs(now, &starts).await;
+        }
+    }
+
+    /// What the services were told, or are to be told, about their jobs.
+    pub(super) fn order_key(
+        &self,
+        batches: &BTreeMap<String, BatchOrder>,
+    ) -> BTreeMap<String, (BatchOrder, bool)> {
+        let running = self.task.work.running();
+        let one = |(service, order): (&String, &BatchOrder)| {
+            // What remains changes with every tick of work and changes nothing about the order.
+            let order = BatchOrder { remaining: Energy::ZERO, ..order.clone() };
+            (service.clone(), (order, running.contains(service)))
+        };
+        batches.iter().map(one).collect()
+    }
+
+    pub(super) async fn await_jobs(&mut self, now: Timestamp, starts: &[String]) {
+        let outages = self.task.orders.borrow().all_outages();
+        let mut ticked = self.task.ticked.clone();
+        ticked.extend(self.task.work.ticked());
+        ticked.retain(|one| !outages.contains(&one.service));
+        let began = Instant::now();
+        while began.elapsed() < LONGEST_START && !*self.task.stop.borrow() {
+            let board = self.task.board.borrow_and_update().clone();
+            let outcome = self.links.advance(&ticked, &board, None, now).await;
+            if starts.iter().all(|service| !outcome.failed.contains_key(service)) {
+                return;
+            }
+            self.nudge().await;
+        }
+    }
+}
