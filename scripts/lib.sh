@@ -98,20 +98,11 @@ ensure_web_packages() {
   cp web/package-lock.json web/node_modules/.sos-lock
 }
 
-# Python with the independent SunSpec and Modbus peers, in an environment of its own.
+# Python with the independent SunSpec and Modbus peers. The tests ask scripts/peers.sh for it too.
 ensure_peers() {
-  local wanted folder
-  wanted="$(sha256sum scripts/peers.txt | cut -c1-12)"
-  folder="$SOS_TOOLS/peers-$wanted"
-  export SOS_PEERS_PYTHON="$folder/bin/python"
-  [ -f "$folder/.complete" ] && return 0
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || ensure_packages python3 python3-venv
-  say "installing the independent peers of scripts/peers.txt"
-  rm -rf "$folder"
-  python3 -m venv "$folder" || die "python3 could not make an environment in $folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement scripts/peers.txt >&2 ||
-    die "pip could not install scripts/peers.txt"
-  touch "$folder/.complete"
+  say "looking for the independent peers of scripts/peers.txt"
+  scripts/peers.sh >/dev/null || die "the independent peers of scripts/peers.txt cannot be had"
 }
 
 # A browser without a screen, for the tests of the page.

@@ -7,24 +7,11 @@ use serde_json::Value;
 use sos_device::client::ClockClient;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use crate::peers::python;
 use crate::support::{Home, WAIT, assets, command, data, home_args, minute, read, start_adapter};
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer")
-}
-
-/// The peers' Python; `None`, with the reason told, where it cannot be had.
-fn python() -> Option<PathBuf> {
-    let output = Command::new("bash").arg(scripts().join("setup.sh")).output().unwrap();
-    let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match output.status.code() {
-        Some(0) => Some(String::from_utf8(output.stdout).unwrap().trim().into()),
-        Some(77) => {
-            eprintln!("skipped: {}", reason.lines().last().unwrap_or("no reason"));
-            None
-        }
-        _ => panic!("setup.sh: {reason}"),
-    }
 }
 
 struct Process(Child);

@@ -9,3 +9,5 @@ mod follower;
 mod guarding;
 mod make;
 mod properties;
+#[path = "../../../../scripts/skipped.rs"]
+mod skipped;

@@ -12,7 +12,8 @@ use crate::rig::Rig;
 pub(crate) fn service(rig: &Rig, name: &str, mode: &str) -> ServiceConfig {
     let mut service = rig.shell(name, "");
     service.program = std::env::current_exe().unwrap().to_str().unwrap().into();
-    service.args = ["--ignored", "--exact", "child::play", "--nocapture"].map(String::from).to_vec();
+    service.args =
+        ["--ignored", "--exact", "child::child_of_other_tests", "--nocapture"].map(String::from).to_vec();
     service.env = vec![rig.plain("SOS_TEST_MODE", mode)];
     service.labels = BTreeMap::new();
     service
@@ -21,7 +22,7 @@ pub(crate) fn service(rig: &Rig, name: &str, mode: &str) -> ServiceConfig {
 /// Not a test: what the child does.
 #[test]
 #[ignore = "child: started by other tests as a service"]
-fn play() {
+fn child_of_other_tests() {
     match std::env::var("SOS_TEST_MODE").as_deref() {
         Ok("serve") => serve(),
         Ok("eat") => eat(),

@@ -5,3 +5,5 @@ mod child;
 mod probes;
 mod process;
 mod rig;
+#[path = "../../../../scripts/skipped.rs"]
+mod skipped;

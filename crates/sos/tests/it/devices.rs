@@ -5,6 +5,7 @@ use std::process::Command;
 
 use sos_store::EventType;
 
+use crate::skipped::skipped;
 use crate::support::{Rig, commands, tick, wait_for};
 
 /// A rig whose home 2 obeys a file of faults.
@@ -110,7 +111,7 @@ impl Tiny {
         let done =
             Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(path).output().ok()?;
         if !done.status.success() {
-            eprintln!("skipped: {}", String::from_utf8_lossy(&done.stderr).trim());
+            skipped(String::from_utf8_lossy(&done.stderr).trim());
             return None;
         }
         Some(Self(path.to_owned()))

@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     reason = "a test fails where it cannot go on; clippy knows test functions only, not their helpers"
 )]
-#![allow(clippy::print_stderr, reason = "a test says what it skips and why")]
+#![allow(clippy::print_stderr, reason = "long tests say what they did")]
 #![allow(clippy::float_cmp, reason = "figures of a report are compared as printed")]
 
 mod api;
@@ -12,6 +12,11 @@ mod chaos;
 mod cli;
 mod client;
 mod devices;
+mod page;
 mod peer;
+#[path = "../../../../scripts/peers.rs"]
+mod peers;
 mod replay;
+#[path = "../../../../scripts/skipped.rs"]
+mod skipped;
 mod support;

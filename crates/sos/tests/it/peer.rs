@@ -1,32 +1,18 @@
 //! One home played by a program that shares nothing with this project: `pysunspec2` on `pymodbus`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
+use crate::peers::python;
 use crate::support::{Rig, commands};
 
 fn scripts() -> PathBuf {
     std::fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../device/tests/peer")).unwrap()
 }
 
-/// The peers' Python; `None`, with the reason told, where it cannot be had.
-fn python() -> Option<String> {
-    let output = Command::new("bash").arg(scripts().join("setup.sh")).output().unwrap();
-    let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match output.status.code() {
-        Some(0) => Some(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
-        Some(77) => {
-            eprintln!("skipped: {}", reason.lines().last().unwrap_or("no reason"));
-            None
-        }
-        _ => panic!("setup.sh: {reason}"),
-    }
-}
-
 /// The service of home 3 with another command; its assets stay as they are.
-fn swapped(manifest: &str, python: &str) -> String {
+fn swapped(manifest: &str, python: &Path) -> String {
     let (service, assets) = manifest.split_once("---").unwrap();
     let (before, rest) = service.split_once("  command:").unwrap();
     let (_, after) = rest.split_once("  ports:").unwrap();
@@ -35,7 +21,8 @@ fn swapped(manifest: &str, python: &str) -> String {
     // Python and its libraries take more memory than our own home.
     let after = after.replace("memory: 64 MiB", "memory: 512 MiB");
     format!(
-        "{before}  command: [\"{python}\", \"{}\"]\n  args: [{args}]\n  ports:{after}---{assets}",
+        "{before}  command: [\"{}\", \"{}\"]\n  args: [{args}]\n  ports:{after}---{assets}",
+        python.display(),
         home.display()
     )
 }

@@ -101,13 +101,16 @@ impl Rig {
 
     /// `sos up` with these arguments.
     pub(crate) fn up_with(&self, args: &[&str]) -> Up {
-        let stderr = tempfile::Builder::new().prefix("stderr.").tempfile_in(self.dir.path()).unwrap();
-        let (file, stderr) = stderr.keep().unwrap();
+        let kept = |name| {
+            let file = tempfile::Builder::new().prefix(name).tempfile_in(self.dir.path()).unwrap();
+            file.keep().unwrap()
+        };
+        let ((out, stdout), (err, stderr)) = (kept("stdout."), kept("stderr."));
         let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
         command.arg("up").arg(&self.manifests).arg("--data-dir").arg(&self.data);
         command.args(["--listen", "127.0.0.1:0"]).args(args).env_remove("SOS_TOKEN").env_remove("SOS_SERVER");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(file));
-        Up { child: command.spawn().unwrap(), stderr }
+        command.stdin(Stdio::null()).stdout(Stdio::from(out)).stderr(Stdio::from(err));
+        Up { child: command.spawn().unwrap(), stdout, stderr }
     }
 
     /// The report of that name.
@@ -213,6 +216,7 @@ pub(crate) fn quick_restarts(text: &str) -> String {
 /// A running `sos up`, killed when it is dropped.
 pub(crate) struct Up {
     child: Child,
+    stdout: PathBuf,
     stderr: PathBuf,
 }
 
@@ -236,10 +240,15 @@ impl Up {
         self.child.try_wait().unwrap().is_some()
     }
 
-    fn assert_running(&mut self) {
+    pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("sos ended with {status}: {}", self.errors());
         }
+    }
+
+    /// What it has answered so far.
+    pub(crate) fn answer(&self) -> String {
+        std::fs::read_to_string(&self.stdout).unwrap_or_default()
     }
 
     /// What it has said so far.

@@ -14,7 +14,7 @@ const KILLS: u64 = 30;
 /// Not a test of its own: what the killed process runs. It acknowledges each commit with a line.
 #[test]
 #[ignore = "child: the process that the crash test kills"]
-fn child() {
+fn child_of_the_crash_test() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     // Both durabilities must survive the end of the process; the weaker one gives more commits to hit.
     let options = Options { durability: Durability::Normal, ..Options::default() };
@@ -47,7 +47,7 @@ fn child() {
 
 fn start(dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::child", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "crash::child_of_the_crash_test", "--ignored", "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
