@@ -233,7 +233,7 @@ pub(crate) struct FileContent {
 /// Reads one file of any number of documents.
 pub(crate) fn read_file(path: &str, bytes: &[u8]) -> FileContent {
     let documents = match yaml::parse(path, bytes) {
-        Ok(documents) => documents,
+        Ok(documents) => resources_of(documents),
         Err(problems) => return FileContent { problems, ..FileContent::default() },
     };
     let mut content =
@@ -265,6 +265,31 @@ fn remains(path: &str, node: &Node, problems: &[Problem]) -> Option<Declared> {
 }
 
 const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+/// What the server adds beside the envelope when it shows a resource. It is not declared, so that it is passed over:
+/// what `get -o yaml` prints can be applied again.
+const READ_ONLY: [&str; 3] = ["decisions", "scale", "status"];
+/// What the server adds to the metadata.
+const READ_ONLY_METADATA: [&str; 3] = ["generation", "manager", "resourceVersion"];
+
+/// The metadata of a document alone, without what the server adds to it.
+fn declared_metadata(node: &Node) -> Node {
+    let mut entries: Vec<_> = node.entry("metadata").map(|(key, value)| (key.clone(), value.clone())).into_iter().collect();
+    for (_, metadata) in &mut entries {
+        if let Value::Map(keys) = &mut metadata.value {
+            keys.retain(|(key, _)| !READ_ONLY_METADATA.contains(&key.text.as_str()));
+        }
+    }
+    Node { position: node.position, value: Value::Map(entries) }
+}
+
+/// Documents, with those taken apart that are lists of resources, as `get KIND -o yaml` prints them.
+fn resources_of(documents: Vec<Node>) -> Vec<Node> {
+    let apart = |node: Node| match node.value {
+        Value::List(items) if !items.is_empty() && items.iter().all(|item| item.get("kind").is_some()) => items,
+        value => vec![Node { position: node.position, value }],
+    };
+    documents.into_iter().flat_map(apart).collect()
+}
 
 fn read_document(path: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Declared> {
     let Value::Map(entries) = &node.value else {
@@ -276,16 +301,14 @@ fn read_document(path: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Declared> {
         return None;
     };
     let before = cx.count();
-    // `status` is what `get -o yaml` prints; it is not declared, so it is passed over.
-    for (key, _) in
-        entries.iter().filter(|(key, _)| !ENVELOPE.contains(&key.text.as_str()) && key.text != "status")
-    {
+    let passed_over = |key: &str| ENVELOPE.contains(&key) || READ_ONLY.contains(&key);
+    for (key, _) in entries.iter().filter(|(key, _)| !passed_over(&key.text)) {
         let help = format!("{}{}", did_you_mean(&key.text, ENVELOPE), known_list(ENVELOPE));
         cx.report(key.position, format!("unknown key \"{}\"", shown(&key.text)), help);
     }
     read_version(node, cx);
     let kind = read_kind(node, cx);
-    let metadata: Option<Metadata> = cx.key(node, "metadata", None, None);
+    let metadata: Option<Metadata> = cx.key(&declared_metadata(node), "metadata", None, None);
     let spec = kind.and_then(|kind| match node.get("spec") {
         Some(spec) if spec.value != Value::Null => cx.inside("spec", |cx| Spec::read(kind, spec, cx)),
         _ => {
@@ -424,4 +447,30 @@ pub fn json_schema(kind: Kind) -> Json {
     schema["properties"]["status"] =
         json!({"type": "object", "description": "Written by `sos`, passed over when declared."});
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: &str = "apiVersion: sos.energy/v1alpha1\nkind: Site\nmetadata: {name: a, labels: {x: y}}\n\
+        spec: {timeZone: UTC, currency: USD, connection: {importPrice: {fixed: 0.2 USD/kWh}}}\n";
+
+    #[test]
+    fn what_the_server_shows_is_declared_again_as_it_was() {
+        let declared = load(&[("a".into(), SITE.into())]).unwrap();
+        let mut shown = declared[0].to_json();
+        shown["metadata"]["generation"] = json!(3);
+        shown["metadata"]["resourceVersion"] = json!(17);
+        shown["metadata"]["manager"] = json!("dir");
+        shown["scale"] = json!({ "replicas": 2 });
+        shown["status"] = json!({ "conditions": [{ "type": "Ready" }] });
+        shown["decisions"] = json!([{ "why": "a sentence" }]);
+        assert_eq!(load(&[("one".into(), shown.to_string().into())]).as_ref(), Ok(&declared));
+        let list = json!([shown]).to_string();
+        assert_eq!(load(&[("list".into(), list.into())]).as_ref(), Ok(&declared), "as `get sites` shows it");
+        shown["metadata"]["generaton"] = json!(3);
+        let problems = load(&[("slip".into(), shown.to_string().into())]).unwrap_err();
+        assert!(problems[0].message.contains("unknown key \"generaton\""), "{problems:?}");
+    }
 }
