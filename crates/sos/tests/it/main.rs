@@ -12,6 +12,7 @@ mod chaos;
 mod cli;
 mod client;
 mod devices;
+mod follow;
 mod page;
 mod peer;
 #[path = "../../../../scripts/peers.rs"]
