@@ -21,3 +21,4 @@ mod replay;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
 mod support;
+mod year;
