@@ -200,13 +200,13 @@ fn apply_sends_complete_resources_that_fit_what_the_server_has() {
 }
 
 /// A `sos up` of a small folder, found by commands that run in that folder.
-struct Up {
+pub(crate) struct Up {
     child: Child,
     dir: TempDir,
 }
 
 impl Up {
-    fn start(manifest: &str) -> Self {
+    pub(crate) fn start(manifest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.yaml"), manifest).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
@@ -221,7 +221,7 @@ impl Up {
         up
     }
 
-    fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 }

@@ -12,6 +12,7 @@ mod chaos;
 mod cli;
 mod client;
 mod devices;
+mod follow;
 mod page;
 mod peer;
 #[path = "../../../../scripts/peers.rs"]
@@ -20,3 +21,4 @@ mod replay;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
 mod support;
+mod year;

@@ -37,13 +37,17 @@ fn pause() {
 }
 
 /// Looks until there is an answer.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(WAIT, what, look)
+}
+
+fn wait_within<T>(longest: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < WAIT, "waited in vain for {what}");
+        assert!(began.elapsed() < longest, "waited in vain for {what}");
         pause();
     }
 }
@@ -257,14 +261,23 @@ impl Up {
     }
 
     /// Waits until it has ended.
-    pub(crate) fn wait(mut self) -> Ended {
-        let status = wait_for("the end of sos", || self.child.try_wait().unwrap());
+    pub(crate) fn wait(self) -> Ended {
+        self.wait_within(WAIT)
+    }
+
+    fn wait_within(mut self, longest: Duration) -> Ended {
+        let status = wait_within(longest, "the end of sos", || self.child.try_wait().unwrap());
         Ended { code: status.code(), stderr: self.errors() }
     }
 
     /// Waits until it has ended, which must be well.
     pub(crate) fn finish(self) {
-        let ended = self.wait();
+        self.finish_within(WAIT);
+    }
+
+    /// The same for what takes long.
+    pub(crate) fn finish_within(self, longest: Duration) {
+        let ended = self.wait_within(longest);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
 
