@@ -573,6 +573,7 @@ fn state_of(record: &Record) -> ReplicaState {
         usage: grouped.or_else(|| record.identity.as_ref()?.usage()),
         limits: record.limits.clone(),
         past_runs: record.past_runs.clone(),
+        older_runs: record.older_runs.clone(),
     }
 }
 
