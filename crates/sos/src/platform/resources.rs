@@ -62,7 +62,13 @@ pub(super) fn get(engine: &Engine, kind: &str, name: &str) -> Result<Value, Prob
             let all = list(engine, kind.name(), "")?;
             let names: Vec<String> = all.iter().filter_map(name_of).collect();
             let found = all.into_iter().find(|object| name_of(object).as_deref() == Some(name));
-            found.ok_or_else(|| missing(kind.name(), name, &names))
+            let early = kind == ReadOnlyKind::Plan && engine.site_names().iter().any(|site| site == name);
+            found.ok_or_else(|| match early {
+                true => {
+                    Problem::unavailable(format!("site {name} has made no plan yet: try again in a moment"))
+                }
+                false => missing(kind.name(), name, &names),
+            })
         }
     }
 }
@@ -325,7 +331,7 @@ pub(super) fn diff(engine: &Engine, manifest: &[u8]) -> Result<Vec<DiffResult>, 
 pub(super) fn delete(engine: &Engine, kind: &str, name: &str, force: bool) -> Result<(), Problem> {
     let AnyKind::Declared(kind) = resolve(kind)? else {
         return Err(Problem::bad_request(format!(
-            "a {kind} is written by `sos` itself and cannot be deleted"
+            "resources of the kind {kind} are written by `sos` itself and cannot be deleted"
         )));
     };
     stored(engine.store(), kind, name)?;

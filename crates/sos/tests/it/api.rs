@@ -167,7 +167,7 @@ async fn shows_the_site(up: &Up) {
     let (status, page) = up.ask(Method::GET, "/", "", "").await;
     assert!(status.is_success() && page.contains("<!doctype html>"), "{page}");
     let events = up.get("/api/v1/events").await;
-    let wall = |event: &Value| event["time"].as_str().is_some_and(|time| time.ends_with('Z'));
+    let wall = |event: &Value| event["time"].as_str().is_some_and(|time| time.ends_with("+00:00"));
     assert!(events.as_array().unwrap().iter().all(wall), "wall time: {events}");
     let (status, problem) = up.ask(Method::GET, "/api/v1/sites/nowhere/live", &up.token, "").await;
     assert!(status == StatusCode::NOT_FOUND && problem.contains("fontana"), "{problem}");
