@@ -70,18 +70,20 @@ fn one(
     period: &impl Fn(&str) -> Option<Period>,
     cx: &mut Cx<'_>,
 ) -> Option<Outage> {
-    let outage = Outage::read(node, cx)?;
+    let outage = Outage::read(node, cx);
     let place = |key: &str| node.get(key).map_or(node.position, |value| value.position);
-    for (key, kind, name) in [("site", Kind::Site, &outage.site), ("service", Kind::Service, &outage.service)]
-    {
+    // Whatever else is wrong with it: a name is looked up as soon as it is one.
+    for (key, kind) in [("site", Kind::Site), ("service", Kind::Service)] {
+        let Some(name) = node.get(key).and_then(Node::text).and_then(Name::new) else { continue };
         let names: Vec<&str> =
             declared.iter().filter(|one| one.kind() == kind).map(|one| one.name.as_str()).collect();
         if !names.contains(&name.as_str()) {
-            let help = format!("{}{}", did_you_mean(name, names.iter().copied()), known_list(names));
-            let message = format!("no {kind} is named \"{}\"", shown(name));
+            let help = format!("{}{}", did_you_mean(&name, names.iter().copied()), known_list(names));
+            let message = format!("no {kind} is named \"{}\"", shown(&name));
             cx.inside(key, |cx| cx.report(place(key), message, help));
         }
     }
+    let outage = outage?;
     if let Some((from, until)) = period(&outage.site) {
         let never = outage.end() <= from || until.is_some_and(|until| until <= outage.at);
         if never {
@@ -129,6 +131,7 @@ mod tests {
 {"site":"fontana","service":"home-1","at":"2016-07-31T23:59:00Z","seconds":60}]"#;
         let expected = [
             "f.json:2:9: [0].site: no Site is named \"fontan\"; did you mean \"fontana\"?; known: fontana",
+            "f.json:3:29: [1].service: no Service is named \"home-9\"; did you mean \"home-1\"?; known: home-1",
             "f.json:3:43: [1].at: \"2016-08-01\" is not a time with offset; expected a time with offset, such as 2016-08-01T00:00:00-08:00",
             "f.json:3:66: [1].seconds: 0 is out of range; expected a value above 0",
             "f.json:3:69: [1]: unknown key \"why\"; known: site, service, at, seconds",
