@@ -139,7 +139,11 @@ price_per_kwh: number | null,
 /**
  * Why, a sentence for people.
  */
-because: string, };
+because: string, 
+/**
+ * Limits that the step is at, in words; empty where nothing holds the plan back.
+ */
+binding_limits: Array<string>, };
 
 export type PlanLive = { 
 /**
@@ -331,9 +335,13 @@ export type EventRecord = {
  */
 id: number, 
 /**
- * When it last happened.
+ * When it last happened, by the wall clock.
  */
 time: string, 
+/**
+ * When it last happened in the time of its site; left out for what follows no site's clock.
+ */
+site_time?: string, 
 /**
  * `Normal` or `Warning`.
  */

@@ -89,18 +89,30 @@ pub(crate) async fn resource(
     app.platform.get(&kind, &name).await.map(Json)
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeleteQuery {
+    /// Also when others refer to it.
+    #[serde(default)]
+    force: bool,
+}
+
 /// Removes a resource and what runs for it.
 #[utoipa::path(delete, path = "/api/v1/resources/{kind}/{name}", tag = "resources",
-    params(("kind" = String, Path), ("name" = String, Path)),
-    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    params(("kind" = String, Path), ("name" = String, Path), DeleteQuery),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem)))]
 pub(crate) async fn remove(
     State(app): State<App>,
     Extension(who): Extension<Identity>,
     Path((kind, name)): Path<(String, String)>,
+    Query(DeleteQuery { force }): Query<DeleteQuery>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let entry = entry(who, &headers, "delete", format!("{kind}/{name}"), Value::Null);
-    command(&app, entry, move |platform| Box::pin(async move { platform.delete(&kind, &name).await }))
+    let detail = if force { json!({ "force": true }) } else { Value::Null };
+    let entry = entry(who, &headers, "delete", format!("{kind}/{name}"), detail);
+    command(&app, entry, move |platform| Box::pin(async move { platform.delete(&kind, &name, force).await }))
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

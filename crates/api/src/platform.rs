@@ -103,8 +103,12 @@ pub struct AuditEntry {
 pub trait Platform: Send + Sync + 'static {
     /// The owner of a token, `None` when unknown or revoked. Compare in constant time (hash first).
     fn check_token(&self, token: &str) -> Option<Identity>;
-    /// Exchanges a one-time code for a token; a second use of the code gives `None`.
+    /// Exchanges a one-time code for the token of a new session, which expires; a second use of the code gives `None`.
     fn login(&self, code: &str) -> Option<String>;
+    /// The token of a new session for the owner of a token, which is `None` when unknown or revoked.
+    fn open_session(&self, token: &str) -> Option<String>;
+    /// Ends the session of a token: it is refused from now on. A token that is no session's stays as it is.
+    fn logout<'a>(&'a self, token: &'a str) -> Reply<'a, ()>;
     /// Records a command durably; an error means that the command is not carried out.
     fn audit(&self, entry: AuditEntry) -> Reply<'_, ()>;
 
@@ -125,8 +129,8 @@ pub trait Platform: Send + Sync + 'static {
     fn apply(&self, request: ApplyRequest) -> Reply<'_, Vec<ApplyResult>>;
     /// What an apply would change.
     fn diff(&self, manifest: Bytes) -> Reply<'_, Vec<DiffResult>>;
-    /// Removes a resource and what runs for it.
-    fn delete<'a>(&'a self, kind: &'a str, name: &'a str) -> Reply<'a, ()>;
+    /// Removes a resource and what runs for it. What others refer to is [`Problem::bad_input`] unless forced.
+    fn delete<'a>(&'a self, kind: &'a str, name: &'a str, force: bool) -> Reply<'a, ()>;
 
     /// Events with an id above `since`, oldest first, at most `limit` of them, the newest when there are more.
     fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>>;

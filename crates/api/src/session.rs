@@ -9,12 +9,14 @@ use axum::{
 };
 
 use crate::{
-    Identity, Problem, access, extract,
+    Identity, Problem,
+    access::{self, Credential},
+    extract,
     server::App,
     wire::{LoginRequest, Session},
 };
 
-/// Seconds a browser keeps the cookie; the token behind it may be revoked earlier.
+/// Seconds a browser keeps the cookie; the session behind it ends no later.
 const COOKIE_SECONDS: u64 = 7 * 24 * 3600;
 
 /// Exchanges the one-time code of a login link, or a token, for a session cookie.
@@ -34,17 +36,19 @@ pub(crate) async fn login(
                  in the server's data directory instead",
             )
         })?,
-        (None, Some(token)) => token.trim().to_owned(),
+        // The cookie holds a session of its own: logging out ends that and leaves the token to its other users.
+        (None, Some(token)) => app.platform.open_session(token.trim()).ok_or_else(unknown_token)?,
         _ => return Err(Problem::bad_request("the body has to hold either `code` or `token`")),
     };
-    let identity = app.platform.check_token(&token).ok_or_else(|| {
-        Problem::unauthorized(
-            "this token is not known here or was revoked: the file `token` in the server's data directory holds the \
-             admin's",
-        )
-    })?;
+    let identity = app.platform.check_token(&token).ok_or_else(unknown_token)?;
     let cookie = cookie(&app, &headers, &token, COOKIE_SECONDS)?;
     Ok(([(header::SET_COOKIE, cookie)], Json(Session::from(identity))).into_response())
+}
+
+fn unknown_token() -> Problem {
+    Problem::unauthorized(
+        "this token is not known here or was revoked: the file `token` in the server's data directory holds the admin's",
+    )
 }
 
 /// Who is asking, and with which role.
@@ -53,9 +57,15 @@ pub(crate) async fn session(Extension(identity): Extension<Identity>) -> Json<Se
     Json(identity.into())
 }
 
-/// Forgets the session cookie of this browser; the token itself stays valid.
+/// Ends the session: its token is refused from now on, and the browser forgets the cookie. A token that was not made by
+/// a login stays valid.
 #[utoipa::path(delete, path = "/api/v1/session", tag = "server", responses((status = 204)))]
-pub(crate) async fn logout(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn logout(
+    State(app): State<App>,
+    Extension(Credential(token)): Extension<Credential>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    app.platform.logout(&token).await?;
     let cookie = cookie(&app, &headers, "", 0)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }

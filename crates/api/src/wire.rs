@@ -191,6 +191,9 @@ pub struct PlanStep {
     pub price_per_kwh: Option<f64>,
     /// Why, a sentence for people.
     pub because: String,
+    /// Limits that the step is at, in words; empty where nothing holds the plan back.
+    #[serde(default)]
+    pub binding_limits: Vec<String>,
 }
 
 /// One service now.
@@ -271,8 +274,12 @@ pub struct EventRecord {
     /// Rises with each event; an event that happens again gets a new one, with a higher count.
     #[cfg_attr(test, ts(type = "number"))]
     pub id: u64,
-    /// When it last happened.
+    /// When it last happened, by the wall clock.
     pub time: String,
+    /// When it last happened in the time of its site; left out for what follows no site's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub site_time: Option<String>,
     /// `Normal` or `Warning`.
     #[serde(rename = "type")]
     pub level: String,

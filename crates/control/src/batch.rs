@@ -201,7 +201,8 @@ fn status(
         (false, "DeadlineMissed") => Truth::False,
         _ => Truth::Unknown,
     };
-    let ready = world.replicas(name).any(|(_, replica)| world.replica_ready(spec, replica));
+    let ready_replicas = world.ready_replicas(name, spec);
+    let ready = !ready_replicas.is_empty();
     let back_off = found.back_off.clone();
     let conditions = vec![
         Condition::new("Complete", complete.into(), reason, message.clone()),
@@ -217,6 +218,7 @@ fn status(
     ServiceStatus {
         phase,
         ready: u32::from(ready),
+        ready_replicas,
         live: world.live(name),
         replicas: 1,
         observed_generation: spec.generation,

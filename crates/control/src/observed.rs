@@ -53,6 +53,9 @@ pub struct ObservedReplica {
     pub probes: ReplicaProbes,
     /// Earlier runs, oldest first, at most [`MAX_PAST_RUNS`]. The present run is not among them.
     pub past_runs: Vec<PastRun>,
+    /// Restarts after failures of runs that are too old to be among them.
+    #[serde(default)]
+    pub older_restarts: u32,
 }
 
 impl ObservedReplica {

@@ -56,6 +56,7 @@ pub(crate) fn remove(name: &str, world: &World<'_>, draft: &mut Draft) -> Servic
     ServiceStatus {
         phase: ServicePhase::Stopping,
         ready: 0,
+        ready_replicas: Vec::new(),
         live: world.live(name),
         replicas: 0,
         observed_generation: world.replicas(name).map(|(_, replica)| replica.generation).max().unwrap_or(0),
@@ -96,6 +97,7 @@ pub(crate) fn external(
     ServiceStatus {
         phase,
         ready: u32::from(ready),
+        ready_replicas: Vec::new(),
         live: 0,
         replicas: 0,
         observed_generation: spec.generation,
@@ -344,20 +346,26 @@ fn start(
     );
 }
 
-/// Failed runs that were followed by another run.
-/// Failed runs of a batch job: the next run after a success is no restart.
+/// Failed runs of a batch job that were followed by another run: the next run after a success is no restart.
 pub(crate) fn retries(name: &str, world: &World<'_>) -> u32 {
     let runs = world.replicas(name).flat_map(|(_, replica)| &replica.past_runs);
     let failed = runs.filter(|run| run.asked.is_none() && run.exit != Exit::Code(0));
-    u32::try_from(failed.count()).unwrap_or(u32::MAX)
+    u32::try_from(failed.count()).unwrap_or(u32::MAX).saturating_add(older_restarts(name, world))
 }
 
+/// Restarts after runs that are no longer listed.
+fn older_restarts(name: &str, world: &World<'_>) -> u32 {
+    world.replicas(name).fold(0, |sum: u32, (_, replica)| sum.saturating_add(replica.older_restarts))
+}
+
+/// Failed runs that were followed by another run.
 fn restarts(name: &str, world: &World<'_>) -> u32 {
     let counts = |asked: Option<StopCause>| asked.is_none() || asked == Some(StopCause::Unhealthy);
     // A batch run that did its work is followed by the next one without having failed.
     let done = |run: &PastRun| run.run.is_some() && run.exit == Exit::Code(0);
     let runs = world.replicas(name).flat_map(|(_, replica)| &replica.past_runs);
-    u32::try_from(runs.filter(|run| counts(run.asked) && !done(run)).count()).unwrap_or(u32::MAX)
+    let listed = runs.filter(|run| counts(run.asked) && !done(run)).count();
+    u32::try_from(listed).unwrap_or(u32::MAX).saturating_add(older_restarts(name, world))
 }
 
 fn status(
@@ -368,8 +376,8 @@ fn status(
     found: &Findings,
 ) -> ServiceStatus {
     let live = world.live(name);
-    let ready = world.replicas(name).filter(|(_, replica)| world.replica_ready(spec, replica)).count();
-    let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+    let ready_replicas = world.ready_replicas(name, spec);
+    let ready = u32::try_from(ready_replicas.len()).unwrap_or(u32::MAX);
     let (phase, reason, message) = word(spec, want, live, ready, found);
     let dependencies = world.dependencies_ready(spec);
     let conditions = vec![
@@ -390,6 +398,7 @@ fn status(
     ServiceStatus {
         phase,
         ready,
+        ready_replicas,
         live,
         replicas: spec.replicas,
         observed_generation: spec.generation,

@@ -71,6 +71,9 @@ pub struct ServiceStatus {
     pub phase: ServicePhase,
     /// Ready replicas (an external service: 1 when it answers).
     pub ready: u32,
+    /// Ids of the ready replicas, in order; empty for an external service.
+    #[serde(default)]
+    pub ready_replicas: Vec<String>,
     /// Replicas with a process.
     pub live: u32,
     /// Declared replicas.

@@ -135,6 +135,12 @@ impl<'a> World<'a> {
             || self.observed.external.get(name).is_some_and(|record| record.verdict == Some(true))
     }
 
+    /// Ids of the ready replicas of a service, in order.
+    pub(crate) fn ready_replicas(&self, name: &str, spec: &DesiredService) -> Vec<String> {
+        let ready = self.replicas(name).filter(|(_, replica)| self.replica_ready(spec, replica));
+        ready.map(|(id, _)| id.to_owned()).collect()
+    }
+
     /// Whether this run of a batch job ended by itself with code 0.
     pub(crate) fn run_complete(&self, service: &str, run: &str) -> bool {
         let done = |replica: &ObservedReplica| {

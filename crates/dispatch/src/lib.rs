@@ -8,6 +8,7 @@
 //! as zero or above.
 
 mod assemble;
+mod binding;
 mod fallback;
 mod follow;
 mod group;
@@ -21,6 +22,7 @@ mod solve;
 mod verify;
 mod work;
 
+pub use binding::binding;
 pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
 pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, Tuning, follow};
 pub use guard::{AssetState, GuardState, Guarded, NarrowedBy, Narrowing, Source, Target, guard};

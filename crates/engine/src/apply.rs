@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sos_model::{Declared, Kind};
+use sos_model::{Declared, Kind, Referrer};
 use sos_store::{AuditEntry, PutOutcome, Resource, Store, StoreError, Tx};
 
 use crate::resources;
@@ -117,23 +117,23 @@ fn entry(
     }
 }
 
-/// Deletes a resource; tells whether it existed.
+/// Deletes a resource, unless others refer to it and `force` is not set: then nothing is changed, and the answer is
+/// who refers to it. The caller has recorded the command.
 ///
 /// # Errors
 /// What the store says.
-pub fn delete(store: &Store, kind: Kind, name: &str, who: &str, now: Timestamp) -> Result<bool, StoreError> {
+pub fn delete(store: &Store, kind: Kind, name: &str, force: bool) -> Result<Vec<Referrer>, StoreError> {
     store.commit(|tx| {
-        let Some(before) = tx.get(kind.name(), name)? else { return Ok(false) };
-        tx.audit(&AuditEntry {
-            time: now,
-            who: who.to_owned(),
-            what: "delete".into(),
-            target: format!("{kind}/{name}"),
-            why: "asked for".into(),
-            before: Some(resources::manifest(&before)),
-            after: None,
-        })?;
-        tx.delete(kind.name(), name, None)
+        if !force {
+            let all = tx.list_all()?;
+            let all: Vec<Declared> = all.iter().filter_map(|one| resources::declared(one).ok()).collect();
+            let referrers = sos_model::referrers(kind, name, &all);
+            if !referrers.is_empty() {
+                return Ok(referrers);
+            }
+        }
+        tx.delete(kind.name(), name, None)?;
+        Ok(Vec::new())
     })
 }
 
@@ -149,7 +149,7 @@ pub fn diff(
         .iter()
         .map(|one| {
             let stored = store.get(one.kind().name(), one.name.as_str())?;
-            let before = stored.as_ref().map_or_else(|| json!({}), resources::manifest);
+            let before = stored.as_ref().map_or_else(|| json!({}), canonical);
             let changes = sos_model::diff(&before, &one.to_json());
             let action = match (&stored, changes.is_empty()) {
                 (None, _) => "created",
@@ -163,6 +163,11 @@ pub fn diff(
         .collect()
 }
 
+/// A stored resource as it would be declared now: what it leaves to defaults is no difference from what states them.
+fn canonical(resource: &Resource) -> Value {
+    resources::declared(resource).map_or_else(|_| resources::manifest(resource), |one| one.to_json())
+}
+
 /// All declared resources of a store; those that this version does not understand are left out.
 ///
 /// # Errors
@@ -170,4 +175,55 @@ pub fn diff(
 pub fn declared(store: &Store) -> Result<Vec<Declared>, StoreError> {
     let all = store.list_all()?;
     Ok(all.iter().filter_map(|resource| resources::declared(resource).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICES: &str = "apiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: {name: base}\nspec: {command: [sleep]}\n---\n\
+        apiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: {name: web}\nspec: {command: [sleep], dependsOn: [base]}\n";
+
+    fn declared(text: &str) -> Vec<Declared> {
+        sos_model::load_checked(&[("a.yaml".into(), text.into())], &[]).unwrap()
+    }
+
+    fn applied(manager: &str, prune: bool) -> Applying<'_> {
+        let now = Timestamp::UNIX_EPOCH;
+        Applying { manager, who: "test", force: false, dry_run: false, prune, now }
+    }
+
+    #[test]
+    fn what_is_stored_does_not_differ_from_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), sos_store::Options::default()).unwrap();
+        let declared = declared(SERVICES);
+        apply(&store, &declared, &applied("dir", true)).unwrap();
+        for (one, changes) in diff(&store, &declared).unwrap() {
+            assert_eq!((one.action, changes), ("unchanged", Vec::new()), "{}", one.name);
+        }
+        let again = apply(&store, &declared, &Applying { dry_run: true, ..applied("cli", false) }).unwrap();
+        assert!(again.iter().all(|one| one.action == "unchanged"), "{again:?}");
+    }
+
+    #[test]
+    fn what_others_refer_to_is_deleted_only_by_force_or_together_with_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), sos_store::Options::default()).unwrap();
+        apply(&store, &declared(SERVICES), &applied("dir", true)).unwrap();
+        let referrers = delete(&store, Kind::Service, "base", false).unwrap();
+        let expected = Referrer { id: "Service/web".into(), field: "spec.dependsOn[0]".into() };
+        assert_eq!(referrers, [expected]);
+        assert!(store.get("Service", "base").unwrap().is_some(), "nothing was changed");
+        assert_eq!(delete(&store, Kind::Service, "web", false).unwrap(), []);
+        assert_eq!(delete(&store, Kind::Service, "base", false).unwrap(), []);
+        assert!(store.list_all().unwrap().is_empty());
+
+        apply(&store, &declared(SERVICES), &applied("dir", true)).unwrap();
+        assert_eq!(delete(&store, Kind::Service, "base", true).unwrap(), []);
+        apply(&store, &declared(SERVICES), &applied("dir", true)).unwrap();
+        let other = declared(&SERVICES.replace("base", "b").replace("web", "w"));
+        let pruned = apply(&store, &other, &applied("dir", true)).unwrap();
+        assert_eq!(pruned.iter().filter(|one| one.action == "pruned").count(), 2, "{pruned:?}");
+    }
 }

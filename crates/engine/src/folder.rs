@@ -159,7 +159,11 @@ fn collect(path: &Path, depth: usize, named: bool, names: &mut Vec<PathBuf>, pro
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
+/// A file of manifest size.
+///
+/// # Errors
+/// That it cannot be read, or is too large.
+pub fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     let max = MAX_MANIFEST_BYTES;
     let unreadable =
         |error: std::io::Error| Problem::in_file(&shown(path), format!("cannot be read: {error}"), "");

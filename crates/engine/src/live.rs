@@ -142,6 +142,8 @@ pub struct PlanStepState {
     pub power: BTreeMap<String, Power>,
     /// Reason per battery and work.
     pub because: BTreeMap<String, String>,
+    /// Limits that the step is at, in words.
+    pub binding_limits: Vec<String>,
 }
 
 /// One measured step for a chart.

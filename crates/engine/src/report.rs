@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::site::task::Stats;
+
 /// What `sos up --report FILE` writes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -11,6 +13,8 @@ pub struct Report {
     pub to: String,
     /// The seed of every random choice.
     pub seed: u64,
+    /// Whether every site reached its end. If not, the run was stopped, and the figures are those up to `to`.
+    pub finished: bool,
     /// By name.
     pub sites: Vec<SiteReport>,
     /// By name.
@@ -179,7 +183,7 @@ pub struct Timings {
     pub plan_seconds: Percentiles,
     /// Of a tick.
     pub tick_seconds: Percentiles,
-    /// From the start of the command to the first plan.
+    /// From the start of the command to the first plan of every site.
     pub ready_seconds: f64,
     /// Peak resident memory of `sos`.
     pub rss_mb: f64,
@@ -192,8 +196,38 @@ pub struct Durations {
     count: u64,
 }
 
+impl Timings {
+    /// The figures of all sites of a run together: the percentiles are over the plans and ticks of all of them, and the
+    /// run was ready when the last of them had its first plan.
+    #[must_use]
+    pub fn of<'a>(sites: impl Iterator<Item = &'a Stats>, wall_seconds: f64, rss_mb: f64) -> Self {
+        let (mut plans, mut ticks) = (Durations::default(), Durations::default());
+        let mut ready = std::time::Duration::ZERO;
+        for stats in sites {
+            plans.add(&stats.plan_seconds);
+            ticks.add(&stats.tick_seconds);
+            ready = ready.max(stats.ready.unwrap_or_default());
+        }
+        Self {
+            wall_seconds,
+            plan_seconds: plans.percentiles(),
+            tick_seconds: ticks.percentiles(),
+            ready_seconds: ready.as_secs_f64(),
+            rss_mb,
+        }
+    }
+}
+
 impl Durations {
     const BASE: f64 = 1.05;
+
+    /// Counts what another one has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (&bucket, n) in &other.buckets {
+            *self.buckets.entry(bucket).or_default() += n;
+        }
+        self.count += other.count;
+    }
 
     /// Counts one duration.
     pub fn record(&mut self, seconds: f64) {
@@ -234,5 +268,21 @@ mod tests {
         let found = durations.percentiles();
         assert!((found.p50 / 0.5 - 1.0).abs() < 0.06, "{found:?}");
         assert!((found.p99 / 0.99 - 1.0).abs() < 0.06, "{found:?}");
+    }
+
+    #[test]
+    fn timings_are_those_of_all_sites_together() {
+        let site = |tick: f64, times: u32, ready: u64| {
+            let mut stats = Stats { ready: Some(std::time::Duration::from_secs(ready)), ..Stats::default() };
+            (0..times).for_each(|_| stats.tick_seconds.record(tick));
+            stats.plan_seconds.record(tick * 10.0);
+            stats
+        };
+        let (quick, slow) = (site(0.001, 90, 1), site(0.1, 10, 3));
+        let timings = Timings::of([&quick, &slow].into_iter(), 5.0, 64.0);
+        assert!((timings.tick_seconds.p50 / 0.001 - 1.0).abs() < 0.06, "{timings:?}");
+        assert!((timings.tick_seconds.p99 / 0.1 - 1.0).abs() < 0.06, "{timings:?}");
+        assert!((timings.plan_seconds.p99 / 1.0 - 1.0).abs() < 0.06, "{timings:?}");
+        assert_eq!((timings.ready_seconds, timings.wall_seconds, timings.rss_mb), (3.0, 5.0, 64.0));
     }
 }

@@ -116,6 +116,23 @@ pub fn prepare(store: &Store) -> Result<BTreeMap<String, Result<Prepared, String
     Ok(prepare_declared(&crate::apply::declared(store)?))
 }
 
+/// When each site runs, where that is known beforehand: from its first row or what is asked for, to its end.
+#[must_use]
+pub fn periods(declared: &[Declared], running: &Running) -> BTreeMap<String, sos_model::Period> {
+    let period = |(name, site): (String, Result<Prepared, String>)| {
+        let replay = site.ok()?.model.replay;
+        let from = running.from.or(replay.map(|(from, _)| from))?;
+        Some((name, (from, until(running, replay))))
+    };
+    prepare_declared(declared).into_iter().filter_map(period).collect()
+}
+
+/// Where a site stops: what is asked for, or the end of what it replays when that comes first.
+fn until(running: &Running, replay: Option<(Timestamp, Timestamp)>) -> Option<Timestamp> {
+    let end = replay.map(|(_, until)| until);
+    running.until.into_iter().chain(end).min()
+}
+
 /// Problems of the period that is asked for, before anything is started.
 #[must_use]
 pub fn check_period(declared: &[Declared], running: &Running) -> Vec<String> {
@@ -229,11 +246,7 @@ pub fn start(prepared: Prepared, running: &Running, shared: &Shared) -> Result<S
             orders.site_time.insert(name.clone(), reached);
         }
     });
-    let end = model.replay.map(|(_, until)| until);
-    let until = match (running.until, end) {
-        (Some(until), Some(end)) => Some(until.min(end)),
-        (until, end) => until.or(end),
-    };
+    let until = until(running, model.replay);
     let (live_tx, live) = watch::channel(None);
     let (stop, stop_rx) = watch::channel(false);
     let task = SiteTask {

@@ -27,7 +27,42 @@ pub(crate) fn check_with(
     unread: &BTreeSet<Outline>,
     remains: &[Declared],
 ) -> Vec<Problem> {
-    let mut checker = Checker { index: index(declared, stored, unread), problems: Vec::new() };
+    checked(declared, stored, unread, remains).problems
+}
+
+/// A resource that names another one, and where it does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Referrer {
+    /// `Kind/name` of the resource that refers.
+    pub id: String,
+    /// The field that refers, such as `spec.via.service`.
+    pub field: String,
+}
+
+/// Who among `all` would be left with a reference to nothing without this resource, sorted.
+#[must_use]
+pub fn referrers(kind: Kind, name: &str, all: &[Declared]) -> Vec<Referrer> {
+    let rest: Vec<Declared> =
+        all.iter().filter(|one| one.kind() != kind || one.name.as_str() != name).cloned().collect();
+    let missing = checked(&rest, &[], &BTreeSet::new(), &[]).missing;
+    let mut found: Vec<Referrer> = missing
+        .into_iter()
+        .filter(|(wanted, _)| *wanted == (kind, name.to_owned()))
+        .map(|(_, referrer)| referrer)
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn checked<'a>(
+    declared: &'a [Declared],
+    stored: &'a [Declared],
+    unread: &'a BTreeSet<Outline>,
+    remains: &'a [Declared],
+) -> Checker<'a> {
+    let mut checker =
+        Checker { index: index(declared, stored, unread), problems: Vec::new(), missing: Vec::new() };
     checker.duplicates(declared);
     for one in declared.iter().chain(remains) {
         match &one.spec {
@@ -48,7 +83,7 @@ pub(crate) fn check_with(
     });
     checker.problems.sort();
     checker.problems.dedup();
-    checker.problems
+    checker
 }
 
 type Index<'a> = BTreeMap<Kind, BTreeMap<&'a str, Entry<'a>>>;
@@ -79,6 +114,8 @@ fn index<'a>(declared: &'a [Declared], stored: &'a [Declared], unread: &'a BTree
 struct Checker<'a> {
     index: Index<'a>,
     problems: Vec<Problem>,
+    /// References that lead nowhere: what is named, and by whom.
+    missing: Vec<(Outline, Referrer)>,
 }
 
 impl<'a> Checker<'a> {
@@ -95,6 +132,8 @@ impl<'a> Checker<'a> {
         match self.index.get(&kind).and_then(|map| map.get(name)) {
             Some(entry) => entry.resource,
             None => {
+                let referrer = Referrer { id: one.id(), field: field.to_owned() };
+                self.missing.push(((kind, name.to_owned()), referrer));
                 let names = self.names(kind);
                 let help = format!("{}{}", did_you_mean(name, names.iter().copied()), known_list(names));
                 self.report(one, field, format!("no {kind} is named \"{}\"", shown(name)), help);

@@ -273,7 +273,8 @@ const READ_ONLY_METADATA: [&str; 3] = ["generation", "manager", "resourceVersion
 
 /// The metadata of a document alone, without what the server adds to it.
 fn declared_metadata(node: &Node) -> Node {
-    let mut entries: Vec<_> = node.entry("metadata").map(|(key, value)| (key.clone(), value.clone())).into_iter().collect();
+    let mut entries: Vec<_> =
+        node.entry("metadata").map(|(key, value)| (key.clone(), value.clone())).into_iter().collect();
     for (_, metadata) in &mut entries {
         if let Value::Map(keys) = &mut metadata.value {
             keys.retain(|(key, _)| !READ_ONLY_METADATA.contains(&key.text.as_str()));
@@ -285,7 +286,9 @@ fn declared_metadata(node: &Node) -> Node {
 /// Documents, with those taken apart that are lists of resources, as `get KIND -o yaml` prints them.
 fn resources_of(documents: Vec<Node>) -> Vec<Node> {
     let apart = |node: Node| match node.value {
-        Value::List(items) if !items.is_empty() && items.iter().all(|item| item.get("kind").is_some()) => items,
+        Value::List(items) if !items.is_empty() && items.iter().all(|item| item.get("kind").is_some()) => {
+            items
+        }
         value => vec![Node { position: node.position, value }],
     };
     documents.into_iter().flat_map(apart).collect()

@@ -120,6 +120,37 @@ pub struct ReplicaState {
     pub limits: LimitEnforcement,
     /// Earlier runs, oldest first, at most [`MAX_PAST_RUNS`].
     pub past_runs: Vec<PastRun>,
+    /// How many runs there were before those, by how they ended.
+    #[serde(default)]
+    pub older_runs: OlderRuns,
+}
+
+/// Runs that are too old to be listed, counted by how they ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OlderRuns {
+    /// Ended by themselves with code 0.
+    pub succeeded: u32,
+    /// Ended by themselves in any other way.
+    pub failed: u32,
+    /// Were asked to stop, by cause.
+    pub asked: std::collections::BTreeMap<String, u32>,
+}
+
+impl OlderRuns {
+    pub(crate) fn count(&mut self, run: &PastRun) {
+        let counter = match (&run.asked, &run.exit) {
+            (Some(cause), _) => self.asked.entry(cause.clone()).or_default(),
+            (None, Exit::Code(0)) => &mut self.succeeded,
+            (None, _) => &mut self.failed,
+        };
+        *counter = counter.saturating_add(1);
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.asked.values().fold(self.succeeded.saturating_add(self.failed), |sum, n| sum.saturating_add(*n))
+    }
 }
 
 /// What a replica does.

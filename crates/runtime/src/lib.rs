@@ -19,8 +19,8 @@ pub use describe::{
     ServiceConfig, describe_deployment, description_hash, load_configuration,
 };
 pub use driver::{
-    Capabilities, Driver, DriverError, Enforcement, Exit, Handle, LimitEnforcement, MAX_PAST_RUNS, PastRun,
-    Phase, RecoveryReport, ReplicaState, Usage,
+    Capabilities, Driver, DriverError, Enforcement, Exit, Handle, LimitEnforcement, MAX_PAST_RUNS, OlderRuns,
+    PastRun, Phase, RecoveryReport, ReplicaState, Usage,
 };
 pub use logs::{LogChunk, LogReader, rotate};
 pub use ports::{PortError, assign_ports};

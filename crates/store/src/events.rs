@@ -23,8 +23,10 @@ pub enum EventType {
 /// Something that happened to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When.
+    /// When, by the wall clock.
     pub time: Timestamp,
+    /// When, in the time of the site that it concerns; none for what follows no site's clock.
+    pub site_time: Option<Timestamp>,
     /// Kind of the resource.
     pub kind: String,
     /// Name of the resource.
@@ -42,7 +44,7 @@ pub struct Event {
 pub struct EventRecord {
     /// Rises with each recording, so an event that is counted up gets a new one.
     pub seq: u64,
-    /// The event; its time is the last one.
+    /// The event; its times are the last ones.
     pub event: Event,
     /// How often it happened.
     pub count: u64,
@@ -82,9 +84,10 @@ pub(crate) fn record(tx: &mut Tx<'_>, event: &Event) -> Result<()> {
     let count: i64 = tx
         .conn
         .prepare_cached(
-            "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7) ON CONFLICT DO UPDATE SET
+            "INSERT INTO event (kind, name, type, reason, message, seq, count, first, last, last_site)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?8) ON CONFLICT DO UPDATE SET
              seq = excluded.seq, count = count + 1, first = min(first, excluded.first),
-             last = max(last, excluded.last) RETURNING count",
+             last = max(last, excluded.last), last_site = excluded.last_site RETURNING count",
         )?
         .query_row(
             rusqlite::params![
@@ -94,7 +97,8 @@ pub(crate) fn record(tx: &mut Tx<'_>, event: &Event) -> Result<()> {
                 event.reason,
                 event.message,
                 extent.next,
-                rows::micros(event.time)
+                rows::micros(event.time),
+                event.site_time.map(rows::micros)
             ],
             |r| r.get(0),
         )?;
@@ -113,7 +117,7 @@ impl Store {
     pub fn list_events(&self, filter: &EventFilter) -> Result<Vec<EventRecord>> {
         let mut found = self.read(|conn| {
             let mut query = conn.prepare_cached(
-                "SELECT kind, name, type, reason, message, count, first, last, seq FROM event
+                "SELECT kind, name, type, reason, message, count, first, last, seq, last_site FROM event
                  WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR type = ?3)
                  AND seq > ?4 ORDER BY seq DESC LIMIT ?5",
             )?;
@@ -137,8 +141,10 @@ fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Result<EventRecord>> {
     let (kind, name, reason, message) = (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
     let (count, first, last): (i64, i64, i64) = (row.get(5)?, row.get(6)?, row.get(7)?);
     let seq = row.get::<_, i64>(8)?.unsigned_abs();
+    let site: Option<i64> = row.get(9)?;
     Ok(rows::from_micros(last).and_then(|time| {
-        let event = Event { time, kind, name, event_type, reason, message };
+        let site_time = site.map(rows::from_micros).transpose()?;
+        let event = Event { time, site_time, kind, name, event_type, reason, message };
         Ok(EventRecord { seq, event, count: count.unsigned_abs(), first: rows::from_micros(first)? })
     }))
 }

@@ -214,6 +214,11 @@ fn remember(tx: &Tx<'_>, put: &PutResource, spec: &str, generation: u64, version
     Ok(())
 }
 
+/// All resources of all kinds, in order of kind and name.
+pub(crate) fn all(conn: &Connection) -> Result<Vec<Resource>> {
+    query(conn, "true", [])
+}
+
 /// The newest version of the store.
 pub(crate) fn revision_of(conn: &Connection) -> Result<u64> {
     let stored: Option<i64> =
@@ -402,7 +407,7 @@ impl Store {
 
     /// All resources of all kinds, in order of kind and name.
     pub fn list_all(&self) -> Result<Vec<Resource>> {
-        self.read(|conn| query(conn, "true", []))
+        self.read(all)
     }
 
     /// The resources a manager declares, in order of kind and name; for pruning those it no longer declares.

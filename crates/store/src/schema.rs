@@ -10,7 +10,7 @@ use crate::store::{Durability, Options};
 use crate::{files, lock};
 
 /// Migration `i` leads from schema `i` to `i + 1`. Only ever appended to.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("event_site_time.sql")];
 /// Name of the database in the data directory.
 pub(crate) const DB: &str = "sos.db";
 
@@ -203,6 +203,11 @@ mod tests {
     const NEXT_OK: &str = "CREATE TABLE extra (x); INSERT INTO extra VALUES (42);";
     const NEXT_BAD: &str = "CREATE TABLE extra (x); INSERT INTO nowhere VALUES (1);";
 
+    /// The migrations of this program and one more.
+    fn and(next: &'static str) -> Vec<&'static str> {
+        [MIGRATIONS, &[next]].concat()
+    }
+
     fn open(dir: &Path, migrations: &[&str]) -> Result<Connection> {
         migrate_if_older(dir, migrations)?;
         open_writer(dir, &Options::default(), migrations)
@@ -219,8 +224,8 @@ mod tests {
     fn a_failing_migration_leaves_the_old_file_byte_identical() {
         let dir = old_store();
         let before = std::fs::read(dir.path().join(DB)).unwrap();
-        let error = open(dir.path(), &[MIGRATIONS[0], NEXT_BAD]).unwrap_err();
-        assert!(matches!(error, StoreError::Migration { version: 2, .. }), "{error}");
+        let error = open(dir.path(), &and(NEXT_BAD)).unwrap_err();
+        assert!(matches!(error, StoreError::Migration { version, .. } if version == newest() + 1), "{error}");
         assert_eq!(before, std::fs::read(dir.path().join(DB)).unwrap());
         assert!(!dir.path().join("sos.db.migrating").exists());
         let conn = open(dir.path(), MIGRATIONS).unwrap();
@@ -238,25 +243,39 @@ mod tests {
         for name in ["sos.db", "sos.db-wal"] {
             std::fs::copy(dir.path().join(name), crashed.path().join(name)).unwrap();
         }
-        let conn = open(crashed.path(), &[MIGRATIONS[0], NEXT_OK]).unwrap();
+        let conn = open(crashed.path(), &and(NEXT_OK)).unwrap();
         let n: i64 = conn.query_row("SELECT count(*) FROM kv, extra", [], |r| r.get(0)).unwrap();
-        assert_eq!((n, schema_of(&conn).unwrap()), (2, 2));
+        assert_eq!((n, schema_of(&conn).unwrap()), (2, newest() + 1));
     }
 
     #[test]
     fn a_newer_schema_is_refused_with_advice() {
         let dir = old_store();
-        drop(open(dir.path(), &[MIGRATIONS[0], NEXT_OK]).unwrap());
+        drop(open(dir.path(), &and(NEXT_OK)).unwrap());
         let error = open(dir.path(), MIGRATIONS).unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 2, known: 1 }));
+        let known = newest();
+        assert!(
+            matches!(error, StoreError::NewerSchema { found, known: k } if (found, k) == (known + 1, known))
+        );
         assert!(error.to_string().contains("use the newer `sos`"));
+    }
+
+    #[test]
+    fn a_store_of_the_first_release_keeps_its_events() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open(dir.path(), &MIGRATIONS[..1]).unwrap();
+        conn.execute("INSERT INTO event VALUES ('Site', 'a', 0, 'r', 'm', 1, 1, 5, 5)", []).unwrap();
+        drop(conn);
+        let conn = open(dir.path(), MIGRATIONS).unwrap();
+        let row = conn.query_row("SELECT last, last_site FROM event", [], |r| Ok((r.get(0)?, r.get(1)?)));
+        assert_eq!(row.unwrap(), (5_i64, None::<i64>));
     }
 
     #[test]
     fn a_running_controller_keeps_a_migration_out() {
         let dir = old_store();
         let held = lock::exclude_controller(dir.path()).unwrap();
-        let error = open(dir.path(), &[MIGRATIONS[0], NEXT_OK]).unwrap_err();
+        let error = open(dir.path(), &and(NEXT_OK)).unwrap_err();
         assert!(matches!(error, StoreError::Locked { .. }));
         drop(held);
     }

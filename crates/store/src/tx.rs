@@ -54,6 +54,11 @@ impl<'a> Tx<'a> {
         resources::get(self.conn, kind, name)
     }
 
+    /// All resources as they are inside the transaction, in order of kind and name.
+    pub fn list_all(&self) -> Result<Vec<Resource>> {
+        resources::all(self.conn)
+    }
+
     /// A named value as it is inside the transaction, when there is one.
     pub fn get_kv(&self, name: &str) -> Result<Option<Value>> {
         kv::get(self.conn, name)

@@ -253,6 +253,7 @@ fn plan_steps(now: u64) -> Vec<PlanStep> {
             soc: Some(battery_at(hour).1),
             price_per_kwh: Some(price(hour)),
             because: "least cost within the import limit".into(),
+            binding_limits: Vec::new(),
         })
         .collect()
 }
@@ -265,6 +266,7 @@ fn events(odd: &str) -> Vec<EventRecord> {
     let event = |id, hour, level: &str, kind: &str, name: &str, message: &str, count| EventRecord {
         id,
         time: time(hour),
+        site_time: (kind != "Service").then(|| time(hour)),
         level: level.into(),
         reason: "Sample".into(),
         kind: kind.into(),
@@ -330,26 +332,39 @@ fn done<T: Send + 'static>(value: Result<T, Problem>) -> Reply<'static, T> {
     futures::future::ready(value).boxed()
 }
 
+/// What stands before the token in that of its session.
+const SESSION: &str = "session-";
+
 impl Platform for Fake {
     fn check_token(&self, token: &str) -> Option<Identity> {
         if self.revoked.lock().unwrap().iter().any(|revoked| revoked == token) {
             return None;
         }
-        let role = match token {
+        let role = match token.trim_start_matches(SESSION) {
             "viewer-token" => Role::Viewer,
             "operator-token" => Role::Operator,
             "admin-token" => Role::Admin,
             _ => return None,
         };
-        Some(Identity { name: token.trim_end_matches("-token").into(), role })
+        let owner = token.trim_start_matches(SESSION).trim_end_matches("-token");
+        Some(Identity { name: owner.into(), role })
     }
     fn login(&self, code: &str) -> Option<String> {
         let mut known = self.code.lock().unwrap();
         if known.as_deref() == Some(code) {
             *known = None;
-            return Some("admin-token".into());
+            return self.open_session("admin-token");
         }
         None
+    }
+    fn open_session(&self, token: &str) -> Option<String> {
+        self.check_token(token).map(|_| format!("{SESSION}{token}"))
+    }
+    fn logout<'a>(&'a self, token: &'a str) -> Reply<'a, ()> {
+        if token.starts_with(SESSION) {
+            self.revoked.lock().unwrap().push(token.to_owned());
+        }
+        done(Ok(()))
     }
     fn audit(&self, entry: AuditEntry) -> Reply<'_, ()> {
         if self.audit_fails.load(std::sync::atomic::Ordering::Relaxed) {
@@ -421,7 +436,7 @@ impl Platform for Fake {
     fn diff(&self, _: Bytes) -> Reply<'_, Vec<DiffResult>> {
         done(Ok(Vec::new()))
     }
-    fn delete<'a>(&'a self, _: &'a str, _: &'a str) -> Reply<'a, ()> {
+    fn delete<'a>(&'a self, _: &'a str, _: &'a str, _: bool) -> Reply<'a, ()> {
         done(Ok(()))
     }
     fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>> {

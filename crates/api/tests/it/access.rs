@@ -125,6 +125,7 @@ async fn a_login_link_works_once_and_its_cookie_is_out_of_scripts_reach() {
     }
     assert!(!first.text().await.unwrap().contains("admin-token"), "the token is not in the body");
     let pair = cookie.split(';').next().unwrap();
+    let own = format!("http://{}", server.address);
     let session = server.get("/api/v1/session").header("cookie", pair).send().await.unwrap();
     assert_eq!(session.json::<Value>().await.unwrap(), json!({ "name": "admin", "role": "admin" }));
 
@@ -135,6 +136,14 @@ async fn a_login_link_works_once_and_its_cookie_is_out_of_scripts_reach() {
     problem(login(json!({ "token": "wrong" })).await.unwrap(), 401).await;
     for bad in [json!({}), json!({ "code": "a", "token": "b" }), json!({ "cod": "a" }), json!([1])] {
         problem(login(bad).await.unwrap(), 400).await;
+    }
+    let ended = server.ask(Method::DELETE, "/api/v1/session").header("cookie", pair).header("origin", &own);
+    assert_eq!(ended.send().await.unwrap().status(), 204);
+    let after = server.get("/api/v1/session").header("cookie", pair).send().await.unwrap();
+    assert_eq!(after.status(), 401, "a copy of the cookie is of no use after logging out");
+    let token = || server.ask(Method::DELETE, "/api/v1/session").bearer_auth("viewer-token").send();
+    for _ in 0..2 {
+        assert_eq!(token().await.unwrap().status(), 204, "a token that no login made stays valid");
     }
     let foreign = server.ask(Method::POST, "/api/v1/login").header("origin", "http://evil.example");
     problem(foreign.body("{\"token\":\"viewer-token\"}").send().await.unwrap(), 403).await;

@@ -39,7 +39,8 @@ impl Messages {
 fn event(id: u64) -> EventRecord {
     EventRecord {
         id,
-        time: "2016-08-02T13:00:00-08:00".into(),
+        time: "2026-08-02T13:00:00Z".into(),
+        site_time: Some("2016-08-02T13:00:00-08:00".into()),
         level: "Normal".into(),
         reason: "Test".into(),
         kind: "Site".into(),

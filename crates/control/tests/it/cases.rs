@@ -101,6 +101,8 @@ fn crashes_restart_at_once_then_after_doubling_waits_and_a_long_run_starts_the_c
     world.end("a-0", Exit::Code(1));
     assert_eq!(verbs(&world.plan()), ["deploy a-0"]);
     assert_eq!(world.plan().statuses["a"].restarts, 5);
+    world.replica("a-0").older_restarts = 100;
+    assert_eq!(world.plan().statuses["a"].restarts, 105, "runs that are no longer listed count too");
 }
 
 #[test]
@@ -149,6 +151,9 @@ fn a_new_description_rolls_one_replica_at_a_time_and_keeps_the_others_ready() {
         world.end(id, Exit::Signal(15));
         assert_eq!(verbs(&world.step()), [format!("deploy {id}")]);
         assert_eq!(verbs(&world.step()), NONE, "the next one waits until this one is ready");
+        let status = &world.plan().statuses["a"];
+        assert!(!status.ready_replicas.contains(&id.to_owned()), "{id} is not ready before it answers");
+        assert_eq!(status.ready, 2);
         world.ready(id, true, 1);
     }
     assert_eq!(world.plan().statuses["a"].phase, ServicePhase::Running);

@@ -100,6 +100,7 @@ fn replica() -> impl Strategy<Value = ObservedReplica> {
                 phase,
                 probes,
                 past_runs,
+                older_restarts: 0,
             }
         },
     )

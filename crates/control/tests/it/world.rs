@@ -106,6 +106,7 @@ impl World {
             started_at: self.now.wall,
             phase: ReplicaPhase::Running,
             probes: ReplicaProbes::default(),
+            older_restarts: old.as_ref().map_or(0, |old| old.older_restarts),
             past_runs: old.map(history).unwrap_or_default(),
         };
         self.observed.replicas.insert(replica.clone(), new);

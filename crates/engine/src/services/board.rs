@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sos_control::{BatchOrder, ServicePhase, ServiceStatus};
+use sos_model::ServiceSpec;
 use sos_runtime::{Deployment, LimitEnforcement, Usage};
 
 use crate::clock::SiteClock;
@@ -39,7 +40,7 @@ pub struct ReplicaView {
     pub pid: Option<i32>,
     /// When it was deployed.
     pub started_at: Timestamp,
-    /// Restarts are counted by past runs.
+    /// How many runs it had before the present one.
     pub past_runs: usize,
     /// What it uses.
     pub usage: Option<Usage>,
@@ -95,5 +96,15 @@ impl Orders {
     #[must_use]
     pub fn all_outages(&self) -> BTreeSet<String> {
         self.outages.values().flatten().cloned().collect()
+    }
+}
+
+impl Orders {
+    /// The time of the site that a service follows, when it follows one.
+    #[must_use]
+    pub fn site_time_of(&self, service: &ServiceSpec) -> Option<Timestamp> {
+        let clock = service.clock.as_ref().map(|clock| &clock.site);
+        let site = clock.or_else(|| service.batch.as_ref().map(|batch| &batch.site))?;
+        self.site_time.get(site.as_str()).copied()
     }
 }

@@ -274,7 +274,15 @@ pub fn observed(state: &runtime::ReplicaState, probes: control::ReplicaProbes) -
         phase: phase(&state.phase),
         probes,
         past_runs: state.past_runs.iter().map(past_run).collect(),
+        older_restarts: older_restarts(&state.older_runs, deployment.run.is_some()),
     }
+}
+
+/// How many runs that are no longer listed were followed by a restart. A batch run that succeeded, or was stopped, is
+/// followed by the next one without having failed.
+fn older_restarts(older: &runtime::OlderRuns, batch: bool) -> u32 {
+    let unhealthy = older.asked.get(&control::StopCause::Unhealthy.to_string()).copied().unwrap_or(0);
+    if batch { older.failed } else { older.failed.saturating_add(older.succeeded).saturating_add(unhealthy) }
 }
 
 fn phase(phase: &runtime::Phase) -> control::ReplicaPhase {
@@ -334,5 +342,23 @@ pub fn condition(condition: &control::Condition, now: Timestamp) -> sos_model::C
         reason: condition.reason.clone(),
         message: condition.message.clone(),
         last_transition_time: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_among_the_oldest_runs_were_restarts() {
+        let asked = [("unhealthy", 3), ("roll", 40), ("not-wanted", 5)];
+        let asked = asked.map(|(cause, n)| (cause.to_owned(), n)).into();
+        let older = runtime::OlderRuns { succeeded: 20, failed: 7, asked };
+        assert_eq!(
+            older_restarts(&older, false),
+            30,
+            "a service that ends by itself is restarted, however it ended"
+        );
+        assert_eq!(older_restarts(&older, true), 7, "a batch run that succeeded is followed by the next one");
     }
 }

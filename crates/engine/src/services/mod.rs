@@ -319,8 +319,10 @@ impl ServiceLoop {
             before: None,
             after: Some(serde_json::json!({ "replica": replica })),
         };
+        let site_time = known.get(service).and_then(|k| self.orders.borrow().site_time_of(&k.spec));
         let event = Event {
             time: now,
+            site_time,
             kind: "Service".into(),
             name: service.to_owned(),
             event_type: EventType::Normal,
@@ -534,6 +536,7 @@ impl ServiceLoop {
         tracing::warn!(service, reason, message);
         let event = Event {
             time: now,
+            site_time: None,
             kind: "Service".into(),
             name: service.to_owned(),
             event_type: EventType::Warning,
@@ -595,7 +598,7 @@ fn replica_view(state: &ReplicaState) -> ReplicaView {
         live: is_live(&state.phase),
         pid: state.handle.as_ref().and_then(|handle| handle.pid),
         started_at: state.started_at,
-        past_runs: state.past_runs.len(),
+        past_runs: state.past_runs.len() + state.older_runs.total() as usize,
         usage: state.usage,
         limits: state.limits.clone(),
     }

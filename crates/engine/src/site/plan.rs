@@ -247,6 +247,7 @@ impl SitePlan {
             because: because
                 .filter_map(|(id, reasons)| Some((id.clone(), reasons.get(t)?.text.clone())))
                 .collect(),
+            binding_limits: sos_dispatch::binding(&self.problem, &self.schedule, t),
         }
     }
 }

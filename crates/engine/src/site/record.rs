@@ -260,6 +260,7 @@ impl Site {
     pub(super) fn tell(&self, kind: &str, name: &str, event_type: EventType, reason: &str, message: String) {
         let event = Event {
             time: wall_now(),
+            site_time: Some(self.now),
             kind: kind.into(),
             name: name.into(),
             event_type,

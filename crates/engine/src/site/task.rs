@@ -138,6 +138,8 @@ pub(super) struct Site {
     pub(super) orders: Vec<Order>,
     pub(super) decision: Decision,
     pub(super) last: Option<Timestamp>,
+    /// Site time of the tick that is at work.
+    now: Timestamp,
     pub(super) tick: u64,
     pub(super) readings: Vec<Reading<AssetReading>>,
     pub(super) own: Vec<Reading<Power>>,
@@ -194,6 +196,7 @@ impl Site {
             orders: Vec::new(),
             decision: Decision::default(),
             last: None,
+            now: task.clock.site_epoch,
             tick: 0,
             readings: vec![Err(Missing::NotYet); n],
             own: vec![Err(Missing::NotYet); n],
@@ -297,6 +300,7 @@ impl Site {
 
     /// One tick: `now` ends the step that was measured and starts the one that is decided.
     async fn one(&mut self, now: Timestamp) -> Result<(), SiteError> {
+        self.now = now;
         let outages = self.task.faults.at(now, &self.task.model.name);
         self.ask_outages(outages).await;
         let alive = self.observe(now).await;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::ReplicaCgroup;
 use super::identity::Identity;
-use crate::{Deployment, LimitEnforcement, PastRun, Phase};
+use crate::{Deployment, LimitEnforcement, OlderRuns, PastRun, Phase};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -28,6 +28,9 @@ pub(crate) struct Record {
     pub(crate) cgroup: Option<ReplicaCgroup>,
     pub(crate) limits: LimitEnforcement,
     pub(crate) past_runs: Vec<PastRun>,
+    /// Runs that are too old to be listed.
+    #[serde(default)]
+    pub(crate) older_runs: OlderRuns,
 }
 
 impl Record {
@@ -36,7 +39,7 @@ impl Record {
         started_at: Timestamp,
         launch: String,
         limits: LimitEnforcement,
-        past_runs: Vec<PastRun>,
+        (past_runs, older_runs): (Vec<PastRun>, OlderRuns),
     ) -> Self {
         Self {
             version: VERSION,
@@ -48,6 +51,7 @@ impl Record {
             cgroup: None,
             limits,
             past_runs,
+            older_runs,
         }
     }
 
@@ -55,9 +59,9 @@ impl Record {
         !matches!(self.phase, Phase::Exited { .. })
     }
 
-    /// The present run and those before it, once the present one is over.
-    pub(crate) fn into_past_runs(self) -> Vec<PastRun> {
-        let mut runs = self.past_runs;
+    /// The present run and those before it, once the present one is over; the oldest ones are only counted.
+    pub(crate) fn into_past_runs(self) -> (Vec<PastRun>, OlderRuns) {
+        let (mut runs, mut older) = (self.past_runs, self.older_runs);
         if let Phase::Exited { exit, at, asked } = self.phase {
             runs.push(PastRun {
                 started_at: self.started_at,
@@ -69,8 +73,8 @@ impl Record {
             });
         }
         let surplus = runs.len().saturating_sub(crate::MAX_PAST_RUNS);
-        runs.drain(..surplus);
-        runs
+        runs.drain(..surplus).for_each(|run| older.count(&run));
+        (runs, older)
     }
 
     /// Replaces the file as a whole: whenever this process ends, there is the old record or the new one. A power cut is

@@ -566,6 +566,7 @@ impl State {
             usage: record.is_live().then(measured).flatten(),
             limits: record.limits.clone(),
             past_runs: record.past_runs.clone(),
+            older_runs: record.older_runs.clone(),
         }
     }
 

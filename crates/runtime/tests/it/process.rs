@@ -4,8 +4,8 @@ use std::fs;
 
 use jiff::SignedDuration;
 use sos_runtime::{
-    DeployStep, Driver, Enforcement, EnvValue, EnvVar, Exit, Limits, LogRotation, Phase, PortRequest,
-    ProcessDriver, ProcessOptions, SecretValues, conformance,
+    DeployStep, Driver, Enforcement, EnvValue, EnvVar, Exit, Limits, LogRotation, MAX_PAST_RUNS, OlderRuns,
+    Phase, PortRequest, ProcessDriver, ProcessOptions, SecretValues, conformance,
 };
 
 use crate::child;
@@ -193,6 +193,26 @@ async fn an_assigned_port_is_kept_over_restarts_and_a_port_in_use_is_a_clear_err
     let config = sos_runtime::load_configuration(&rival, 0, 1, None).unwrap();
     let message = driver.resolve(&config).await.unwrap_err().to_string();
     assert!(message.contains(&port.to_string()) && message.contains("web-0"), "{message}");
+}
+
+#[tokio::test]
+async fn runs_that_are_too_old_to_be_listed_are_counted() {
+    let rig = Rig::new();
+    let driver = rig.driver().await;
+    let mut service = rig.shell("old", "true");
+    service.workdir = "/nonexistent/folder".into();
+    for _ in 0..MAX_PAST_RUNS + 6 {
+        assert!(deploy(&driver, &service).await.is_err());
+    }
+    let states = driver.observe(clock()).await.unwrap();
+    assert_eq!(states[0].past_runs.len(), MAX_PAST_RUNS);
+    assert_eq!(
+        states[0].older_runs,
+        OlderRuns { failed: 5, ..OlderRuns::default() },
+        "the present run is not past"
+    );
+    let again = rig.driver().await.observe(clock()).await.unwrap();
+    assert_eq!(again[0].older_runs.total(), 5, "kept across restarts of the controller");
 }
 
 #[tokio::test]

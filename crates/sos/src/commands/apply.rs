@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sos_api::wire::{ApplyResult, DiffResult, FieldChange};
 use sos_model::{Declared, MAX_MANIFEST_BYTES, Problem};
 
@@ -71,9 +71,7 @@ pub(crate) fn diff(args: &DiffArgs) -> Outcome {
     let client = args.server.client()?;
     block_on(async {
         let body = args.files.read(&client).await?;
-        let mut results: Vec<DiffResult> =
-            client.send(Method::POST, &["diff"], &[], Body::Yaml(body)).await?;
-        results.iter_mut().for_each(forget_empty);
+        let results: Vec<DiffResult> = client.send(Method::POST, &["diff"], &[], Body::Yaml(body)).await?;
         let differ = results.iter().any(|one| one.action != "unchanged");
         match args.output.format() {
             Format::Table => output::text(&results.iter().map(differences).collect::<String>())?,
@@ -81,20 +79,6 @@ pub(crate) fn diff(args: &DiffArgs) -> Outcome {
         }
         if differ { Err(Failure::Told) } else { Ok(()) }
     })
-}
-
-/// An empty map or list declares the same as none: that is no difference.
-fn forget_empty(one: &mut DiffResult) {
-    let empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    };
-    one.changes.retain(|change| !(empty(&change.before) && empty(&change.after)));
-    if one.changes.is_empty() && one.action == "configured" {
-        one.action = "unchanged".to_owned();
-    }
 }
 
 fn differences(one: &DiffResult) -> String {
@@ -132,10 +116,8 @@ impl Files {
     /// complete, with absolute paths.
     async fn read(&self, client: &Client) -> Result<String, Failure> {
         let stored = resource::all_declared(client).await?;
-        let stored: Vec<Declared> = stored
-            .iter()
-            .filter_map(|object| Declared::from_json("server", &declaration(object)).ok())
-            .collect();
+        let stored: Vec<Declared> =
+            stored.iter().filter_map(|object| Declared::from_json("server", object).ok()).collect();
         let (streams, paths): (Vec<PathBuf>, Vec<PathBuf>) =
             self.paths.iter().cloned().partition(|path| path == Path::new("-"));
         let declared = match (streams.is_empty(), paths.is_empty()) {
@@ -152,19 +134,6 @@ impl Files {
         // JSON is YAML, and needs no quoting rules of its own.
         Ok(declared.iter().map(|one| format!("---\n{}\n", one.to_json())).collect())
     }
-}
-
-/// What somebody declared, without what the server adds.
-fn declaration(object: &Value) -> Value {
-    let mut metadata = json!({ "name": object["metadata"]["name"] });
-    for key in ["labels", "annotations"] {
-        if let Some(found) = object["metadata"].get(key) {
-            metadata[key] = found.clone();
-        }
-    }
-    json!({
-        "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata, "spec": object["spec"],
-    })
 }
 
 fn standard_input(stored: &[Declared]) -> Result<Result<Vec<Declared>, Vec<Problem>>, Failure> {
@@ -191,6 +160,8 @@ fn standard_input(stored: &[Declared]) -> Result<Result<Vec<Declared>, Vec<Probl
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -211,9 +182,6 @@ mod tests {
             differences(&one),
             "Service/web would be configured\n  spec.replicas: 1 → 2\n  spec.replicas: \"a\" is new\n  spec.replicas: 1 goes\n"
         );
-        let mut empty = DiffResult { changes: vec![change(Value::Null, json!({}))], ..one.clone() };
-        forget_empty(&mut empty);
-        assert_eq!((empty.action.as_str(), empty.changes.len()), ("unchanged", 0));
         assert_eq!(differences(&DiffResult { action: "unchanged".into(), ..one }), "");
     }
 }

@@ -16,6 +16,9 @@ pub(crate) struct Args {
     kind: String,
     /// Name of the resource
     name: Option<String>,
+    /// Also when other resources refer to it
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -26,7 +29,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let client = args.server.client()?;
     block_on(async {
         let path = ["resources", kind_name(kind), &name];
-        let _: Value = client.send(Method::DELETE, &path, &[], Body::None).await?;
+        let query: Vec<(&str, String)> =
+            args.force.then(|| ("force", "true".to_owned())).into_iter().collect();
+        let _: Value = client.send(Method::DELETE, &path, &query, Body::None).await?;
         output::text(&format!("{}/{name} deleted\n", kind_name(kind)))
     })
 }

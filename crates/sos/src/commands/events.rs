@@ -10,7 +10,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::output::{self, OutputArgs, Table};
 
 /// The columns of events.
-pub(super) const HEADER: [&str; 6] = ["TIME", "TYPE", "REASON", "RESOURCE", "COUNT", "MESSAGE"];
+pub(super) const HEADER: [&str; 7] = ["TIME", "SITE TIME", "TYPE", "REASON", "RESOURCE", "COUNT", "MESSAGE"];
 /// What `sos up --watch` tells about, which is no kind of resource.
 const FOLDER: &str = "Folder";
 
@@ -63,6 +63,7 @@ pub(super) fn table(events: &[EventRecord]) -> Table {
     for event in events {
         table.row(vec![
             event.time.clone(),
+            event.site_time.clone().unwrap_or_default(),
             event.level.clone(),
             event.reason.clone(),
             format!("{}/{}", event.kind, event.name),

@@ -128,6 +128,7 @@ fn event(object: &Value) -> Vec<String> {
     let involved = &object["involvedObject"];
     vec![
         shown(&object["lastTimestamp"]),
+        shown(&object["siteTime"]),
         shown(&object["type"]),
         shown(&object["reason"]),
         format!("{}/{}", text(involved, &["kind"]), text(involved, &["name"])),

@@ -10,9 +10,6 @@ use crate::outcome::Outcome;
 use crate::output::{self, Format, OutputArgs, Table};
 use crate::words;
 
-/// An exchange this near to a limit is at the limit, in kW: what is planned is rounded by the solver.
-const AT_LIMIT_KW: f64 = 0.005;
-
 /// Arguments of `sos plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -64,29 +61,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     block_on(async {
         let Resource { status: mut plan } = client.get(&["resources", "Plan", &args.site], &[]).await?;
         plan.site.clone_from(&args.site);
-        let limits = (plan.import_limit_kw, plan.export_limit_kw);
-        for step in &mut plan.steps {
-            step.binding_limits = binding(step.grid_kw, limits.0, limits.1);
-        }
         let format = args.output.format();
         if format == Format::Table {
             output::note(format!("plan of {}, made at {} by {}", plan.site, plan.made_at, plan.source));
         }
         output::answer(format, &table(&plan, format == Format::Csv), &plan)
     })
-}
-
-fn binding(grid_kw: f64, import_limit_kw: Option<f64>, export_limit_kw: Option<f64>) -> Vec<String> {
-    let at = |used: f64, limit: Option<f64>, what: &str| {
-        let limit = limit.filter(|limit| used >= limit - AT_LIMIT_KW)?;
-        let over = used - limit;
-        let over = if over > AT_LIMIT_KW { format!(", over by {}", words::kw(over)) } else { String::new() };
-        Some(format!("{what} limit {}{over}", words::kw(limit)))
-    };
-    [at(grid_kw, import_limit_kw, "import"), at(-grid_kw, export_limit_kw, "export")]
-        .into_iter()
-        .flatten()
-        .collect()
 }
 
 fn table(plan: &Plan, plain: bool) -> Table {
@@ -104,7 +84,7 @@ fn table(plan: &Plan, plain: bool) -> Table {
             let price = format!("{:.3} {}/kWh", step.price_per_kwh, plan.currency);
             (words::exchange(step.grid_kw), soc(words::percent), price)
         };
-        table.row(vec![step.time.clone(), grid, soc, price, step.binding_limits.join(", "), because]);
+        table.row(vec![step.time.clone(), grid, soc, price, step.binding_limits.join("; "), because]);
     }
     table
 }
@@ -116,15 +96,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_at_its_limit_says_so() {
-        assert_eq!(binding(11.9999, Some(12.0), None), ["import limit 12.0 kW"]);
-        assert_eq!(binding(13.5, Some(12.0), None), ["import limit 12.0 kW, over by 1.5 kW"]);
-        assert_eq!(binding(-5.0, Some(12.0), Some(5.0)), ["export limit 5.0 kW"]);
-        assert!(binding(3.0, Some(12.0), Some(5.0)).is_empty());
-        assert_eq!(binding(0.0, None, Some(0.0)), ["export limit 0.0 kW"], "nothing may be exported");
-    }
-
-    #[test]
     fn a_plan_is_told_in_words_and_in_numbers() {
         let plan: Resource = serde_json::from_value(json!({"status": {
             "madeAt": "2016-08-01T00:00:00-08:00", "source": "solver", "currency": "USD",
@@ -132,11 +103,15 @@ mod tests {
             "steps": [{
                 "time": "2016-08-01T00:00:00-08:00", "grid_kw": 2.0, "soc": 0.52, "price_per_kwh": 0.22,
                 "power_kw": {"a": -1.5, "b": -1.5}, "because": {"a": "sun", "b": "sun"},
+                "binding_limits": ["full: a", "empty: b"],
             }],
         }}))
         .unwrap();
         let people = table(&plan.status, false).aligned();
-        assert!(people.contains("imports 2.0 kW   52 %     0.220 USD/kWh           sun"), "{people}");
+        assert!(
+            people.contains("imports 2.0 kW   52 %     0.220 USD/kWh   full: a; empty: b   sun"),
+            "{people}"
+        );
         let value = serde_json::to_value(&plan.status).unwrap();
         assert_eq!(
             (&value["steps"][0]["power_kw"]["a"], &value["made_at"]),

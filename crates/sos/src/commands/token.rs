@@ -7,6 +7,7 @@ use sos_store::Role;
 use super::data_dir::{DataDir, local_entry, store_failure};
 use crate::outcome::{Failure, Outcome};
 use crate::output::{self, OutputArgs, Table};
+use crate::platform::sessions_of;
 
 /// Access tokens, in the data directory of the server.
 #[derive(Debug, clap::Subcommand)]
@@ -28,7 +29,7 @@ pub(crate) enum Token {
         #[command(flatten)]
         data: DataDir,
     },
-    /// Withdraw a token; a running server refuses it within seconds
+    /// Withdraw a token and the sessions on the page that were opened with it; a running server refuses them within seconds
     Revoke {
         /// Name of the token
         name: String,
@@ -83,14 +84,23 @@ fn list(output: OutputArgs, data: &DataDir) -> Outcome {
 fn revoke(name: &str, data: &DataDir) -> Outcome {
     let store = data.open()?;
     let entry = local_entry("token-revoke", format!("Token/{name}"), None);
+    let all = store.list_tokens().map_err(store_failure)?;
+    let sessions = sessions_of(name, &all);
     let revoked = store.commit(|tx| {
         tx.audit(&entry)?;
-        tx.revoke_token(name)
+        for session in &sessions {
+            tx.revoke_token(session)?;
+        }
+        Ok(tx.revoke_token(name)? || !sessions.is_empty())
     });
     if revoked.map_err(store_failure)? {
-        return output::text(&format!("the token of {name} is revoked\n"));
+        let ended = match sessions.len() {
+            0 => String::new(),
+            1 => ", and a session on the page with it".to_owned(),
+            n => format!(", and {n} sessions on the page with it"),
+        };
+        return output::text(&format!("the token of {name} is revoked{ended}\n"));
     }
-    let known = store.list_tokens().map_err(store_failure)?;
-    let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+    let known: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
     Err(Failure::unsuccessful(format!("there is no token of {name}; known: {}", known.join(", "))))
 }

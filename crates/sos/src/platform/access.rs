@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use sos_api::{Identity, Role};
 use sos_engine::clock::wall_now;
-use sos_store::{Store, StoreError};
+use sos_store::{Store, StoreError, Tx};
 
 /// How long an answer of the store about a token is believed: a revoked token works no longer than this.
 const BELIEVED: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ const BELIEVED: Duration = Duration::from_secs(2);
 const KEPT: usize = 1024;
 /// How long a login code can be redeemed.
 pub(crate) const LOGIN_CODE_LIFE: SignedDuration = SignedDuration::from_hours(1);
-/// How long a session lasts, as long as the browser keeps its cookie.
+/// How long a session lasts: as long as the browser keeps its cookie.
 const SESSION_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Between the name of a session's owner and the time of the login, in the name of the session's token.
 const LOGIN_OF: &str = " (login of ";
@@ -50,6 +50,12 @@ impl Tokens {
         }
         identity
     }
+
+    /// Looks into the store again when the token comes next.
+    pub(super) fn forget(&self, token: &str) {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+    }
 }
 
 /// The owner of a stored token; a session that has lasted its time is over.
@@ -73,26 +79,58 @@ fn session_over(name: &str, now: Timestamp) -> bool {
 
 /// Exchanges a one-time code for the token of a new session.
 pub(super) fn login(store: &Store, code: &str) -> Option<String> {
+    new_session(store, |tx, now| tx.redeem_login_code(code, now))
+}
+
+/// The token of a new session for the owner of a token.
+pub(super) fn open_session(store: &Store, token: &str) -> Option<String> {
+    let owner = || -> Result<Option<(String, sos_store::Role)>, StoreError> {
+        let known = store.check_token(token)?;
+        Ok(known.filter(|(name, role)| identity(name, *role, wall_now()).is_some()))
+    };
+    let owner = tokio::task::block_in_place(owner);
+    let (name, role) =
+        owner.inspect_err(|error| tracing::error!(%error, "a token cannot be checked")).ok()??;
+    let name = name.split_once(LOGIN_OF).map_or(name.as_str(), |(owner, _)| owner).to_owned();
+    new_session(store, |_, _| Ok(Some((name.clone(), role))))
+}
+
+/// Makes a session for whom `owner` says, and forgets those that are over.
+fn new_session(
+    store: &Store,
+    owner: impl Fn(&mut Tx<'_>, Timestamp) -> Result<Option<(String, sos_store::Role)>, StoreError>,
+) -> Option<String> {
     let session = || -> Result<Option<String>, StoreError> {
         let now = wall_now();
-        let over: Vec<String> = store
-            .list_tokens()?
-            .into_iter()
-            .map(|(name, _)| name)
-            .filter(|name| name.contains(LOGIN_OF) && session_over(name, now))
-            .collect();
+        let all = store.list_tokens()?.into_iter().map(|(name, _)| name);
+        let over: Vec<String> =
+            all.filter(|name| name.contains(LOGIN_OF) && session_over(name, now)).collect();
         store.commit(|tx| {
             for name in &over {
                 tx.revoke_token(name)?;
             }
-            let Some((name, role)) = tx.redeem_login_code(code, now)? else { return Ok(None) };
+            let Some((name, role)) = owner(tx, now)? else { return Ok(None) };
             let token = tx.create_token(&format!("{name}{LOGIN_OF}{now})"), role)?;
             Ok(token.expose_str().map(ToOwned::to_owned))
         })
     };
     tokio::task::block_in_place(session)
-        .inspect_err(|error| tracing::error!(%error, "a login code cannot be redeemed"))
+        .inspect_err(|error| tracing::error!(%error, "a session cannot be opened"))
         .ok()?
+}
+
+/// Ends the session of a token; one that is no session's stays.
+pub(super) fn logout(store: &Store, token: &str) -> Result<(), StoreError> {
+    match store.check_token(token)? {
+        Some((name, _)) if name.contains(LOGIN_OF) => store.revoke_token(&name).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Names of the sessions that were opened for the owner of a token, among the names of all tokens.
+pub(crate) fn sessions_of<'a>(owner: &str, tokens: &'a [(String, sos_store::Role)]) -> Vec<&'a str> {
+    let is = |name: &&str| name.split_once(LOGIN_OF).is_some_and(|(of, _)| of == owner);
+    tokens.iter().map(|(name, _)| name.as_str()).filter(is).collect()
 }
 
 /// The admin's token: the one in the file while it is valid, else a new one, which is written there for its owner only.

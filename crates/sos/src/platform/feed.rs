@@ -68,7 +68,7 @@ fn tell_sites(platform: &Platform, sent: &mut BTreeMap<String, Arc<SiteLive>>) {
 /// Sends the events after the last one that was seen; the first look only notes which that is.
 fn tell_events(platform: &Platform, last: Option<u64>) -> Option<u64> {
     let Some(last) = last else { return newest(platform.engine.store()) };
-    let found = resources::events(platform.engine.store(), last, EVENTS);
+    let found = resources::events(&platform.engine, last, EVENTS);
     let found =
         found.inspect_err(|error| tracing::warn!(%error, "events cannot be read")).unwrap_or_default();
     let mut newest = last;

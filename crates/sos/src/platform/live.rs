@@ -138,6 +138,7 @@ fn plan_live(state: &SiteState, plan: &PlanState) -> PlanLive {
         soc: step.soc.map(|soc| soc.as_fraction()),
         price_per_kwh: Some(step.price.as_per_kwh()),
         because: because(step, &kinds),
+        binding_limits: step.binding_limits.clone(),
     });
     PlanLive {
         made_at: wire_time(plan.made_at, &state.zone),
@@ -249,6 +250,7 @@ mod tests {
             price: Price::ZERO,
             power: BTreeMap::new(),
             because: reasons.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+            binding_limits: Vec::new(),
         }
     }
 

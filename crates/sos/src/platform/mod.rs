@@ -23,7 +23,7 @@ use tokio::sync::broadcast;
 use access::Tokens;
 use metrics::StoreFigures;
 
-pub(crate) use access::{LOGIN_CODE_LIFE, admin_token};
+pub(crate) use access::{LOGIN_CODE_LIFE, admin_token, sessions_of};
 pub(crate) use resources::refresh;
 
 /// States and events that a slow reader may fall behind before it skips some.
@@ -87,6 +87,21 @@ impl sos_api::Platform for Platform {
         access::login(self.engine.store(), code)
     }
 
+    fn open_session(&self, token: &str) -> Option<String> {
+        access::open_session(self.engine.store(), token)
+    }
+
+    fn logout<'a>(&'a self, token: &'a str) -> Reply<'a, ()> {
+        let owned = token.to_owned();
+        async move {
+            self.blocking(move |engine| access::logout(engine.store(), &owned).map_err(store_problem))
+                .await?;
+            self.tokens.forget(token);
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn audit(&self, entry: AuditEntry) -> Reply<'_, ()> {
         self.blocking(move |engine| resources::audit(engine.store(), &entry)).boxed()
     }
@@ -126,13 +141,13 @@ impl sos_api::Platform for Platform {
         self.blocking(move |engine| resources::diff(engine, &manifest)).boxed()
     }
 
-    fn delete<'a>(&'a self, kind: &'a str, name: &'a str) -> Reply<'a, ()> {
+    fn delete<'a>(&'a self, kind: &'a str, name: &'a str, force: bool) -> Reply<'a, ()> {
         let (kind, name) = (kind.to_owned(), name.to_owned());
-        self.blocking(move |engine| resources::delete(engine, &kind, &name)).boxed()
+        self.blocking(move |engine| resources::delete(engine, &kind, &name, force)).boxed()
     }
 
     fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>> {
-        self.blocking(move |engine| resources::events(engine.store(), since, limit)).boxed()
+        self.blocking(move |engine| resources::events(engine, since, limit)).boxed()
     }
 
     fn logs<'a>(

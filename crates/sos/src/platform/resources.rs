@@ -1,6 +1,7 @@
 //! Reading, applying and deleting resources.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -11,8 +12,9 @@ use sos_engine::clock::wall_now;
 use sos_engine::live::{PlanStepState, SiteState};
 use sos_engine::platform::Platform as Engine;
 use sos_engine::services::board::{ReplicaView, ServiceView};
+use sos_engine::site::model::SiteModel;
 use sos_engine::{folder, resources};
-use sos_model::{API_VERSION, AnyKind, Declared, Kind, ReadOnlyKind};
+use sos_model::{API_VERSION, AnyKind, Declared, Kind, ReadOnlyKind, Referrer};
 use sos_store::{EventFilter, EventType, Resource, Selector, Store};
 
 use super::store_problem;
@@ -41,7 +43,7 @@ pub(super) fn list(engine: &Engine, kind: &str, selector: &str) -> Result<Vec<Va
             Ok(sites.iter().filter_map(|name| plan(engine.site(name)?.as_ref())).collect())
         }
         AnyKind::ReadOnly(ReadOnlyKind::Event) => {
-            Ok(events(engine.store(), 0, EVENTS)?.iter().map(event_object).collect())
+            Ok(events(engine, 0, EVENTS)?.iter().map(event_object).collect())
         }
         AnyKind::ReadOnly(ReadOnlyKind::Forecast | ReadOnlyKind::Run | ReadOnlyKind::Alert) => Ok(Vec::new()),
     }
@@ -60,7 +62,13 @@ pub(super) fn get(engine: &Engine, kind: &str, name: &str) -> Result<Value, Prob
             let all = list(engine, kind.name(), "")?;
             let names: Vec<String> = all.iter().filter_map(name_of).collect();
             let found = all.into_iter().find(|object| name_of(object).as_deref() == Some(name));
-            found.ok_or_else(|| missing(kind.name(), name, &names))
+            let early = kind == ReadOnlyKind::Plan && engine.site_names().iter().any(|site| site == name);
+            found.ok_or_else(|| match early {
+                true => {
+                    Problem::unavailable(format!("site {name} has made no plan yet: try again in a moment"))
+                }
+                false => missing(kind.name(), name, &names),
+            })
         }
     }
 }
@@ -168,6 +176,7 @@ fn plan(state: &SiteState) -> Option<Value> {
             "price_per_kwh": step.price.as_per_kwh(),
             "power_kw": power,
             "because": step.because,
+            "binding_limits": step.binding_limits,
         })
     };
     Some(json!({
@@ -187,7 +196,7 @@ fn plan(state: &SiteState) -> Option<Value> {
 }
 
 fn event_object(event: &EventRecord) -> Value {
-    json!({
+    let mut object = json!({
         "apiVersion": API_VERSION,
         "kind": ReadOnlyKind::Event.name(),
         "metadata": { "name": event.id.to_string() },
@@ -197,15 +206,22 @@ fn event_object(event: &EventRecord) -> Value {
         "message": event.message,
         "count": event.count,
         "lastTimestamp": event.time,
-    })
+    });
+    if let Some(time) = &event.site_time {
+        object["siteTime"] = json!(time);
+    }
+    object
 }
 
 /// Events after one, oldest first.
-pub(super) fn events(store: &Store, since: u64, limit: usize) -> Result<Vec<EventRecord>, Problem> {
+pub(super) fn events(engine: &Engine, since: u64, limit: usize) -> Result<Vec<EventRecord>, Problem> {
     let filter = EventFilter { since: Some(since), limit: Some(limit), ..EventFilter::default() };
-    let found = store.list_events(&filter).map_err(store_problem)?;
+    let found = engine.store().list_events(&filter).map_err(store_problem)?;
+    let names = engine.site_names();
+    let sites: Vec<_> = names.iter().filter_map(|name| engine.site_model(name)).collect();
     let record = |record: sos_store::EventRecord| EventRecord {
         id: record.seq,
+        site_time: record.event.site_time.map(|time| wire_time(time, &zone_of(&sites, &record.event))),
         time: wire_time(record.event.time, &TimeZone::UTC),
         level: match record.event.event_type {
             EventType::Normal => "Normal".into(),
@@ -218,6 +234,16 @@ pub(super) fn events(store: &Store, since: u64, limit: usize) -> Result<Vec<Even
         count: record.count,
     };
     Ok(found.into_iter().map(record).collect())
+}
+
+/// The zone of the site that an event concerns; of the only site where that is not told by its resource.
+fn zone_of(sites: &[Arc<SiteModel>], event: &sos_store::Event) -> TimeZone {
+    let concerns = |site: &&Arc<SiteModel>| match event.kind.as_str() {
+        "Site" => site.name == event.name,
+        "Asset" => site.assets.iter().any(|asset| asset.name == event.name),
+        _ => sites.len() == 1,
+    };
+    sites.iter().find(concerns).map_or(TimeZone::UTC, |site| site.zone.clone())
 }
 
 /// Reads and checks what a client sent, like a folder's manifests.
@@ -302,14 +328,24 @@ pub(super) fn diff(engine: &Engine, manifest: &[u8]) -> Result<Vec<DiffResult>, 
 }
 
 /// Deletes a declared resource; the server has recorded it with what stood before ([`audit`]).
-pub(super) fn delete(engine: &Engine, kind: &str, name: &str) -> Result<(), Problem> {
+pub(super) fn delete(engine: &Engine, kind: &str, name: &str, force: bool) -> Result<(), Problem> {
     let AnyKind::Declared(kind) = resolve(kind)? else {
         return Err(Problem::bad_request(format!(
-            "a {kind} is written by `sos` itself and cannot be deleted"
+            "resources of the kind {kind} are written by `sos` itself and cannot be deleted"
         )));
     };
     stored(engine.store(), kind, name)?;
-    engine.store().delete(kind.name(), name, None).map_err(store_problem)?;
+    let referrers = apply::delete(engine.store(), kind, name, force).map_err(store_problem)?;
+    if !referrers.is_empty() {
+        let used = |one: &Referrer| {
+            let text = format!(
+                "{kind}/{name} is used by {} ({}): delete that first or with it, or use --force",
+                one.id, one.field
+            );
+            json!({ "message": text, "text": text })
+        };
+        return Err(Problem::bad_input(referrers.iter().map(used).collect()));
+    }
     if kind != Kind::Secret {
         engine.refresh_sites();
     }

@@ -14,6 +14,7 @@ use sos_control::ServicePhase;
 use sos_engine::clock::wall_now;
 use sos_engine::platform::Platform as Engine;
 use sos_engine::resources;
+use sos_engine::services::board::ReplicaView;
 use sos_engine::services::convert::RESTARTED_AT;
 use sos_model::{Declared, Kind, ServiceSpec};
 use sos_runtime::{EnvValue, LogReader};
@@ -96,13 +97,14 @@ pub(super) fn rollout_status(engine: &Engine, name: &str) -> Result<RolloutStatu
         };
         deployment.generation == resource.generation && restarted
     };
-    let live = view.replicas.iter().filter(|replica| replica.live);
-    let updated =
-        u32::try_from(live.filter(|replica| is_new(&replica.deployment)).count()).unwrap_or(u32::MAX);
+    let new = || view.replicas.iter().filter(|replica| replica.live && is_new(&replica.deployment));
+    let is_ready = |replica: &&ReplicaView| view.status.ready_replicas.contains(&replica.deployment.replica);
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let (updated, ready) = (count(new().count()), count(new().filter(is_ready).count()));
     // External services and batch jobs have nothing to roll.
     let fixed = spec.external.is_some() || spec.batch.is_some();
     let replicas = if fixed { 0 } else { replicas };
-    let (updated, ready) = if fixed { (0, 0) } else { (updated, view.status.ready.min(updated)) };
+    let (updated, ready) = if fixed { (0, 0) } else { (updated, ready) };
     let seen = view.status.observed_generation == resource.generation;
     let done = seen && updated == replicas && ready >= replicas && view.status.phase != ServicePhase::Rolling;
     let message = if done {

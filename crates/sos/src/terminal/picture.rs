@@ -318,7 +318,10 @@ fn latest(events: &[EventRecord], zone: &TimeZone) -> Vec<Line> {
     for record in shown {
         let event = &record.event;
         let style = if event.event_type == EventType::Warning { Style::Warning } else { Style::Plain };
-        let time = zone.to_datetime(event.time).strftime("%H:%M:%S").to_string();
+        // The table's clock is the site's; what follows none has the wall clock's time, and says so.
+        let clock = if event.site_time.is_some() { "" } else { " wall clock" };
+        let time = zone.to_datetime(event.site_time.unwrap_or(event.time)).strftime("%H:%M:%S");
+        let time = format!("{time}{clock}");
         let times = if record.count > 1 { format!(" ({} times)", record.count) } else { String::new() };
         lines.push(
             Line::default()
@@ -362,6 +365,7 @@ mod tests {
             price: Price::per_kwh(0.22),
             power: BTreeMap::new(),
             because: BTreeMap::from([("home-1-battery".into(), "solar surplus now".into())]),
+            binding_limits: Vec::new(),
         };
         SiteState {
             site: "fontana".into(),
@@ -413,6 +417,7 @@ mod tests {
                 replicas: 1,
                 observed_generation: 1,
                 restarts: 2,
+                ready_replicas: Vec::new(),
                 conditions: Vec::new(),
             },
             message: message.into(),
@@ -430,6 +435,7 @@ mod tests {
             seq: n,
             event: Event {
                 time: "2016-08-01T22:15:00Z".parse().unwrap(),
+                site_time: None,
                 kind: "Service".into(),
                 name: "sunspec".into(),
                 event_type: EventType::Warning,

@@ -168,6 +168,9 @@ async fn shows_the_site(up: &Up) {
     }
     let (status, page) = up.ask(Method::GET, "/", "", "").await;
     assert!(status.is_success() && page.contains("<!doctype html>"), "{page}");
+    let events = up.get("/api/v1/events").await;
+    let wall = |event: &Value| event["time"].as_str().is_some_and(|time| time.ends_with("+00:00"));
+    assert!(events.as_array().unwrap().iter().all(wall), "wall time: {events}");
     let (status, problem) = up.ask(Method::GET, "/api/v1/sites/nowhere/live", &up.token, "").await;
     assert!(status == StatusCode::NOT_FOUND && problem.contains("fontana"), "{problem}");
 }
@@ -184,6 +187,20 @@ async fn resources_are_read_and_changed(up: &Up) {
     assert!(plan["status"]["steps"][0]["power_kw"]["home-1-battery"].is_number());
     assert_eq!(up.get("/api/v1/resources/runs").await, json!([]));
     assert!(!up.get("/api/v1/resources/Event").await.as_array().unwrap().is_empty());
+    let limits = plan["status"]["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|s| s["binding_limits"].as_array().unwrap());
+    assert!(limits.count() > 0, "empty batteries and the import limit hold any plan of a day back: {plan}");
+
+    let (status, text) = up.ask(Method::DELETE, "/api/v1/resources/svc/sunspec", &up.token, "").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+    for referrer in ["Asset/home-1-battery (spec.via.service)", "Asset/home-5-load (spec.via.service)"] {
+        assert!(text.contains(referrer), "{text}");
+    }
+    let (status, text) = up.ask(Method::DELETE, "/api/v1/resources/Site/fontana", &up.token, "").await;
+    assert!(status == StatusCode::UNPROCESSABLE_ENTITY && text.contains("spec.batch.site"), "{text}");
 
     let manifest = "apiVersion: sos.energy/v1alpha1\nkind: Secret\nmetadata: {name: mail}\nspec: {data: {password: {env: NOT_SET}}}\n";
     let dry = up.json(Method::POST, "/api/v1/apply?dryRun=true", manifest).await;
@@ -232,6 +249,13 @@ async fn services_are_commanded(up: &Up) {
         let live = up.get("/api/v1/sites/fontana/live").await;
         let of = |asset: &&Value| asset["name"] == "home-5-battery";
         live["assets"].as_array().unwrap().iter().find(of).unwrap()["available"] == false
+    })
+    .await;
+    up.wait("an event about it, also in the time of the site", async |up| {
+        let events = up.get("/api/v1/events").await;
+        let of = |event: &&Value| event["name"] == "home-5-battery" && event["reason"] == "Unavailable";
+        let event = events.as_array().unwrap().iter().rfind(of).cloned().unwrap_or_default();
+        event["site_time"].as_str().is_some_and(|time| time.starts_with("2016-0") && time.ends_with("-08:00"))
     })
     .await;
     up.json(Method::PUT, "/api/v1/services/home-5/scale", r#"{"replicas":1}"#).await;
@@ -308,6 +332,31 @@ async fn access_follows_the_roles(up: &Up) {
     assert!(status.is_success() && session.contains("eva"), "{session}");
     let (status, _) = up.ask(Method::POST, "/api/v1/login", "", &body).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED, "a code works once");
+
+    // A session is its own token: it ends with the logout, the token it was opened with does not.
+    let session = async || {
+        let body = json!({ "token": viewer }).to_string();
+        let answer = up.http.post(format!("{}/api/v1/login", up.url)).body(body).send().await.unwrap();
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
+        cookie.split([';', '=']).nth(1).unwrap().to_owned()
+    };
+    let (first, second) = (session().await, session().await);
+    assert!(first != viewer && first != second);
+    for (token, expected) in [(&first, 204), (&first, 401), (&viewer, 204), (&viewer, 204)] {
+        let (status, text) = up.ask(Method::DELETE, "/api/v1/session", token, "").await;
+        assert_eq!(status.as_u16(), expected, "{text}");
+    }
+    let (status, text) = up.ask(Method::GET, "/api/v1/session", &second, "").await;
+    assert!(status.is_success() && text.contains("eva"), "{text}");
+    let data = up.data.path().to_str().unwrap();
+    let revoked = Command::new(SOS).args(["token", "revoke", "eva", "--data-dir", data]).output().unwrap();
+    // One by the code above and one by the token.
+    let told = String::from_utf8(revoked.stdout).unwrap();
+    assert_eq!(told, "the token of eva is revoked, and 2 sessions on the page with it\n");
+    up.wait("the sessions of a revoked token end", async |up| {
+        up.ask(Method::GET, "/api/v1/session", &second, "").await.0 == StatusCode::UNAUTHORIZED
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

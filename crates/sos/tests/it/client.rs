@@ -150,10 +150,9 @@ fn what_the_server_refuses_decides_the_exit_code() {
 
 #[test]
 fn apply_sends_complete_resources_that_fit_what_the_server_has() {
-    let changes = json!([{"path": "spec.site", "before": "a", "after": "b"}, {"path": "metadata.labels", "before": null, "after": {}}]);
+    let changes = json!([{"path": "spec.site", "before": "a", "after": "b"}]);
     let diff = json!([{"kind": "Service", "name": "web", "action": "configured", "changes": changes}]);
-    let same = json!([{"path": "metadata.labels", "before": null, "after": {}}]);
-    let same = json!([{"kind": "Service", "name": "web", "action": "configured", "changes": same}]);
+    let same = json!([{"kind": "Service", "name": "web", "action": "unchanged", "changes": []}]);
     let empty = |path| (path, 200, json!([]));
     let fake = |diff: Value| {
         Fake::new(vec![
@@ -209,6 +208,7 @@ impl Up {
     pub(crate) fn start(manifest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.yaml"), manifest).unwrap();
+        std::fs::write(dir.path().join("word"), "open\n").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
         command.args(["up", ".", "--listen", "127.0.0.1:0"]).current_dir(dir.path());
         command.env_remove("SOS_TOKEN").env_remove("SOS_SERVER");
@@ -235,7 +235,9 @@ impl Drop for Up {
 }
 
 const IDLE: &str = "apiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: {name: idle, labels: {tier: test}}\n\
-    spec: {command: [sh, -c, \"echo up; exec sleep 1000\"], stopTimeout: 1 s}\n";
+    spec: {command: [sh, -c, \"echo up; exec sleep 1000\"], stopTimeout: 1 s, \
+    env: [{name: WORD, valueFrom: {secret: {name: idle, key: word}}}]}\n---\n\
+    apiVersion: sos.energy/v1alpha1\nkind: Secret\nmetadata: {name: idle}\nspec: {data: {word: {file: word}}}\n";
 
 #[test]
 fn a_running_server_is_found_read_and_commanded() {
@@ -256,7 +258,8 @@ fn a_running_server_is_found_read_and_commanded() {
     // What the folder owns is refused to others until it is forced.
     assert_eq!(answer(up.dir(), &["diff", "-f", "a.yaml", "-o", "table"]), "");
     std::fs::create_dir(up.dir().join(".mine")).unwrap();
-    std::fs::write(up.dir().join(".mine/b.yaml"), IDLE.replace("1000", "2000")).unwrap();
+    let (service, _) = IDLE.split_once("---").unwrap();
+    std::fs::write(up.dir().join(".mine/b.yaml"), service.replace("1000", "2000")).unwrap();
     let differs = sos(up.dir(), &["diff", "-f", ".mine/b.yaml", "-o", "table"]);
     assert!(
         differs.code == 1 && differs.stdout.contains("spec.command[2]"),
@@ -271,6 +274,36 @@ fn a_running_server_is_found_read_and_commanded() {
     assert_eq!(json(&["rollout", "undo", "idle"])["revision"], 3);
     assert_eq!(answer(up.dir(), &["scale", "idle", "--replicas", "2"]), "Service/idle scaled to 2\n");
     answer(up.dir(), &["rollout", "status", "idle", "--wait", "60"]);
+
+    // What is shown can be applied again, and that changes nothing.
+    for kind in ["svc", "secret"] {
+        for (format, name) in [("yaml", Some("idle")), ("json", Some("idle")), ("yaml", None), ("json", None)]
+        {
+            let shown = answer(up.dir(), &[&["get", kind], name.as_slice(), &["-o", format]].concat());
+            for command in [&["apply", "-f", "-"][..], &["apply", "-f", "-", "--dry-run"]] {
+                let again = sos_with(up.dir(), &[command, &["-o", "json"]].concat(), shown.as_bytes());
+                assert_eq!(again.code, 0, "{kind} {format}: {}\n{shown}", again.stderr);
+                let results: Value = serde_json::from_str(&again.stdout).unwrap();
+                assert!(!results.as_array().unwrap().is_empty(), "{results}");
+                assert!(results.as_array().unwrap().iter().all(|r| r["action"] == "unchanged"), "{results}");
+            }
+            let same = sos_with(up.dir(), &["diff", "-f", "-"], shown.as_bytes());
+            assert_eq!(same.code, 0, "{}{}", same.stdout, same.stderr);
+        }
+    }
+    assert_eq!(json(&["get", "svc", "idle"])["metadata"]["generation"], 3, "a round trip is no revision");
+
+    // What others refer to is deleted only by force.
+    let refused = sos(up.dir(), &["delete", "secret", "idle"]);
+    assert_eq!(
+        (refused.code, refused.stderr.as_str()),
+        (
+            2,
+            "error: Secret/idle is used by Service/idle (spec.env[0].valueFrom.secret.name): delete that first or with it, or use --force\n"
+        )
+    );
+    assert_eq!(json(&["get", "secret", "idle"])["metadata"]["name"], "idle");
+    assert_eq!(answer(up.dir(), &["delete", "secret", "idle", "--force"]), "Secret/idle deleted\n");
 
     // Beside the server: a token is used at once, a backup is taken, the record is whole.
     let viewer = answer(up.dir(), &["token", "create", "eva", "--role", "viewer"]);

@@ -100,8 +100,10 @@ fn a_terminated_run_is_continued_at_the_next_tick_with_its_services_adopted() {
     let mut up = rig.up(288, "r.json", &[]);
     rig.wait_ticks(&mut up, 90);
     up.signal(Signal::SIGTERM);
-    up.finish();
-    assert!(!rig.path("r.json").exists(), "a run that was stopped has no report yet");
+    let ended = up.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!rig.path("r.json").exists(), "a run that goes on has no report yet");
+    assert!(ended.stderr.contains("no report was written to"), "{}", ended.stderr);
     let (before, reached) = (rig.pids(), rig.ticks());
     assert!(before.len() >= 6, "SIGTERM leaves the services: {before:?}");
     assert!(reached < 289);
@@ -159,13 +161,48 @@ fn a_job_at_work_goes_on_when_the_controller_is_restarted() {
 }
 
 #[test]
-fn an_interrupt_stops_all_services() {
+fn an_interrupt_stops_all_services_and_reports_what_was_run() {
     let rig = Rig::new();
     let mut up = rig.up(2880, "r.json", &[]);
     rig.wait_ticks(&mut up, 5);
     up.signal(Signal::SIGINT);
-    up.finish();
+    let ended = up.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(services(&rig).is_empty(), "{:?}", services(&rig));
+    let report = rig.report("r.json");
+    let steps = number(&report, "/sites/0/steps") as i64;
+    assert!((4..2880).contains(&steps), "{report:#}");
+    assert_eq!(report["finished"], false);
+    let to: jiff::Timestamp = report["to"].as_str().unwrap().parse().unwrap();
+    assert_eq!(to, tick(steps), "up to the last completed step");
+    let [perfect, baseline] =
+        ["perfect", "baseline"].map(|case| number(&report, &format!("/sites/0/objective/{case}")));
+    assert!(perfect <= baseline * 1.001, "{report:#}");
+    let told = format!(
+        "stopped before its end: the report covers 2016-07-31T23:00:00-08:00 to {}",
+        report["to"].as_str().unwrap()
+    );
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+
+    // The next start goes on as if nothing had been.
+    rig.up(steps + 10, "whole.json", &[]).finish();
+    let whole = rig.report("whole.json");
+    assert_eq!((number(&whole, "/sites/0/steps") as i64, &whole["finished"]), (steps + 10, &true.into()));
+}
+
+#[test]
+fn outages_of_what_is_not_there_are_bad_input() {
+    let rig = Rig::new();
+    let faults = rig.path("faults.json");
+    let wrong = r#"[{"site":"fontana","service":"home-9","at":"2016-08-01T08:00:00Z","seconds":900},
+ {"site":"fontana","service":"home-1","at":"2016-09-01T08:00:00Z","seconds":900}]"#;
+    std::fs::write(&faults, wrong).unwrap();
+    let ended = rig.up(96, "r.json", &["--faults", faults.to_str().unwrap()]).wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    for part in ["faults.json:1:30: ", "known: home-1, home-2", "faults.json:2:44: ", "2 problems found"] {
+        assert!(ended.stderr.contains(part), "no {part} in {}", ended.stderr);
+    }
+    assert!(!rig.data.exists(), "nothing was started");
 }
 
 #[test]

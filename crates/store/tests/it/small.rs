@@ -8,6 +8,7 @@ use crate::{at, open};
 fn event(n: i64, reason: &str) -> Event {
     Event {
         time: at(n),
+        site_time: Some(at(n + 1000)),
         kind: "Service".into(),
         name: "web".into(),
         event_type: EventType::Warning,
@@ -80,6 +81,7 @@ fn equal_events_are_counted_and_old_ones_forgotten() {
     }
     let found = store.list_events(&EventFilter::default()).unwrap();
     assert_eq!((found.len(), found[0].count, found[0].first, found[0].event.time), (1, 3, at(5), at(9)));
+    assert_eq!(found[0].event.site_time, Some(at(1007)), "that of the latest one");
     store
         .commit(|tx| {
             (0..EVENTS_KEPT as i64 + 5).try_for_each(|n| tx.record_event(&event(n, &format!("R{n}"))))

@@ -17,7 +17,9 @@ export function Events({ events }: { events: EventRecord[] }) {
             {event.count > 1 ? <span class="note"> {event.count} times</span> : null}
           </p>
           <p>{event.message}</p>
-          <time class="note" dateTime={event.time}>{dayAndClock(event.time)}</time>
+          <time class="note" dateTime={event.site_time ?? event.time}>
+            {dayAndClock(event.site_time ?? event.time)}{event.site_time ? "" : " (wall clock)"}
+          </time>
         </li>
       ))}
     </ol>

@@ -14,27 +14,46 @@ use sos_engine::time_text;
 use sos_store::{Resource, Selector, StoreError};
 use sos_units::{Energy, Hours};
 
-use super::Args;
+use super::{Args, Ended};
 use crate::outcome::{Failure, Outcome};
+use crate::output;
 
-/// Writes the report when one is asked for and every site has reached its end.
+/// Writes the report when one is asked for. A run that Ctrl-C stopped gets one up to the step it had reached; one that
+/// SIGTERM stopped goes on with the next start and gets none yet. Either is told.
 pub(super) fn report(
     args: &Args,
     start: &Start,
     platform: &Platform,
-    outcomes: &[Result<SiteOutcome, SiteError>],
-    started: Instant,
+    outcomes: &mut [Result<SiteOutcome, SiteError>],
+    (started, ended): (Instant, Ended),
 ) -> Outcome {
     let Some(path) = &args.report else { return Ok(()) };
-    let sites: Vec<&SiteOutcome> = outcomes.iter().flatten().filter(|site| site.finished).collect();
-    let Some(first) = sites.first() else { return Ok(()) };
-    let timings = Timings {
-        wall_seconds: started.elapsed().as_secs_f64(),
-        plan_seconds: first.stats.plan_seconds.percentiles(),
-        tick_seconds: first.stats.tick_seconds.percentiles(),
-        ready_seconds: first.stats.ready.map_or(0.0, |ready| ready.as_secs_f64()),
-        rss_mb: peak_rss_mb().unwrap_or(0.0),
+    let finished = outcomes.iter().all(|outcome| outcome.as_ref().is_ok_and(|site| site.finished));
+    if ended == Ended::Terminated && !finished {
+        output::note(format!(
+            "no report was written to {}: the run was stopped before its end and goes on with the next `sos up` on this \
+             data directory",
+            path.display()
+        ));
+        return Ok(());
+    }
+    let mut sites: Vec<&mut SiteOutcome> =
+        outcomes.iter_mut().flatten().filter(|site| site.from < site.to).collect();
+    // What devices never told of a run that was stopped is estimated, as it is at the end of one that was not.
+    sites.iter_mut().filter(|site| !site.finished).for_each(|site| site.accounts.close(&site.model));
+    let sites: Vec<&SiteOutcome> = sites.into_iter().map(|site| &*site).collect();
+    let (Some(first), Some(last)) =
+        (sites.iter().min_by_key(|site| site.from), sites.iter().max_by_key(|site| site.to))
+    else {
+        output::note(format!("no report was written to {}: no site has done a step", path.display()));
+        return Ok(());
     };
+    let (from, to) = (time_text(first.from, &first.model.zone), time_text(last.to, &last.model.zone));
+    if !finished {
+        output::note(format!("stopped before its end: the report covers {from} to {to}"));
+    }
+    let stats = sites.iter().map(|site| &site.stats);
+    let timings = Timings::of(stats, started.elapsed().as_secs_f64(), peak_rss_mb().unwrap_or(0.0));
     let mut own = OwnUse::default();
     let mut reports = Vec::new();
     for site in &sites {
@@ -48,9 +67,10 @@ pub(super) fn report(
         reports.push(site_report(site, perfect.ok()));
     }
     let report = Report {
-        from: time_text(first.from, &first.model.zone),
-        to: time_text(first.to, &first.model.zone),
+        from,
+        to,
         seed: args.seed,
+        finished,
         sites: reports,
         services: services(platform, &sites).map_err(Failure::unsuccessful)?,
         alerts: Vec::new(),

@@ -49,10 +49,10 @@ pub(crate) struct Args {
     /// Apply changes of the folder while running
     #[arg(long)]
     watch: bool,
-    /// Write the report to this file at the end
+    /// Write the report to this file at the end, also when Ctrl-C comes first
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Outages to inject: a JSON array of {"site","service","at","seconds"}, in site time
+    /// Outages to inject: a list of {"site","service","at","seconds"} in JSON or YAML, in site time
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
 }
@@ -66,10 +66,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
     start_logging(if quiet { "error" } else { "info" });
     let declared = sos_engine::folder::read(std::slice::from_ref(&args.dir), &[])
         .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
-    let start = start(args, started)?;
+    let mut start = start(args, started)?;
     let problems = sos_engine::sites::check_period(&declared, &start.running);
     if !problems.is_empty() {
         return Err(Failure::BadInput(problems));
+    }
+    if let Some(path) = &args.faults {
+        start.running.faults = Faults::read(path, &declared, &start.running)
+            .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::unsuccessful(format!("no runtime: {error}")))?;
@@ -94,8 +98,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             watch.abort();
         }
         server.stop().await;
-        let outcomes = platform.stop_sites();
-        let report = finish::report(args, &start, &platform, &outcomes, started);
+        let mut outcomes = platform.stop_sites();
+        let report = finish::report(args, &start, &platform, &mut outcomes, (started, ended));
         platform
             .stop_services(if ended == Ended::Terminated { Stop::LeaveServices } else { Stop::Services })
             .await;
@@ -155,15 +159,7 @@ fn start(args: &Args, started: Instant) -> Result<Start, Failure> {
         Some(dir) => absolute(dir)?,
         None => base_dir.join(".sos"),
     };
-    let faults = match &args.faults {
-        None => Faults::default(),
-        Some(path) => {
-            let shown = path.display();
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::input(format!("{shown}: cannot be read: {error}")))?;
-            Faults::parse(&text).map_err(|error| Failure::input(format!("{shown}: {error}")))?
-        }
-    };
+    let faults = Faults::default();
     let own_binary = std::env::current_exe().map_err(Failure::unsuccessful)?;
     let running =
         Running { speed: args.speed, from: args.from, until: args.until, seed: args.seed, faults, started };

@@ -121,6 +121,7 @@ fn tell(engine: &Engine, dir: &Path, event_type: EventType, reason: &str, messag
     }
     let event = Event {
         time: wall_now(),
+        site_time: None,
         kind: "Folder".into(),
         name: dir.display().to_string(),
         event_type,
