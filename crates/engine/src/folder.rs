@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use sos_model::{
-    Declared, MAX_MANIFEST_BYTES, Problem, SignalSource, SignalSpec, SiteSpec, load_checked, series,
-    too_large,
+    CarbonSource, Declared, MAX_MANIFEST_BYTES, PriceSource, Problem, SignalSource, SignalSpec, SiteSpec,
+    load_checked, series, too_large,
 };
 
 use crate::resources::anchor;
@@ -48,7 +48,7 @@ pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec
     }
     for one in &declared {
         if let Some(signal) = one.signal()
-            && let Err(mut found) = load_signal(one.name.as_str(), signal, zone_of(&declared))
+            && let Err(mut found) = load_signal(one.name.as_str(), signal, &sites(&declared, stored))
         {
             problems.append(&mut found);
         }
@@ -95,9 +95,49 @@ fn files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Vec<Problem>> {
     if problems.is_empty() { Ok(files) } else { Err(problems) }
 }
 
-/// The zone of local times in series files: that of the first site.
-fn zone_of(declared: &[Declared]) -> Option<&TimeZone> {
-    declared.iter().find_map(|one| one.site()).map(|site: &SiteSpec| site.time_zone.zone())
+/// The declared sites, and those of `stored` that are not declared anew.
+#[must_use]
+pub fn sites<'a>(declared: &'a [Declared], stored: &'a [Declared]) -> BTreeMap<&'a str, &'a SiteSpec> {
+    let of = |one: &'a Declared| Some((one.name.as_str(), one.site()?));
+    stored.iter().chain(declared).filter_map(of).collect()
+}
+
+/// The sites whose prices or carbon intensity come from a signal.
+fn users<'a>(signal: &str, sites: &BTreeMap<&'a str, &'a SiteSpec>) -> Vec<(&'a str, &'a TimeZone)> {
+    let uses = |site: &SiteSpec| {
+        let connection = &site.connection;
+        let prices = std::iter::once(&connection.import_price).chain(&connection.export_price);
+        let price =
+            prices.filter_map(|price| if let PriceSource::Signal(name) = price { Some(name) } else { None });
+        let carbon = match &connection.carbon_intensity {
+            Some(CarbonSource::Signal(name)) => Some(name),
+            _ => None,
+        };
+        price.chain(carbon).any(|name| name.as_str() == signal)
+    };
+    let users = sites.iter().filter(|(_, site)| uses(site));
+    users.map(|(name, site)| (*name, site.time_zone.zone())).collect()
+}
+
+/// The zone of local times in a signal's file: that of the sites that use it, where they agree.
+enum Zone<'a> {
+    Of(Option<&'a TimeZone>),
+    /// Several, by site.
+    Unclear(String),
+}
+
+fn zone_of<'a>(signal: &str, sites: &BTreeMap<&'a str, &'a SiteSpec>) -> Zone<'a> {
+    let users = users(signal, sites);
+    let Some((_, first)) = users.first() else {
+        return Zone::Of(sites.values().next().map(|site| site.time_zone.zone()));
+    };
+    if users.iter().all(|(_, zone)| zone == first) {
+        return Zone::Of(Some(first));
+    }
+    let named = |(site, zone): &(&str, &TimeZone)| {
+        format!("{site} ({})", zone.iana_name().unwrap_or("a zone of its own"))
+    };
+    Zone::Unclear(users.iter().map(named).collect::<Vec<_>>().join(", "))
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -180,14 +220,14 @@ pub fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// Loads the series of a signal.
+/// Loads the series of a signal. Times without offset in its file are local times of the sites that use it.
 ///
 /// # Errors
-/// All problems of its file.
+/// All problems of its file; also local times when sites of different zones use it.
 pub fn load_signal(
     name: &str,
     signal: &SignalSpec,
-    zone: Option<&TimeZone>,
+    sites: &BTreeMap<&str, &SiteSpec>,
 ) -> Result<SignalSeries, Vec<Problem>> {
     let SignalSource::File(source) = &signal.source;
     let unreadable = |error: std::io::Error| {
@@ -201,8 +241,26 @@ pub fn load_signal(
             "expected a CSV file",
         )]);
     }
-    let found =
-        series::read_series(&source.path, source, &signal.unit, zone, signal.step, BufReader::new(file))?;
+    let read = |zone: Option<&TimeZone>, file: File| {
+        series::read_series(&source.path, source, &signal.unit, zone, signal.step, BufReader::new(file))
+    };
+    let found = match zone_of(name, sites) {
+        Zone::Of(zone) => read(zone, file)?,
+        Zone::Unclear(users) => read(None, file).map_err(|problems| {
+            let help = format!(
+                "signal {name} is used by sites of different zones, {users}: expected times with an offset, or a \
+                 signal for each zone"
+            );
+            let local = |problem: Problem| {
+                if problem.message.ends_with(series::NO_OFFSET) {
+                    Problem { help: help.clone(), ..problem }
+                } else {
+                    problem
+                }
+            };
+            problems.into_iter().map(local).collect::<Vec<_>>()
+        })?,
+    };
     Ok(SignalSeries::new(name, found.grid, found.values, signal.known_ahead))
 }
 
@@ -212,13 +270,55 @@ pub fn load_signals(
     declared: &[Declared],
 ) -> (BTreeMap<String, Arc<SignalSeries>>, BTreeMap<String, Vec<Problem>>) {
     let (mut loaded, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    let sites = sites(declared, &[]);
     for one in declared {
         let Some(signal) = one.signal() else { continue };
         let name = one.name.to_string();
-        match load_signal(&name, signal, zone_of(declared)) {
+        match load_signal(&name, signal, &sites) {
             Ok(series) => drop(loaded.insert(name, Arc::new(series))),
             Err(problems) => drop(failed.insert(name, problems)),
         }
     }
     (loaded, failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    /// Two sites with their zones, one signal for both, whose file has these times.
+    fn problems(zones: [&str; 2], times: [&str; 2]) -> Result<Timestamp, Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = format!("time,price\n{},0.1\n{},0.2\n", times[0], times[1]);
+        std::fs::write(dir.path().join("price.csv"), file).unwrap();
+        let site = |name: &str, zone: &str| {
+            format!(
+                "---\napiVersion: sos.energy/v1alpha1\nkind: Site\nmetadata: {{ name: {name} }}\nspec:\n  timeZone: {zone}\n  currency: EUR\n  connection: {{ importPrice: {{ signal: price }} }}\n"
+            )
+        };
+        let signal = "apiVersion: sos.energy/v1alpha1\nkind: Signal\nmetadata: { name: price }\nspec: { unit: EUR/kWh, source: { file: { path: price.csv, column: price } } }\n";
+        let text = format!("{signal}{}{}", site("north", zones[0]), site("south", zones[1]));
+        std::fs::write(dir.path().join("all.yaml"), text).unwrap();
+        let declared = read(&[dir.path().to_owned()], &[])
+            .map_err(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        Ok(load_signals(&declared).0["price"].start())
+    }
+
+    #[test]
+    fn local_times_are_those_of_the_sites_that_use_the_signal() {
+        let local = ["2026-01-01T00:00:00", "2026-01-01T01:00:00"];
+        let start = |zone| problems([zone, zone], local).unwrap().to_string();
+        assert_eq!(start("Europe/Helsinki"), "2025-12-31T22:00:00Z");
+        assert_eq!(start("America/New_York"), "2026-01-01T05:00:00Z");
+        let found = problems(["Europe/Helsinki", "Europe/Madrid"], local).unwrap_err();
+        assert!(
+            found[0].contains("2026-01-01T00:00:00 has no offset")
+                && found[0].contains("north (Europe/Helsinki), south (Europe/Madrid)")
+                && found[0].contains("a signal for each zone"),
+            "{found:?}"
+        );
+        let clear = ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"];
+        assert!(problems(["Europe/Helsinki", "Europe/Madrid"], clear).is_ok());
+    }
 }

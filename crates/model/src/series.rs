@@ -458,6 +458,9 @@ fn merged(old: Reading<f64>, new: Reading<f64>) -> Reading<f64> {
     }
 }
 
+/// What is wrong with a local time where no zone is known.
+pub const NO_OFFSET: &str = "has no offset";
+
 enum WrongTime {
     /// A local time that daylight saving leaves out.
     Nonexistent,
@@ -474,7 +477,7 @@ fn parse_time(text: &str, zone: Option<&TimeZone>, before: Option<i64>) -> Resul
         return Err(WrongTime::Unreadable(format!("\"{}\" is not a time", shown(text))));
     };
     let Some(zone) = zone else {
-        return Err(WrongTime::Unreadable(format!("{} has no offset", shown(text))));
+        return Err(WrongTime::Unreadable(format!("{} {NO_OFFSET}", shown(text))));
     };
     let out_of_range = |_| WrongTime::Unreadable(format!("{} is out of range", shown(text)));
     match zone.to_ambiguous_timestamp(local).offset() {

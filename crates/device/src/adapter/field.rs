@@ -187,6 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn a_short_counter_tells_where_it_begins_again() {
+        let field = |kind, exponent| Field::new(Some(7), kind, Some(exponent)).unwrap().in_units_of_ten_to(3);
+        // In Wh and in mWh.
+        assert_eq!(field(Kind::Acc32, 0).range(), Some(4_294_967.296));
+        assert_eq!(field(Kind::Acc32, -3).range(), Some(4_294.967_296));
+        assert_eq!(field(Kind::U64, 0).range(), None);
+    }
+
+    #[test]
     fn scale_factors_are_powers_of_ten() {
         assert_eq!(read(Kind::I16, &[0xfb2e], -3), Some(-1.234));
         assert_eq!(read(Kind::U64, &[0, 0, 1, 0], -1), Some(6553.6));

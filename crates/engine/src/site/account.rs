@@ -136,7 +136,7 @@ impl Accounts {
             .collect();
         self.settlement.push(start, seconds, energies, context);
         self.count(now, readings);
-        self.settle(model, |device| readings[device].is_ok(), LONGEST_WAIT)
+        self.settle(model, Some(readings), LONGEST_WAIT)
     }
 
     /// Adds a tick in which the controller did not run: nothing was measured. Returns energies that are estimated now.
@@ -150,16 +150,22 @@ impl Accounts {
         let energies =
             model.assets.iter().map(|asset| asset.via.is_none().then_some(ExactEnergy::ZERO)).collect();
         self.settlement.push(start, seconds, energies, context);
-        self.settle(model, |_| false, LONGEST_WAIT)
+        self.settle(model, None, LONGEST_WAIT)
     }
 
-    /// Settles complete ticks. Estimates what no counter will tell: of devices that `answer` again and could not say
-    /// what they did meanwhile, and of all ticks but the newest `keep`.
-    fn settle(&mut self, model: &SiteModel, answers: impl Fn(usize) -> bool, keep: usize) -> Vec<Late> {
+    /// Settles complete ticks. Estimates what no counter will tell: of devices that answer now and could not say what
+    /// they did meanwhile, and of all ticks but the newest `keep`.
+    fn settle(
+        &mut self,
+        model: &SiteModel,
+        readings: Option<&[Reading<AssetReading>]>,
+        keep: usize,
+    ) -> Vec<Late> {
+        let answers = |device: usize| readings.is_some_and(|readings| readings[device].is_ok());
         let guess = |device: usize, tick: &OpenTick<TickContext>, beyond: bool| {
             (beyond || answers(device)).then(|| estimate(model, device, tick, beyond)).flatten()
         };
-        self.estimated += self.settlement.estimate(keep, guess);
+        self.estimated += self.settlement.estimate(keep, readings.is_some(), guess);
         let mut late = Vec::new();
         while let Some(tick) = self.settlement.pop() {
             late.extend(late_of(&tick));
@@ -170,7 +176,7 @@ impl Accounts {
 
     /// Settles everything, estimating what is still unknown. Returns energies that are estimated now.
     pub fn close(&mut self, model: &SiteModel) -> Vec<Late> {
-        self.settle(model, |_| false, 0)
+        self.settle(model, None, 0)
     }
 
     fn settle_one(&mut self, model: &SiteModel, tick: &OpenTick<TickContext>) {

@@ -33,6 +33,8 @@ pub struct Outlook {
     carbon_seen: Option<Timestamp>,
     net: Option<Forecaster>,
     hours: HourlyNeed,
+    /// The latest step that was asked for tick by tick, by its number, with what was expected.
+    expected_step: Option<(i64, Vec<Power>)>,
     step: SignedDuration,
     zone: TimeZone,
 }
@@ -99,7 +101,16 @@ impl Outlook {
             _ => None,
         };
         let net = Some(make(Character::Net, model.tick)?);
-        Ok(Self { members, carbon, carbon_seen: None, net, hours: HourlyNeed::default(), step, zone })
+        Ok(Self {
+            members,
+            carbon,
+            carbon_seen: None,
+            net,
+            hours: HourlyNeed::default(),
+            expected_step: None,
+            step,
+            zone,
+        })
     }
 
     /// Learns the tick `start..end`: own power of every asset, positive into the site; what belongs to a battery is
@@ -175,14 +186,20 @@ impl Outlook {
     }
 
     /// Own power expected of every asset in the tick that starts at `start`, positive into the site, by what was known
-    /// then; batteries idle.
+    /// when the step of the forecasts began; batteries idle.
     pub fn expected_tick(&mut self, start: Timestamp) -> Vec<Power> {
+        let step = start.as_second().div_euclid(self.step.as_secs().max(1));
+        if let Some((_, powers)) = self.expected_step.as_ref().filter(|(known, _)| *known == step) {
+            return powers.clone();
+        }
         let one = |member: &mut Option<Member>| {
             let Some(member) = member else { return Power::ZERO };
             let forecast = member.forecaster.forecast(start, 1);
             Power::kw(member.sign * forecast.mean.first().copied().unwrap_or_default())
         };
-        self.members.iter_mut().map(one).collect()
+        let powers: Vec<Power> = self.members.iter_mut().map(one).collect();
+        self.expected_step = Some((step, powers.clone()));
+        powers
     }
 
     fn expected_carbon(

@@ -162,15 +162,18 @@ impl<T> Settlement<T> {
     }
 
     /// Estimates what is unknown wherever `guess` has a value for it; its last argument tells that the tick can wait no
-    /// longer, being older than the newest `keep`. Returns how many values were estimated.
+    /// longer, being older than the newest `keep`. Only of these is it asked unless `any` tick may be estimated. Returns
+    /// how many values were estimated.
     pub fn estimate(
         &mut self,
         keep: usize,
+        any: bool,
         guess: impl Fn(usize, &OpenTick<T>, bool) -> Option<ExactEnergy>,
     ) -> u64 {
         let mut estimated = 0;
         let beyond = self.open.len().saturating_sub(keep);
-        for (index, tick) in self.open.iter_mut().enumerate() {
+        let asked = if any { self.open.len() } else { beyond };
+        for (index, tick) in self.open.iter_mut().enumerate().take(asked) {
             for device in 0..tick.energy.len() {
                 if tick.energy[device].is_none()
                     && let Some(energy) = guess(device, tick, index < beyond)
@@ -300,7 +303,7 @@ mod tests {
                     settlement.counter(1, at, count(0));
                 }
                 let keep = if i == last { usize::MAX } else { wait.max(1) };
-                settlement.estimate(keep, |_, _, beyond| beyond.then(|| ws(450_000)));
+                settlement.estimate(keep, true, |_, _, beyond| beyond.then(|| ws(450_000)));
                 while let Some(tick) = settlement.pop() {
                     settled += tick.of(0).unwrap().as_watt_seconds();
                 }
@@ -319,8 +322,8 @@ mod tests {
         let mut settlement = Settlement::new(2);
         settlement.push(start(), 900, vec![Some(ws(5)), None], ());
         assert!(settlement.pop().is_none());
-        assert_eq!(settlement.estimate(1, |_, _, beyond| beyond.then(|| ws(7))), 0);
-        assert_eq!(settlement.estimate(0, |_, _, beyond| beyond.then(|| ws(7))), 1);
+        assert_eq!(settlement.estimate(1, true, |_, _, beyond| beyond.then(|| ws(7))), 0);
+        assert_eq!(settlement.estimate(0, false, |_, _, beyond| beyond.then(|| ws(7))), 1);
         let tick = settlement.pop().unwrap();
         assert_eq!(tick.energy, [Some((ws(5), Source::Measured)), Some((ws(7), Source::Estimated))]);
     }
@@ -330,7 +333,7 @@ mod tests {
         let mut settlement: Settlement<()> = Settlement::new(1);
         settlement.counter(0, start(), count(1_000));
         settlement.push(start(), 900, vec![None], ());
-        settlement.estimate(0, |_, _, _| Some(ws(700)));
+        settlement.estimate(0, false, |_, _, _| Some(ws(700)));
         assert_eq!(settlement.pop().unwrap().of(0), Some(ws(700)));
         settlement.push(start() + STEP, 900, vec![None], ());
         settlement.counter(0, start() + STEP * 2, count(2_000));

@@ -139,7 +139,7 @@ pub(super) struct Site {
     pub(super) decision: Decision,
     pub(super) last: Option<Timestamp>,
     /// Site time of the tick that is at work.
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) tick: u64,
     pub(super) readings: Vec<Reading<AssetReading>>,
     pub(super) own: Vec<Reading<Power>>,

@@ -1,7 +1,7 @@
 //! `sos` may stop at any moment. After it goes on, every tick is settled exactly once, the accounts are what the home's
 //! own books say, and no command was ever sent that is not in the audit record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use sos_engine::site::model::{SiteModel, assemble};
 use sos_engine::site::reference::{Period, perfect_case};
 use sos_engine::site::task::{LEASE_TICKS, Outcome, SiteError, SiteTask};
 use sos_engine::site::work::WorkBook;
-use sos_store::{AuditRecord, Durability, FaultHook, Options, Store};
+use sos_store::{AuditRecord, Durability, FaultHook, FaultPoint, Options, Store};
 use tokio::sync::watch;
 
 use crate::home::{Home, TICK, epoch, serve};
@@ -114,12 +114,16 @@ struct Rig {
     home: Arc<Mutex<Home>>,
     port: u16,
     dir: tempfile::TempDir,
+    orders: watch::Sender<Orders>,
+    faults: Faults,
 }
 
 impl Rig {
     fn new() -> Self {
         let home = Arc::new(Mutex::new(Home { counters: true, ..Home::default() }));
-        Self { port: serve(&home), home, dir: tempfile::tempdir().unwrap() }
+        let orders = watch::channel(Orders::default()).0;
+        let (port, dir) = (serve(&home), tempfile::tempdir().unwrap());
+        Self { home, port, dir, orders, faults: Faults::default() }
     }
 
     /// Runs a controller until `ticks` after the epoch, or until the store fails where `hook` says so.
@@ -146,12 +150,12 @@ impl Rig {
             epoch: lease.epoch(),
             store: store.clone(),
             board,
-            orders: watch::channel(Orders::default()).0,
+            orders: self.orders.clone(),
             live: watch::channel(None).0,
             stop,
             ticked: Vec::new(),
             work: WorkBook::default(),
-            faults: Faults::default(),
+            faults: self.faults.clone(),
             started: Instant::now(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -195,8 +199,8 @@ fn check_books(outcome: &Outcome, truth: &Home, ticks: u64, about: &str) {
     assert_eq!(outcome.accounts.estimated(), 0, "{about}");
 }
 
-/// What was recorded: one decision per tick, each command in it, telemetry for each tick.
-fn check_records(store: &Store, truth: &Home, ticks: i32, about: &str) {
+/// Each command that the home took is in the audit record, which has one decision per tick.
+fn check_sent(store: &Store, truth: &Home, about: &str) {
     store.verify_audit().unwrap();
     let recorded: BTreeMap<Timestamp, serde_json::Value> = set_points(store)
         .into_iter()
@@ -208,6 +212,10 @@ fn check_records(store: &Store, truth: &Home, ticks: i32, about: &str) {
         let entry = entry.unwrap_or_else(|| panic!("{about}: {command:?} is not in the audit record"));
         assert_eq!(entry["kw"].as_f64(), command.kw, "{about}: {command:?}");
     }
+}
+
+/// Telemetry has each tick once.
+fn check_telemetry(store: &Store, ticks: i32, about: &str) {
     let grid = store.list_series().unwrap().into_iter().find(|series| series.name == "site_grid_kw").unwrap();
     let points = store.range(grid.id, epoch()..epoch() + TICK * (ticks + 1), None).unwrap();
     let times: Vec<Timestamp> = points.iter().map(|point| point.time).collect();
@@ -223,7 +231,8 @@ fn stop_everywhere(ticks: i32) {
     let outcome = undisturbed.run(ticks, Some(hook)).unwrap();
     let steps = u64::try_from(ticks).unwrap();
     check_books(&outcome, &undisturbed.truth(), steps, "undisturbed");
-    check_records(&undisturbed.store(), &undisturbed.truth(), ticks, "undisturbed");
+    check_sent(&undisturbed.store(), &undisturbed.truth(), "undisturbed");
+    check_telemetry(&undisturbed.store(), ticks, "undisturbed");
     let (baseline, passages) = (outcome.accounts.ledger().baseline.clone(), passed.load(Ordering::SeqCst));
     assert!(passages > 2 * usize::try_from(ticks).unwrap(), "{passages}");
     let curtailed = |outcome: &Outcome| outcome.accounts.ledger().curtailed.as_watt_seconds();
@@ -234,11 +243,14 @@ fn stop_everywhere(ticks: i32) {
             let about = format!("stopped at passage {k} of {passages}");
             let rig = Rig::new();
             rig.run(ticks, Some(stop_at(k).0)).expect_err(&about);
+            // What was sent was recorded before, not only when the tick was done again.
+            check_sent(&rig.store(), &rig.truth(), &about);
             let sent = rig.truth().commands.len();
             let outcome = rig.run(ticks, None).unwrap();
             let truth = rig.truth();
             check_books(&outcome, &truth, steps, &about);
-            check_records(&rig.store(), &truth, ticks, &about);
+            check_sent(&rig.store(), &truth, &about);
+            check_telemetry(&rig.store(), ticks, &about);
             // Control may differ after a restart, what it cannot choose may not; what a plant could have given when it
             // was turned down is estimated, so where that differs the uncontrolled case does too.
             if (curtailed(&outcome), truth.curtailed) == (0, 0) {
@@ -269,13 +281,15 @@ fn a_stop_at_any_step_of_a_day_settles_each_tick_once_and_sends_nothing_unrecord
 #[test]
 fn when_nothing_can_be_recorded_any_more_nothing_is_sent_and_the_devices_go_to_their_safe_state() {
     let rig = Rig::new();
-    rig.run(48, None).unwrap();
-    // As with a full disk: whatever is to be written fails.
-    let full: FaultHook = Arc::new(|point| point == sos_store::FaultPoint::BeforeCommit);
-    let before = rig.truth();
+    // As with a disk that is full from some tick on: whatever is to be written fails.
+    let commits = AtomicUsize::new(0);
+    let full: FaultHook = Arc::new(move |point| {
+        point == FaultPoint::BeforeCommit && commits.fetch_add(1, Ordering::SeqCst) >= 50
+    });
     let why = rig.run(96, Some(full)).unwrap_err().to_string();
     assert!(why.starts_with("site home: "), "{why}");
-    assert_eq!(rig.truth().commands, before.commands);
+    let before = rig.truth();
+    check_sent(&rig.store(), &before, "with a full disk");
     let last = before.commands.iter().rfind(|command| command.asset == "battery").unwrap();
     assert_eq!(i64::from(last.lease_s), LEASE_TICKS * TICK.as_secs());
     assert!(last.kw.is_some_and(|kw| kw != 0.0), "the battery is at work: {last:?}");
@@ -305,6 +319,20 @@ fn what_a_plant_could_have_given_is_counted_where_it_was_turned_down_and_the_per
     let totals =
         outcome.accounts.totals(&outcome.model, outcome.stored, outcome.worth, sos_units::Money::ZERO);
     assert!(perfect.objective <= totals.objective.actual + 1e-6, "{perfect:?} {totals:?}");
+}
+
+#[test]
+fn the_outages_of_one_site_leave_those_of_another() {
+    let mut rig = Rig::new();
+    let other = BTreeMap::from([("other".to_owned(), BTreeSet::from(["pump".to_owned()]))]);
+    rig.orders.send_modify(|orders| orders.outages.clone_from(&other));
+    let fault = json!([{ "site": "home", "service": "fan", "at": epoch() + TICK * 3, "seconds": 1800 }]);
+    rig.faults = Faults::parse(&fault.to_string()).unwrap();
+    rig.run(3, None).unwrap();
+    let out = |service: &str| rig.orders.borrow().is_out(service);
+    assert!(out("pump") && out("fan"));
+    rig.run(8, None).unwrap();
+    assert!(out("pump") && !out("fan"));
 }
 
 #[test]

@@ -259,10 +259,10 @@ fn read(engine: &Engine, manifest: &[u8]) -> Result<Vec<Declared>, Problem> {
     for one in &mut declared {
         resources::anchor(one, &engine.places().base_dir);
     }
-    let zone = declared.iter().chain(&known).find_map(|one| one.site()).map(|site| site.time_zone.zone());
+    let sites = folder::sites(&declared, &known);
     let problems = declared.iter().filter_map(|one| {
         let signal = one.signal()?;
-        folder::load_signal(one.name.as_str(), signal, zone).err()
+        folder::load_signal(one.name.as_str(), signal, &sites).err()
     });
     let problems: Vec<_> = problems.flatten().collect();
     if problems.is_empty() { Ok(declared) } else { Err(bad_input(problems)) }
