@@ -14,6 +14,12 @@ use crate::sites::{Running, periods};
 pub struct Faults(Vec<Outage>);
 
 impl Faults {
+    /// These outages.
+    #[must_use]
+    pub const fn new(outages: Vec<Outage>) -> Self {
+        Self(outages)
+    }
+
     /// Reads a file of outages: a list of maps with `site`, `service`, `at`, `seconds`.
     ///
     /// # Errors
@@ -44,7 +50,7 @@ mod tests {
     fn an_outage_begins_and_ends_in_site_time() {
         let at: Timestamp = "2016-08-01T07:00:00Z".parse().unwrap();
         let name = |name| Name::new(name).unwrap();
-        let faults = Faults(vec![Outage { site: name("s"), service: name("home-1"), at, seconds: 900 }]);
+        let faults = Faults::new(vec![Outage { site: name("s"), service: name("home-1"), at, seconds: 900 }]);
         assert_eq!(faults.at(at, "s").len(), 1);
         assert!(faults.at(at - SignedDuration::from_secs(1), "s").is_empty());
         assert!(faults.at(at + SignedDuration::from_secs(900), "s").is_empty());

@@ -99,6 +99,7 @@ fn board(port: u16) -> Board {
     let status = ServiceStatus {
         phase: ServicePhase::Running,
         ready: 1,
+        ready_replicas: vec!["adapter-0".to_owned()],
         live: 1,
         replicas: 1,
         observed_generation: 1,
@@ -326,8 +327,10 @@ fn the_outages_of_one_site_leave_those_of_another() {
     let mut rig = Rig::new();
     let other = BTreeMap::from([("other".to_owned(), BTreeSet::from(["pump".to_owned()]))]);
     rig.orders.send_modify(|orders| orders.outages.clone_from(&other));
-    let fault = json!([{ "site": "home", "service": "fan", "at": epoch() + TICK * 3, "seconds": 1800 }]);
-    rig.faults = Faults::parse(&fault.to_string()).unwrap();
+    let name = |name| sos_model::Name::new(name).unwrap();
+    let outage =
+        sos_model::Outage { site: name("home"), service: name("fan"), at: epoch() + TICK * 3, seconds: 1800 };
+    rig.faults = Faults::new(vec![outage]);
     rig.run(3, None).unwrap();
     let out = |service: &str| rig.orders.borrow().is_out(service);
     assert!(out("pump") && out("fan"));

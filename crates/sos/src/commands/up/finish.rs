@@ -40,7 +40,9 @@ pub(super) fn report(
     let mut sites: Vec<&mut SiteOutcome> =
         outcomes.iter_mut().flatten().filter(|site| site.from < site.to).collect();
     // What devices never told of a run that was stopped is estimated, as it is at the end of one that was not.
-    sites.iter_mut().filter(|site| !site.finished).for_each(|site| site.accounts.close(&site.model));
+    for site in sites.iter_mut().filter(|site| !site.finished) {
+        site.accounts.close(&site.model);
+    }
     let sites: Vec<&SiteOutcome> = sites.into_iter().map(|site| &*site).collect();
     let (Some(first), Some(last)) =
         (sites.iter().min_by_key(|site| site.from), sites.iter().max_by_key(|site| site.to))
