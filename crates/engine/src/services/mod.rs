@@ -258,7 +258,10 @@ impl ServiceLoop {
                 Err(problem) => self.problems.insert(resource.name.clone(), problem.clone()),
                 Ok(_) => self.problems.remove(&resource.name),
             };
-            known.insert(resource.name.clone(), Known { generation: resource.generation, spec, config, desired });
+            known.insert(
+                resource.name.clone(),
+                Known { generation: resource.generation, spec, config, desired },
+            );
         }
         known
     }

@@ -9,11 +9,12 @@ use sos_store::EventType;
 use sos_units::{Missing, Power, Reading};
 
 use super::decide::Order;
-use super::links::AssetReading;
+use super::links::{AssetReading, Ticked};
 use super::model::{Address, Kind, SiteModel};
 use super::task::{LONGEST_START, Site};
 use super::telemetry::own_power;
 use crate::clock::Speed;
+use crate::services::board::Board;
 use crate::services::secrets::adapter_token;
 
 /// Generation within this much of its limit is held back by it: devices count in percent of their rated power.
@@ -57,6 +58,7 @@ impl Site {
         let began = Instant::now();
         loop {
             let board = self.task.board.borrow_and_update().clone();
+            self.keep_together(&board, &ticked);
             let mut outcome = self.links.advance(&ticked, &board, self.last, now).await;
             // A job whose work was done in this very step has ended already when the step is repeated.
             outcome.failed.retain(|service, _| !board.is_completed(service));
@@ -70,6 +72,17 @@ impl Site {
             }
             self.nudge().await;
         }
+    }
+
+    /// Keeps those that take turns in lock-step on one core.
+    fn keep_together(&mut self, board: &Board, ticked: &[Ticked]) {
+        let Some(mut core) = self.core.take() else { return };
+        let adapters = self.task.model.assets.iter().filter_map(|asset| Some(&asset.via.as_ref()?.adapter));
+        let turns: BTreeSet<&String> = ticked.iter().map(|one| &one.service).chain(adapters).collect();
+        let views = turns.into_iter().filter_map(|service| board.services.get(service));
+        let replicas = views.flat_map(|view| &view.replicas).filter(|replica| replica.live);
+        core.join(replicas.filter_map(|replica| replica.pid));
+        self.core = Some(core);
     }
 
     /// Waits until something about the services changes, or a moment.

@@ -11,6 +11,7 @@ use sos_units::{CarbonIntensity, Energy, ExactEnergy, ExactIntensity, Missing, P
 use tokio::sync::watch;
 
 use super::account::{Accounts, Decision, Late, TickContext};
+use super::core::OneCore;
 use super::decide::{Order, Snapshot, decide};
 use super::links::{AssetReading, Failures, Links, Ticked, Written};
 use super::model::{Kind, SiteModel};
@@ -164,6 +165,8 @@ pub(super) struct Site {
     /// Number of the last record in the journal of open ticks.
     pub(super) open_seq: u64,
     shown: Option<Instant>,
+    /// In lock-step, the core on which all that take turns stay.
+    pub(super) core: Option<OneCore>,
 }
 
 impl SiteTask {
@@ -214,6 +217,7 @@ impl Site {
             violations_kept: 0,
             open_seq: 0,
             shown: None,
+            core: (task.clock.speed == Speed::LockStep).then(OneCore::here),
             task,
         };
         site.resume().map_err(store)?;

@@ -293,7 +293,8 @@ impl Worker {
             self.refresh(record, now);
         }
         // Also after the clock was set back.
-        let recently = |at: Timestamp| (SignedDuration::ZERO..INSPECT_EVERY).contains(&now.duration_since(at));
+        let recently =
+            |at: Timestamp| (SignedDuration::ZERO..INSPECT_EVERY).contains(&now.duration_since(at));
         if !state.inspected.is_some_and(recently) {
             state.inspect(now);
         }
