@@ -137,7 +137,8 @@ impl Lp {
         bound
     }
 
-    fn model(&self, costs: &[f64], with_integers: bool, budget: &Budget) -> Result<Model, Failure> {
+    fn model(&self, costs: &[f64], effort: Effort, budget: &Budget) -> Result<Model, Failure> {
+        let with_integers = effort == Effort::Integers;
         let mut problem = ColProblem::new();
         let rows: Vec<Row> = self
             .row_low
@@ -160,9 +161,9 @@ impl Lp {
         set(&mut model, "simplex_iteration_limit", iterations)?;
         set(&mut model, "mip_max_nodes", i32::try_from(budget.nodes).unwrap_or(i32::MAX))?;
         set(&mut model, "mip_rel_gap", budget.gap.clamp(0.0, 1.0))?;
-        set(&mut model, "presolve", if big || with_integers { "on" } else { "off" })?;
-        if !big {
-            // Presolve costs more than it saves on a day's plan; so does the interior-point method.
+        // Presolve costs more than it saves on a day's plan; so does the interior-point method.
+        set(&mut model, "presolve", if big || effort != Effort::Exact { "on" } else { "off" })?;
+        if !big && effort != Effort::Robust {
             set(&mut model, "solver", "simplex")?;
             set(&mut model, "dual_feasibility_tolerance", 1e-9)?;
             set(&mut model, "primal_feasibility_tolerance", 1e-9)?;
@@ -172,13 +173,20 @@ impl Lp {
 
     /// Solves without integrality.
     pub(crate) fn relaxed(&self, budget: &Budget) -> Result<Relaxed, Failure> {
-        let solved = self.model(&self.cost, false, budget)?.try_solve().map_err(|_| Failure::Solver)?;
-        Relaxed::new(solved)
+        let solve = |effort| {
+            let solved = self.model(&self.cost, effort, budget)?.try_solve().map_err(|_| Failure::Solver)?;
+            Relaxed::new(solved)
+        };
+        match solve(Effort::Exact) {
+            // One plan in ten thousand of random numbers ends here; nine digits are more than its data allow.
+            Err(Failure::Solver) => solve(Effort::Robust),
+            other => other,
+        }
     }
 
     /// Solves with integrality, by branch and cut, under costs of its own.
     pub(crate) fn mixed(&self, costs: &[f64], budget: &Budget) -> Result<Mixed, Failure> {
-        let solved = self.model(costs, true, budget)?.try_solve().map_err(|_| Failure::Solver)?;
+        let solved = self.model(costs, Effort::Integers, budget)?.try_solve().map_err(|_| Failure::Solver)?;
         if solved.primal_solution_status() != HighsSolutionStatus::Feasible {
             return Err(match solved.status() {
                 HighsModelStatus::Infeasible => Failure::Infeasible,
@@ -192,6 +200,17 @@ impl Lp {
         let x = solved.get_solution().columns().to_vec();
         Ok(Mixed { x, bound: if bound.is_finite() { bound } else { f64::NEG_INFINITY } })
     }
+}
+
+/// How a programme is solved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    /// Without integers, to nine digits, as fast as can be for a small programme.
+    Exact,
+    /// Without integers, in the solver's own way and to its own tolerances.
+    Robust,
+    /// With integers.
+    Integers,
 }
 
 /// Columns from which presolve pays.

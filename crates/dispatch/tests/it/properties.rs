@@ -151,3 +151,18 @@ fn a_spent_budget_gives_the_rule_plan_with_its_reason() {
     assert!(because.contains("budget of 3 iterations"), "{because}");
     assert!(verify(&problem, &planned.schedule).violations.is_empty());
 }
+
+/// The solver's first setting gets stuck on these.
+#[test]
+fn problems_of_numbers_that_hardly_differ_have_a_plan() {
+    for seed in [
+        4_591_087_756_183_767_888,
+        4_893_027_767_692_934_467,
+        1_117_147_353_285_679_076,
+        4_414_344_190_565_010_052,
+    ] {
+        let problem = nonsense(seed);
+        let solved = solve(&problem, &Budget::default()).unwrap();
+        assert!(verify(&problem, &solved.schedule).violations.is_empty(), "seed {seed}");
+    }
+}
