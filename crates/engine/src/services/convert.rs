@@ -308,7 +308,7 @@ fn stop_cause(text: &str) -> control::StopCause {
     text.parse().unwrap_or(control::StopCause::NotWanted)
 }
 
-fn exit_of(exit: &runtime::Exit) -> control::Exit {
+pub(super) fn exit_of(exit: &runtime::Exit) -> control::Exit {
     match exit {
         runtime::Exit::Code(code) => control::Exit::Code(*code),
         runtime::Exit::Signal(signal) => control::Exit::Signal(*signal),

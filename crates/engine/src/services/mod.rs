@@ -3,23 +3,26 @@
 
 pub mod board;
 pub mod convert;
+mod probes;
 pub(crate) mod secrets;
+mod show;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use sos_control::{self as control, Action, ProbeDue, ProbeKind, ReplicaProbes};
-use sos_model::{Declared, Probe, ServiceSpec};
-use sos_runtime::{self as runtime, Driver, ProbeOutcome, ProbeRunner, ProcessDriver, ReplicaState};
+use sos_control::{self as control, Action, ReplicaProbes};
+use sos_model::{Declared, ServiceSpec};
+use sos_runtime::{self as runtime, Driver, ProbeRunner, ProcessDriver, ReplicaState};
 use sos_store::{AuditEntry, Event, EventType, Resource, Selector, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 
-use crate::clock::{SiteClock, wall_now};
-use board::{Board, Orders, ReplicaView, ServiceView};
+use crate::clock::wall_now;
+use board::{Board, Orders};
 use convert::Surroundings;
+use probes::ProbeResult;
 
 /// Longest time between two looks at the processes: how late the end of one is noticed at the most.
 const LOOK: Duration = Duration::from_millis(100);
@@ -52,18 +55,12 @@ pub struct ServiceLoop {
     problems: BTreeMap<String, String>,
     /// The declared services as of a version of the store.
     declared: (u64, Arc<Vec<(Resource, Result<Declared, String>)>>),
+    /// Ends of replicas that were told, with the start of the run.
+    ends: BTreeSet<(String, Timestamp)>,
     /// Services that could not be deployed: when, and why.
     undeployed: BTreeMap<String, (Timestamp, String)>,
     /// Whether the latest pass left something undone, because it could not be recorded.
     unrecorded: bool,
-}
-
-/// A probe that has ended.
-struct ProbeResult {
-    due: ProbeDue,
-    spec: control::ProbeSpec,
-    started_at: Option<Timestamp>,
-    outcome: ProbeOutcome,
 }
 
 /// A declared service with everything a pass needs of it.
@@ -105,6 +102,7 @@ impl ServiceLoop {
             statuses: BTreeMap::new(),
             problems: BTreeMap::new(),
             declared: (0, Arc::default()),
+            ends: BTreeSet::new(),
             undeployed: BTreeMap::new(),
             unrecorded: false,
         })
@@ -167,6 +165,7 @@ impl ServiceLoop {
                 return (None, usize::MAX);
             }
         };
+        self.tell_ends(&states, now);
         let orders = self.orders.borrow_and_update().clone();
         let known = if stopping { BTreeMap::new() } else { self.known(&orders, &states) };
         let desired = control::Desired {
@@ -393,163 +392,6 @@ impl ServiceLoop {
         self.driver.deploy(&description, &values, now).await.map(drop)
     }
 
-    fn start_probe(
-        &mut self,
-        due: ProbeDue,
-        known: &BTreeMap<String, Known>,
-        states: &[ReplicaState],
-        clocks: &BTreeMap<String, SiteClock>,
-    ) {
-        let Some(service) = known.get(&due.service) else { return };
-        let declared = &service.spec.probes;
-        let probe = match due.kind {
-            ProbeKind::Startup => &declared.startup,
-            ProbeKind::Readiness => &declared.readiness,
-            ProbeKind::Liveness => &declared.liveness,
-        };
-        let now = wall_now();
-        let state = due.replica.as_ref().and_then(|id| states.iter().find(|s| s.deployment.replica == *id));
-        let target = match (&service.spec.external, state, probe) {
-            (Some(external), _, _) => external_target(&external.url),
-            (None, Some(state), Some(probe)) => self.target(probe, state, clocks),
-            _ => return,
-        };
-        match state {
-            Some(state) => {
-                let id = state.deployment.replica.clone();
-                let (_, probes) =
-                    self.probes.entry(id).or_insert((state.started_at, ReplicaProbes::default()));
-                probes.get_mut(due.kind).begin(now);
-            }
-            None => self.external.entry(due.service.clone()).or_default().begin(now),
-        }
-        let started_at = state.map(|state| state.started_at);
-        let (results, prober) = (self.results.0.clone(), Arc::clone(&self.prober));
-        let timeout = due.timeout;
-        let spec = probe_spec(service, due.kind);
-        tokio::spawn(async move {
-            let outcome = match target {
-                Ok(target) => prober.run(&target, Duration::try_from(timeout).unwrap_or(LOOK)).await,
-                Err(message) => ProbeOutcome { success: false, duration: Duration::ZERO, message },
-            };
-            let _ = results.send(ProbeResult { due, spec, started_at, outcome }).await;
-        });
-    }
-
-    fn target(
-        &self,
-        probe: &Probe,
-        state: &ReplicaState,
-        clocks: &BTreeMap<String, SiteClock>,
-    ) -> Result<runtime::ProbeTarget, String> {
-        let services_dir = self.places.data_dir.join("services");
-        let around = Surroundings {
-            own_binary: &self.places.own_binary,
-            services_dir: &services_dir,
-            base_dir: &self.places.base_dir,
-            ports: &|_, _| None,
-            seed: 0,
-            clocks,
-        };
-        convert::probe_target(probe, &state.deployment, &around)
-    }
-
-    fn note_probe(&mut self, result: ProbeResult) {
-        let record = match (&result.due.replica, result.started_at) {
-            (Some(replica), Some(started_at)) => match self.probes.get_mut(replica) {
-                // The result of an earlier run says nothing about the present one.
-                Some((started, probes)) if *started == started_at => probes.get_mut(result.due.kind),
-                _ => return,
-            },
-            _ => self.external.entry(result.due.service.clone()).or_default(),
-        };
-        record.record(&result.spec, result.outcome.success, &result.outcome.message);
-    }
-
-    /// Writes what changed to the store and shows everything on the board.
-    fn publish(
-        &mut self,
-        statuses: &BTreeMap<String, control::ServiceStatus>,
-        states: &[ReplicaState],
-        now: Timestamp,
-    ) {
-        let mut board = Board::default();
-        for (name, status) in statuses {
-            let message = self.problems.get(name).cloned().unwrap_or_else(|| summary(status));
-            let replicas: Vec<ReplicaView> =
-                states.iter().filter(|s| s.deployment.service == *name).map(replica_view).collect();
-            if self.statuses.get(name) != Some(status) {
-                self.write_status(name, status, &message, &replicas, now);
-            }
-            board.services.insert(name.clone(), ServiceView { status: status.clone(), message, replicas });
-        }
-        self.statuses = statuses.clone();
-        self.board.send_replace(Arc::new(board));
-    }
-
-    fn write_status(
-        &self,
-        name: &str,
-        status: &control::ServiceStatus,
-        message: &str,
-        replicas: &[ReplicaView],
-        now: Timestamp,
-    ) {
-        let value = serde_json::json!({
-            "phase": status.phase,
-            "message": message,
-            "readyReplicas": status.ready,
-            "replicas": status.replicas,
-            "restarts": status.restarts,
-            "observedGeneration": status.observed_generation,
-            "deployments": replicas.iter().map(|r| &r.deployment).collect::<Vec<_>>(),
-            "limits": replicas.first().map(|r| &r.limits),
-        });
-        let written = self.store.commit(|tx| {
-            let Some(resource) = tx.get("Service", name)? else { return Ok(()) };
-            let mut conditions = crate::resources::conditions(&resource.status);
-            for condition in &status.conditions {
-                sos_model::set_condition(&mut conditions, convert::condition(condition, now));
-            }
-            let mut value = value.clone();
-            value["conditions"] = serde_json::json!(conditions);
-            tx.put_status("Service", name, "sos/services", &value)?;
-            Ok(())
-        });
-        if let Err(error) = written {
-            tracing::warn!(%error, service = name, "the status cannot be written");
-        }
-    }
-
-    fn tell_recovery(&self, report: &runtime::RecoveryReport) {
-        let now = wall_now();
-        for replica in &report.adopted {
-            tracing::info!(replica, "adopted");
-        }
-        for file in &report.unreadable {
-            tracing::warn!(file, "set aside: it cannot be read");
-            self.warn("sos", "StateUnreadable", &format!("{file} was set aside"), now);
-        }
-        for orphan in &report.orphans {
-            tracing::warn!(orphan, "ended: it had no record");
-        }
-    }
-
-    fn warn(&self, service: &str, reason: &str, message: &str, now: Timestamp) {
-        tracing::warn!(service, reason, message);
-        let event = Event {
-            time: now,
-            site_time: None,
-            kind: "Service".into(),
-            name: service.to_owned(),
-            event_type: EventType::Warning,
-            reason: reason.into(),
-            message: message.to_owned(),
-        };
-        if let Err(error) = self.store.commit(|tx| tx.record_event(&event)) {
-            tracing::error!(%error, "an event cannot be recorded");
-        }
-    }
 }
 
 /// How the loop ends.
@@ -580,56 +422,4 @@ fn event_reason(action: &Action) -> &'static str {
         Action::Adopt { .. } => "Adopted",
         Action::Deploy { .. } => "Deploying",
     }
-}
-
-/// The sentence of the first condition that asks for attention, else of readiness.
-fn summary(status: &control::ServiceStatus) -> String {
-    let asks = |c: &&control::Condition| c.status == control::Truth::False;
-    let condition = status.conditions.iter().find(asks);
-    condition.map(|c| c.message.clone()).unwrap_or_default()
-}
-
-fn replica_view(state: &ReplicaState) -> ReplicaView {
-    ReplicaView {
-        deployment: state.deployment.clone(),
-        phase: match state.phase {
-            runtime::Phase::Starting => "Starting",
-            runtime::Phase::Running => "Running",
-            runtime::Phase::Stopping { .. } => "Stopping",
-            runtime::Phase::Exited { .. } => "Exited",
-        },
-        live: is_live(&state.phase),
-        pid: state.handle.as_ref().and_then(|handle| handle.pid),
-        started_at: state.started_at,
-        past_runs: state.past_runs.len() + state.older_runs.total() as usize,
-        usage: state.usage,
-        limits: state.limits.clone(),
-    }
-}
-
-/// Where the probe of an external service goes.
-fn external_target(url: &str) -> Result<runtime::ProbeTarget, String> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("{url} is not an address"))?;
-    let (authority, path) =
-        rest.split_once('/').map_or((rest, String::from("/")), |(a, p)| (a, format!("/{p}")));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| format!("{url} has no usable port"))?),
-        None => (authority, if scheme == "https" { 443 } else { 80 }),
-    };
-    Ok(match scheme {
-        "http" => runtime::ProbeTarget::Http { url: format!("http://{host}:{port}{path}") },
-        // Without a certificate store a TLS service is probed by its connection.
-        _ => runtime::ProbeTarget::Tcp { address: format!("{host}:{port}") },
-    })
-}
-
-/// Timing and thresholds of a probe; an external service has the default ones.
-fn probe_spec(service: &Known, kind: ProbeKind) -> control::ProbeSpec {
-    let probes = &service.desired.probes;
-    let declared = match kind {
-        ProbeKind::Startup => probes.startup,
-        ProbeKind::Readiness => probes.readiness,
-        ProbeKind::Liveness => probes.liveness,
-    };
-    declared.unwrap_or_default()
 }

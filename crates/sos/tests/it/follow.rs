@@ -121,7 +121,8 @@ async fn a_stream_tells_each_tick_and_ends_when_sos_does_whose_services_stay() {
     }
     assert!(rig.kill("home-2-0"));
     let told = messages.until("event", |event| event["name"] == "home-2" && event["kind"] == "Service").await;
-    assert!(told["message"].as_str().unwrap().contains("signal 9"), "{told}");
+    assert_eq!((&told["type"], &told["reason"]), (&"Warning".into(), &"Exited".into()), "{told}");
+    assert!(told["message"].as_str().unwrap().contains("was ended by signal 9"), "{told}");
     let back = |state: &Value| {
         let service =
             state["services"].as_array().unwrap().iter().find(|service| service["name"] == "home-2");

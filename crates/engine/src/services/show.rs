@@ -1,0 +1,146 @@
+//! What is known of services, told: on the board, as status in the store, as events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sos_control as control;
+use sos_runtime::{self as runtime, ReplicaState};
+use sos_store::{Event, EventType};
+
+use super::board::{Board, ReplicaView, ServiceView};
+use super::{ServiceLoop, convert, is_live};
+use crate::clock::wall_now;
+
+impl ServiceLoop {
+    /// Writes what changed to the store and shows everything on the board.
+    pub(super) fn publish(
+        &mut self,
+        statuses: &BTreeMap<String, control::ServiceStatus>,
+        states: &[ReplicaState],
+        now: Timestamp,
+    ) {
+        let mut board = Board::default();
+        for (name, status) in statuses {
+            let message = self.problems.get(name).cloned().unwrap_or_else(|| summary(status));
+            let replicas: Vec<ReplicaView> =
+                states.iter().filter(|s| s.deployment.service == *name).map(replica_view).collect();
+            if self.statuses.get(name) != Some(status) {
+                self.write_status(name, status, &message, &replicas, now);
+            }
+            board.services.insert(name.clone(), ServiceView { status: status.clone(), message, replicas });
+        }
+        self.statuses = statuses.clone();
+        self.board.send_replace(Arc::new(board));
+    }
+
+    fn write_status(
+        &self,
+        name: &str,
+        status: &control::ServiceStatus,
+        message: &str,
+        replicas: &[ReplicaView],
+        now: Timestamp,
+    ) {
+        let value = serde_json::json!({
+            "phase": status.phase,
+            "message": message,
+            "readyReplicas": status.ready,
+            "replicas": status.replicas,
+            "restarts": status.restarts,
+            "observedGeneration": status.observed_generation,
+            "deployments": replicas.iter().map(|r| &r.deployment).collect::<Vec<_>>(),
+            "limits": replicas.first().map(|r| &r.limits),
+        });
+        let written = self.store.commit(|tx| {
+            let Some(resource) = tx.get("Service", name)? else { return Ok(()) };
+            let mut conditions = crate::resources::conditions(&resource.status);
+            for condition in &status.conditions {
+                sos_model::set_condition(&mut conditions, convert::condition(condition, now));
+            }
+            let mut value = value.clone();
+            value["conditions"] = serde_json::json!(conditions);
+            tx.put_status("Service", name, "sos/services", &value)?;
+            Ok(())
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, service = name, "the status cannot be written");
+        }
+    }
+
+    pub(super) fn tell_recovery(&self, report: &runtime::RecoveryReport) {
+        let now = wall_now();
+        for replica in &report.adopted {
+            tracing::info!(replica, "adopted");
+        }
+        for file in &report.unreadable {
+            tracing::warn!(file, "set aside: it cannot be read");
+            self.warn("sos", "StateUnreadable", &format!("{file} was set aside"), now);
+        }
+        for orphan in &report.orphans {
+            tracing::warn!(orphan, "ended: it had no record");
+        }
+    }
+
+    pub(super) fn warn(&self, service: &str, reason: &str, message: &str, now: Timestamp) {
+        tracing::warn!(service, reason, message);
+        let event = Event {
+            time: now,
+            site_time: None,
+            kind: "Service".into(),
+            name: service.to_owned(),
+            event_type: EventType::Warning,
+            reason: reason.into(),
+            message: message.to_owned(),
+        };
+        if let Err(error) = self.store.commit(|tx| tx.record_event(&event)) {
+            tracing::error!(%error, "an event cannot be recorded");
+        }
+    }
+
+    /// Tells of replicas that ended without being asked to. A job that is done is no news, and that a program could
+    /// not be started was told when it was tried.
+    pub(super) fn tell_ends(&mut self, states: &[ReplicaState], now: Timestamp) {
+        let mut ends = BTreeSet::new();
+        for state in states {
+            let runtime::Phase::Exited { exit, asked: None, .. } = &state.phase else { continue };
+            let done = *exit == runtime::Exit::Code(0) && state.deployment.run.is_some();
+            if done || matches!(exit, runtime::Exit::NotStarted(_)) {
+                continue;
+            }
+            let replica = &state.deployment.replica;
+            let end = (replica.clone(), state.started_at);
+            if !self.ends.contains(&end) {
+                let text = format!("{replica} {}", convert::exit_of(exit));
+                self.warn(&state.deployment.service, "Exited", &text, now);
+            }
+            ends.insert(end);
+        }
+        self.ends = ends;
+    }
+}
+
+/// The sentence of the first condition that asks for attention, else of readiness.
+fn summary(status: &control::ServiceStatus) -> String {
+    let asks = |c: &&control::Condition| c.status == control::Truth::False;
+    let condition = status.conditions.iter().find(asks);
+    condition.map(|c| c.message.clone()).unwrap_or_default()
+}
+
+fn replica_view(state: &ReplicaState) -> ReplicaView {
+    ReplicaView {
+        deployment: state.deployment.clone(),
+        phase: match state.phase {
+            runtime::Phase::Starting => "Starting",
+            runtime::Phase::Running => "Running",
+            runtime::Phase::Stopping { .. } => "Stopping",
+            runtime::Phase::Exited { .. } => "Exited",
+        },
+        live: is_live(&state.phase),
+        pid: state.handle.as_ref().and_then(|handle| handle.pid),
+        started_at: state.started_at,
+        past_runs: state.past_runs.len() + state.older_runs.total() as usize,
+        usage: state.usage,
+        limits: state.limits.clone(),
+    }
+}
