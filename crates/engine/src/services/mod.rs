@@ -54,7 +54,7 @@ pub struct ServiceLoop {
     statuses: BTreeMap<String, control::ServiceStatus>,
     problems: BTreeMap<String, String>,
     /// The declared services as of a version of the store.
-    declared: (u64, Arc<Vec<(Resource, Result<Declared, String>)>>),
+    declared: (u64, Arc<Vec<Typed>>),
     /// Ends of replicas that were told, with the start of the run.
     ends: BTreeSet<(String, Timestamp)>,
     /// Services that could not be deployed: when, and why.
@@ -62,6 +62,9 @@ pub struct ServiceLoop {
     /// Whether the latest pass left something undone, because it could not be recorded.
     unrecorded: bool,
 }
+
+/// A stored service as a typed value, or what this version does not understand of it.
+type Typed = (Resource, Result<Declared, String>);
 
 /// A declared service with everything a pass needs of it.
 struct Known {
@@ -266,7 +269,7 @@ impl ServiceLoop {
     }
 
     /// The declared services; read anew only when the store has changed.
-    fn declared(&mut self) -> Result<Arc<Vec<(Resource, Result<Declared, String>)>>, StoreError> {
+    fn declared(&mut self) -> Result<Arc<Vec<Typed>>, StoreError> {
         // Asked before reading: what changes in between is read again next time.
         let revision = self.store.revision()?;
         if self.declared.0 != revision {
@@ -391,7 +394,6 @@ impl ServiceLoop {
         let values = secrets::values(&self.store, &config.service, now);
         self.driver.deploy(&description, &values, now).await.map(drop)
     }
-
 }
 
 /// How the loop ends.

@@ -241,7 +241,10 @@ fn command(before: &Value, after: &Value) -> String {
     let told = |kw: Option<f64>| kw.map_or_else(|| "left to itself".to_owned(), words::battery);
     let (was, is) = (told(before.as_f64()), told(after["kw"].as_f64()));
     let before = if before.is_null() || was == is { String::new() } else { format!(", before {was}") };
-    format!("{is}{before}: {}", text(after, &["because"]))
+    let because = text(after, &["because"]);
+    // A reason for nothing begins with the nothing.
+    let because = if is == "idle" { because.strip_prefix("0 kW: ").unwrap_or(because) } else { because };
+    format!("{is}{before}: {because}")
 }
 
 /// What a decision changed, when it is short enough to read.

@@ -132,10 +132,18 @@ fn replica(replica: &ReplicaView) -> Value {
 /// The latest entries of the audit record about a resource; those of a site's assets are told at the site.
 fn decisions(engine: &Engine, kind: Kind, name: &str) -> Result<Value, Problem> {
     let own = format!("{kind}/{name}");
+    // Set-points are decided in the time of their site, all else by the wall clock.
+    let mut zone = TimeZone::UTC;
     let mut found = engine.store().recent_audit(Some(&own), DECISIONS).map_err(store_problem)?;
-    if kind == Kind::Asset
-        && let Some(site) = site_of(engine.store(), name)?
-    {
+    let site = match kind {
+        Kind::Site => Some(name.to_owned()),
+        Kind::Asset => site_of(engine.store(), name)?,
+        _ => None,
+    };
+    if let Some(model) = site.as_ref().and_then(|site| engine.site_model(site)) {
+        zone = model.zone.clone();
+    }
+    if let (Kind::Asset, Some(site)) = (kind, site) {
         let told =
             engine.store().recent_audit(Some(&format!("Site/{site}")), DECISIONS).map_err(store_problem)?;
         found.extend(told.into_iter().filter_map(|mut record| {
@@ -149,8 +157,9 @@ fn decisions(engine: &Engine, kind: Kind, name: &str) -> Result<Value, Problem> 
     }
     let entries = found.iter().rev().take(DECISIONS).rev().map(|record| {
         let entry = &record.entry;
+        let zone = if entry.who == "sos/site" { &zone } else { &TimeZone::UTC };
         json!({
-            "seq": record.seq, "time": entry.time, "who": entry.who, "what": entry.what, "why": entry.why,
+            "seq": record.seq, "time": wire_time(entry.time, zone), "who": entry.who, "what": entry.what, "why": entry.why,
             "before": entry.before, "after": entry.after,
         })
     });
