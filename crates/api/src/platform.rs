@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use crate::{
     Problem,
     wire::{
-        ApplyResult, DiffResult, EventRecord, Revision, RolloutStatus, Scale, SiteChart, SiteLive,
-        SiteSummary,
+        ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart,
+        SiteLive, SiteReport, SiteSummary,
     },
 };
 
@@ -118,6 +118,8 @@ pub trait Platform: Send + Sync + 'static {
     fn site_live(&self, site: &str) -> Option<Arc<SiteLive>>;
     /// Series with `from ≤ time < to` and the plan in force within it.
     fn site_chart<'a>(&'a self, site: &'a str, from: Timestamp, to: Timestamp) -> Reply<'a, SiteChart>;
+    /// Sums of each period since the site's start.
+    fn site_report<'a>(&'a self, site: &'a str, period: ReportPeriod) -> Reply<'a, SiteReport>;
     /// Everything that happens from now on. A channel of some hundred entries is enough; a slow reader skips.
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;
 

@@ -9,7 +9,7 @@ use crate::{
     Problem, extract,
     extract::{Path, Query},
     server::App,
-    wire::{EventRecord, SiteChart, SiteLive, SiteSummary},
+    wire::{EventRecord, ReportPeriod, SiteChart, SiteLive, SiteReport, SiteSummary},
 };
 
 /// A chart reaches this far back and ahead when the query does not say.
@@ -107,6 +107,27 @@ pub(crate) async fn site_chart(
         )));
     }
     app.platform.site_chart(&name, from, to).await.map(Json)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ReportQuery {
+    /// `day`, `week`, `month` (unless said) or `year`.
+    #[serde(default)]
+    period: ReportPeriod,
+}
+
+/// What a site cost, emitted and saved in each period since its start.
+#[utoipa::path(get, path = "/api/v1/sites/{name}/report", tag = "sites", params(("name" = String, Path), ReportQuery),
+    responses((status = 200, body = SiteReport), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub(crate) async fn site_report(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(query): Query<ReportQuery>,
+) -> Result<Json<SiteReport>, Problem> {
+    live(&app, &name)?;
+    app.platform.site_report(&name, query.period).await.map(Json)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

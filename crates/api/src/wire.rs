@@ -128,6 +128,43 @@ pub struct Totals {
     pub limit_violations: ComparedCount,
 }
 
+/// What a site cost, emitted and saved in each period.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SiteReport {
+    /// Name of the site.
+    pub site: String,
+    /// The site's currency.
+    pub currency: String,
+    /// Oldest first; the last one is not over.
+    pub periods: Vec<PeriodTotals>,
+}
+
+/// Sums of one period.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PeriodTotals {
+    /// Its first day with a settled step, in the site's zone, `YYYY-MM-DD`.
+    pub first: String,
+    /// Its last such day.
+    pub last: String,
+    /// The sums. `objective` and `saving` hold no value of what is stored: that is carried over to the next period.
+    pub totals: Totals,
+}
+
+/// Length of the periods of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportPeriod {
+    /// Civil days.
+    Day,
+    /// From Monday to Sunday.
+    Week,
+    /// Calendar months.
+    #[default]
+    Month,
+    /// Calendar years.
+    Year,
+}
+
 /// One asset at one tick.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]

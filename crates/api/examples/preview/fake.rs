@@ -13,8 +13,8 @@ use sos_api::{
     ApplyRequest, AuditEntry, Exposition, Identity, LiveEvent, Platform, Problem, Reply, Role,
     wire::{
         ActualPoint, ApplyResult, AssetLive, Compared, ComparedCount, Connection, DiffResult, EventRecord,
-        PlanLive, PlanPoint, PlanStep, Revision, RolloutStatus, Scale, ServiceLive, SiteChart, SiteLive,
-        SiteSummary, Totals, wire_time,
+        PeriodTotals, PlanLive, PlanPoint, PlanStep, ReportPeriod, Revision, RolloutStatus, Scale,
+        ServiceLive, SiteChart, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
     },
 };
 use tokio::sync::broadcast;
@@ -378,6 +378,15 @@ impl Platform for Fake {
     }
     fn site_live(&self, site: &str) -> Option<Arc<SiteLive>> {
         (site == SITE).then(|| Arc::new(self.state()))
+    }
+    fn site_report<'a>(&'a self, site: &'a str, _period: ReportPeriod) -> Reply<'a, SiteReport> {
+        let totals = PeriodTotals {
+            first: "2016-08-01".into(),
+            last: "2016-08-31".into(),
+            totals: self.state().totals,
+        };
+        let report = SiteReport { site: site.into(), currency: "USD".into(), periods: vec![totals] };
+        futures::future::ready(Ok(report)).boxed()
     }
     fn site_chart<'a>(&'a self, site: &'a str, from: Timestamp, to: Timestamp) -> Reply<'a, SiteChart> {
         let now = self.hour();

@@ -43,6 +43,8 @@ async fn wrong_requests_say_what_is_wrong_and_what_is_known() {
         (Method::GET, "/api/v1/sites/%FF/live", "", 400, "path"),
         (Method::GET, "/api/v1/sites/fontana/chart?from=noon", "", 400, "2016-08-01T00:00:00-08:00"),
         (Method::GET, "/api/v1/sites/fontana/chart?form=x", "", 400, "`from`"),
+        (Method::GET, "/api/v1/sites/fontana/report?period=hour", "", 400, "`month`"),
+        (Method::GET, "/api/v1/sites/nowhere/report?period=day", "", 404, "known: fontana"),
         (
             Method::GET,
             "/api/v1/sites/fontana/chart?from=2016-08-02T00:00:00Z&to=2016-08-01T00:00:00Z",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sos_model::{Battery, Mode};
 use sos_units::{
@@ -12,6 +13,7 @@ use sos_units::{
 use super::ledger::{Case, Excess, GroupFlow, Ledger, TickFlows};
 use super::links::AssetReading;
 use super::model::{Kind, SiteModel, Value};
+use super::periods::DayEnd;
 use super::settlement::{Count, LONGEST_WAIT, OpenTick, Settlement, Source};
 use crate::live::{Compared, Totals};
 use crate::report::Violation;
@@ -62,6 +64,12 @@ pub struct Accounts {
     #[serde(skip)]
     pub(super) violations: Vec<Violation>,
     estimated: u64,
+    /// Civil day of the step that was settled last.
+    #[serde(default)]
+    day: Option<Date>,
+    /// Days that have ended since they were last kept.
+    #[serde(skip)]
+    pub(super) ended: Vec<DayEnd>,
 }
 
 /// An energy that became known after its tick, or never.
@@ -88,6 +96,8 @@ impl Accounts {
             settlement: Settlement::new(model.assets.len()),
             violations: Vec::new(),
             estimated: 0,
+            day: None,
+            ended: Vec::new(),
         }
     }
 
@@ -180,6 +190,11 @@ impl Accounts {
     }
 
     fn settle_one(&mut self, model: &SiteModel, tick: &OpenTick<TickContext>) {
+        let date = model.zone.to_datetime(tick.start).date();
+        if date != self.day.unwrap_or(date) {
+            self.ended.extend(self.day_so_far());
+        }
+        self.day = Some(date);
         let flows = flows(model, tick);
         let Some(excess) = self.ledger.settle(&flows) else { return };
         if self.violations.len() < KEPT_VIOLATIONS {
@@ -196,26 +211,13 @@ impl Accounts {
     #[must_use]
     pub fn totals(&self, model: &SiteModel, stored: Energy, worth: Price, unserved: Money) -> Totals {
         let value = worth * stored - unserved;
-        let objective = |case: &Case, value: Money| objective(model, case, value).get();
-        let solar = self.ledger.solar.to_energy();
-        let used = (solar - self.ledger.actual.export.to_energy()).max(Energy::ZERO);
-        Totals {
-            cost: self.compare(|case| case.cost.to_money().get()),
-            emissions_kg: self.compare(|case| case.emissions.to_emissions().as_kg()),
-            objective: Compared {
-                actual: objective(&self.ledger.actual, value),
-                baseline: objective(&self.ledger.baseline, worth * self.initially_stored(model)),
-            },
-            import: self.ledger.actual.import.to_energy(),
-            export: self.ledger.actual.export.to_energy(),
-            shared: self.ledger.shared.to_energy(),
-            self_consumption: (solar > Energy::ZERO).then(|| used / solar),
-            limit_violations: (self.ledger.actual.limit_violations, self.ledger.baseline.limit_violations),
-        }
+        totals_of(model, &self.ledger, (value, worth * self.initially_stored(model)))
     }
 
-    fn compare(&self, figure: impl Fn(&Case) -> f64) -> Compared {
-        Compared { actual: figure(&self.ledger.actual), baseline: figure(&self.ledger.baseline) }
+    /// The sums at the end of the latest day that has a settled step.
+    #[must_use]
+    pub fn day_so_far(&self) -> Option<DayEnd> {
+        Some(DayEnd { date: self.day?, ledger: self.ledger.clone() })
     }
 
     /// Start of the first step; none before it.
@@ -253,6 +255,30 @@ impl Accounts {
     #[must_use]
     pub const fn estimated(&self) -> u64 {
         self.estimated
+    }
+}
+
+/// Sums of a ledger; `values` is what is stored at the end worth, as it was and uncontrolled.
+#[must_use]
+pub fn totals_of(model: &SiteModel, ledger: &Ledger, values: (Money, Money)) -> Totals {
+    let compare = |figure: fn(&Case) -> f64| Compared {
+        actual: figure(&ledger.actual),
+        baseline: figure(&ledger.baseline),
+    };
+    let solar = ledger.solar.to_energy();
+    let used = (solar - ledger.actual.export.to_energy()).max(Energy::ZERO);
+    Totals {
+        cost: compare(|case| case.cost.to_money().get()),
+        emissions_kg: compare(|case| case.emissions.to_emissions().as_kg()),
+        objective: Compared {
+            actual: objective(model, &ledger.actual, values.0).get(),
+            baseline: objective(model, &ledger.baseline, values.1).get(),
+        },
+        import: ledger.actual.import.to_energy(),
+        export: ledger.actual.export.to_energy(),
+        shared: ledger.shared.to_energy(),
+        self_consumption: (solar > Energy::ZERO).then(|| used / solar),
+        limit_violations: (ledger.actual.limit_violations, ledger.baseline.limit_violations),
     }
 }
 

@@ -95,6 +95,23 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// What came to it since an earlier state. Peaks are those since the start: they have no difference.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            steps: self.steps.saturating_sub(earlier.steps),
+            actual: self.actual.since(&earlier.actual),
+            baseline: self.baseline.since(&earlier.baseline),
+            shared: self.shared - earlier.shared,
+            solar: self.solar - earlier.solar,
+            curtailed: self.curtailed - earlier.curtailed,
+            load: self.load - earlier.load,
+            work: self.work - earlier.work,
+            discharged: self.discharged - earlier.discharged,
+            charged: self.charged - earlier.charged,
+        }
+    }
+
     /// Adds one tick; tells whether the actual case exceeded a limit of the connection.
     pub fn settle(&mut self, tick: &TickFlows) -> Option<Excess> {
         let uncontrolled: ExactEnergy = tick.groups.iter().map(|g| g.load + g.solar).sum();
@@ -127,6 +144,17 @@ impl Ledger {
 }
 
 impl Case {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            cost: self.cost - earlier.cost,
+            emissions: self.emissions - earlier.emissions,
+            import: self.import - earlier.import,
+            export: self.export - earlier.export,
+            limit_violations: self.limit_violations.saturating_sub(earlier.limit_violations),
+            peak_watts: self.peak_watts,
+        }
+    }
+
     fn settle(&mut self, tick: &TickFlows, grid: ExactEnergy) -> Option<Excess> {
         let (import, export) = (grid.positive_part(), grid.negative_part());
         self.cost += tick.import_price * import - tick.export_price * export;

@@ -9,6 +9,7 @@ pub mod model;
 mod observe;
 pub mod orders;
 pub mod outlook;
+pub mod periods;
 pub mod plan;
 mod record;
 pub mod reference;

@@ -15,6 +15,7 @@ use super::account::{Accounts, Decision, KEPT_VIOLATIONS, Late};
 use super::decide::Order;
 use super::model::Kind;
 use super::orders::{KeptOrders, orders_key};
+use super::periods::DayEnd;
 use super::settlement::LONGEST_WAIT;
 use super::task::{Site, SiteError};
 use super::telemetry::{Row, SeriesIds, grid};
@@ -42,6 +43,8 @@ struct Kept<'a> {
 
 /// The kind of a journal's records.
 const RECORD: &str = "json";
+/// Most days of one reading: a century.
+const MOST_DAYS: usize = 36_525;
 /// The version of their encoding.
 const VERSION: u32 = 1;
 
@@ -58,6 +61,11 @@ impl Site {
     /// The journal of steps above a limit.
     fn violations(&self) -> String {
         format!("site/{}/violations", self.task.model.name)
+    }
+
+    /// The journal of the sums at the ends of days.
+    fn days(&self) -> String {
+        days(&self.task.model.name)
     }
 
     /// Goes on where an earlier run stopped: accounts, jobs, and what the forecasters have seen.
@@ -128,6 +136,7 @@ impl Site {
         self.open_seq = open_seq.map_err(|source| SiteError::Store { site: model.name.clone(), source })?;
         self.accounts.settlement.kept();
         self.violations_kept = self.accounts.violations.len();
+        self.accounts.ended.clear();
         Ok(())
     }
 
@@ -186,6 +195,8 @@ impl Site {
             open: unkept.append.into_iter().map(serde_json::to_vec).collect::<Result<_, _>>()?,
             open_seq: self.open_seq,
             violations: self.violations(),
+            days: self.days(),
+            ended: self.accounts.ended.iter().map(serde_json::to_vec).collect::<Result<_, _>>()?,
             anew,
             exceeded: self
                 .accounts
@@ -283,6 +294,8 @@ struct Grown {
     open: Vec<Vec<u8>>,
     open_seq: u64,
     violations: String,
+    days: String,
+    ended: Vec<Vec<u8>>,
     anew: bool,
     exceeded: Vec<Vec<u8>>,
 }
@@ -295,6 +308,7 @@ impl Grown {
         }
         if self.anew {
             tx.truncate_journal(&self.violations, u64::MAX)?;
+            tx.truncate_journal(&self.days, u64::MAX)?;
         }
         let mut last = self.open_seq;
         for bytes in &self.open {
@@ -303,8 +317,27 @@ impl Grown {
         for bytes in &self.exceeded {
             tx.journal(&self.violations, RECORD, VERSION, bytes)?;
         }
+        for bytes in &self.ended {
+            tx.journal(&self.days, RECORD, VERSION, bytes)?;
+        }
         Ok(last)
     }
+}
+
+fn days(site: &str) -> String {
+    format!("site/{site}/days")
+}
+
+/// The sums at the ends of a site's days, the running one last.
+pub(super) fn day_ends(store: &Store, site: &str) -> Result<Vec<DayEnd>, StoreError> {
+    let (mut ends, _) = read_journal::<DayEnd>(store, &days(site), MOST_DAYS)?;
+    let kept = store.get_kv(&format!("site/{site}"))?;
+    let kept = kept.as_ref().and_then(serde_json::Value::as_str);
+    let kept = kept.and_then(|text| serde_json::from_str::<Kept<'_>>(text).ok());
+    let today = kept.and_then(|kept| kept.accounts.day_so_far());
+    // A day may end between the two readings.
+    ends.extend(today.filter(|today| ends.last().is_none_or(|last| last.date < today.date)));
+    Ok(ends)
 }
 
 /// The records of a journal, oldest first, and the number of the last.

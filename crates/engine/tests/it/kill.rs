@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
 use serde_json::json;
 use sos_control::{ServicePhase, ServiceStatus};
 use sos_engine::clock::{SiteClock, Speed};
 use sos_engine::faults::Faults;
 use sos_engine::services::board::{Board, Orders, ReplicaView, ServiceView};
 use sos_engine::site::model::{SiteModel, assemble};
+use sos_engine::site::periods::{Unit, periods};
 use sos_engine::site::reference::{Period, perfect_case};
 use sos_engine::site::task::{LEASE_TICKS, Outcome, SiteError, SiteTask};
 use sos_engine::site::work::WorkBook;
@@ -345,6 +347,27 @@ fn accounts_know_their_start_after_a_change_of_speed() {
     let outcome = rig.run_at(40, None, epoch() + TICK * 21).unwrap();
     assert_eq!((outcome.from, outcome.to), (epoch(), epoch() + TICK * 40));
     check_books(&outcome, &rig.truth(), 40, "after a change of speed");
+}
+
+#[test]
+fn days_and_months_of_a_site_add_up_to_its_books_across_restarts() {
+    let rig = Rig::new();
+    rig.run(100, None).unwrap();
+    let outcome = rig.run(5 * 96, None).unwrap();
+    let (store, model) = (rig.store(), model());
+    let days = periods(&store, &model, Unit::Day).unwrap();
+    let first = model.zone.to_datetime(epoch()).date();
+    let dates: Vec<Date> = days.iter().map(|day| day.first).collect();
+    let wanted: Vec<Date> =
+        (0..).map_while(|n: i64| first.checked_add(n.days()).ok()).take(days.len()).collect();
+    assert_eq!(dates, wanted, "each day once");
+    assert!((5..=6).contains(&days.len()), "{days:?}");
+    let import = outcome.accounts.ledger().actual.import.to_energy().as_kwh();
+    for unit in [Unit::Day, Unit::Week, Unit::Month, Unit::Year] {
+        let parts = periods(&store, &model, unit).unwrap();
+        let sum: f64 = parts.iter().map(|part| part.totals.import.as_kwh()).sum();
+        assert!((sum - import).abs() < 1e-9, "{unit:?}: {sum} of {import}");
+    }
 }
 
 #[test]

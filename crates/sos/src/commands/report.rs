@@ -1,7 +1,7 @@
-//! `sos report`: what a site cost, emitted and saved since its start.
+//! `sos report`: what a site cost, emitted and saved, since its start or in each period.
 
 use serde::Serialize;
-use sos_api::wire::{SiteLive, Totals};
+use sos_api::wire::{PeriodTotals, SiteLive, SiteReport, Totals};
 
 use super::block_on;
 use crate::client::ServerArgs;
@@ -14,10 +14,34 @@ use crate::words;
 pub(crate) struct Args {
     /// Name of the site
     site: String,
+    /// One row for each day, week, month or year instead of the sums since the start
+    #[arg(long, value_name = "day|week|month|year")]
+    period: Option<Period>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// Length of the periods.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Period {
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+impl Period {
+    /// As the API calls it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Year => "year",
+        }
+    }
 }
 
 /// The answer as a value.
@@ -31,9 +55,25 @@ struct Report {
     totals: Totals,
 }
 
-/// Shows the sums since the start of the site.
+/// Shows the sums since the start of the site, or those of each period.
 pub(crate) fn run(args: &Args) -> Outcome {
     let client = args.server.client()?;
+    if let Some(period) = args.period {
+        return block_on(async {
+            let query = [("period", period.word().to_owned())];
+            let report: SiteReport = client.get(&["sites", &args.site, "report"], &query).await?;
+            let format = args.output.format();
+            if format == Format::Table {
+                output::note(format!(
+                    "{} in {}; the last {} is not over",
+                    report.site,
+                    report.currency,
+                    period.word()
+                ));
+            }
+            output::answer(format, &rows(&report, format == Format::Csv), &report)
+        });
+    }
     block_on(async {
         let live: SiteLive = client.get(&["sites", &args.site, "live"], &[]).await?;
         let SiteLive { site, time: to, currency, tick: ticks, totals, .. } = live;
@@ -44,6 +84,62 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         output::answer(format, &table(&report, format == Format::Csv), &report)
     })
+}
+
+/// One row for each period.
+fn rows(report: &SiteReport, plain: bool) -> Table {
+    let heads = if plain {
+        [
+            "first_day",
+            "last_day",
+            "cost",
+            "baseline_cost",
+            "saving",
+            "emissions_kg",
+            "baseline_emissions_kg",
+            "import_kwh",
+            "export_kwh",
+            "self_consumption",
+            "limit_violations",
+            "baseline_limit_violations",
+        ]
+    } else {
+        [
+            "FROM",
+            "TO",
+            "COST",
+            "UNCONTROLLED",
+            "SAVED",
+            "KG CO2",
+            "UNCONTROLLED",
+            "IMPORT KWH",
+            "EXPORT KWH",
+            "SELF-CONSUMPTION",
+            "OVER LIMIT",
+            "UNCONTROLLED",
+        ]
+    };
+    let mut table = Table::new(&heads);
+    let number = |value: f64| if plain { value.to_string() } else { format!("{:.2}", value + 0.0) };
+    for PeriodTotals { first, last, totals: t } in &report.periods {
+        let own =
+            t.self_consumption.map(|share| if plain { share.to_string() } else { words::percent(share) });
+        table.row(vec![
+            first.clone(),
+            last.clone(),
+            number(t.cost.actual),
+            number(t.cost.baseline),
+            number(t.saving),
+            number(t.emissions_kg.actual),
+            number(t.emissions_kg.baseline),
+            number(t.import_kwh),
+            number(t.export_kwh),
+            own.unwrap_or_default(),
+            t.limit_violations.actual.to_string(),
+            t.limit_violations.baseline.to_string(),
+        ]);
+    }
+    table
 }
 
 fn table(report: &Report, plain: bool) -> Table {

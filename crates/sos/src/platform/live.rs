@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sos_api::Problem;
 use sos_api::wire::{
-    ActualPoint, AssetLive, Compared, ComparedCount, Connection, PlanLive, PlanPoint, PlanStep, ServiceLive,
-    SiteChart, SiteLive, Totals, wire_time,
+    ActualPoint, AssetLive, Compared, ComparedCount, Connection, PeriodTotals, PlanLive, PlanPoint, PlanStep,
+    ReportPeriod, ServiceLive, SiteChart, SiteLive, SiteReport, Totals, wire_time,
 };
 use sos_engine::live::{self, AssetState, PlanState, PlanStepState, SiteState};
 use sos_engine::platform::Platform as Engine;
 use sos_engine::services::board::{Board, ServiceView};
+use sos_engine::site::periods::{Unit, periods};
 use sos_units::{Power, Reading};
 
 use super::store_problem;
@@ -190,6 +191,26 @@ fn service(name: &str, view: &ServiceView) -> ServiceLive {
 /// The planner's one word for a service.
 pub(super) fn phase(view: &ServiceView) -> String {
     format!("{:?}", view.status.phase)
+}
+
+/// The sums of a site's periods.
+pub(super) fn report(engine: &Engine, name: &str, period: ReportPeriod) -> Result<SiteReport, Problem> {
+    let model = engine.site_model(name);
+    let model = model.ok_or_else(|| Problem::not_found(format!("there is no site `{name}`")))?;
+    let unit = match period {
+        ReportPeriod::Day => Unit::Day,
+        ReportPeriod::Week => Unit::Week,
+        ReportPeriod::Month => Unit::Month,
+        ReportPeriod::Year => Unit::Year,
+    };
+    let row = |row: sos_engine::site::periods::PeriodTotals| PeriodTotals {
+        first: row.first.to_string(),
+        last: row.last.to_string(),
+        totals: totals(&row.totals),
+    };
+    let found = periods(engine.store(), &model, unit).map_err(store_problem)?;
+    let rows = found.into_iter().map(row).collect();
+    Ok(SiteReport { site: name.to_owned(), currency: model.currency.clone(), periods: rows })
 }
 
 /// Plan against actual in a period.

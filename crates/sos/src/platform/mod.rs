@@ -13,7 +13,8 @@ use futures::{FutureExt, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 use sos_api::wire::{
-    ApplyResult, DiffResult, EventRecord, Revision, RolloutStatus, Scale, SiteChart, SiteLive, SiteSummary,
+    ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart, SiteLive,
+    SiteReport, SiteSummary,
 };
 use sos_api::{ApplyRequest, AuditEntry, Bytes, Identity, LiveEvent, Problem, Reply};
 use sos_engine::platform::Platform as Engine;
@@ -117,6 +118,11 @@ impl sos_api::Platform for Platform {
     fn site_chart<'a>(&'a self, site: &'a str, from: Timestamp, to: Timestamp) -> Reply<'a, SiteChart> {
         let site = site.to_owned();
         self.blocking(move |engine| live::chart(engine, &site, from, to)).boxed()
+    }
+
+    fn site_report<'a>(&'a self, site: &'a str, period: ReportPeriod) -> Reply<'a, SiteReport> {
+        let site = site.to_owned();
+        self.blocking(move |engine| live::report(engine, &site, period)).boxed()
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
