@@ -45,10 +45,29 @@ ensure_packages() {
     die "apt-get could not install: ${missing[*]}"
 }
 
-# What cargo needs besides Rust: compiler and linker, cmake and libclang for the solver.
+# What cargo needs besides Rust: compiler and linker, cmake and libclang for the solver and the boosted trees.
 ensure_build_tools() {
   ensure_packages build-essential clang libclang-dev mold cmake pkg-config git ca-certificates
+  ensure_cmake
   ensure_rust
+}
+
+# The boosted trees (LightGBM) ask for a newer CMake than Debian 12 has; then a pinned one comes from PyPI.
+CMAKE_OLDEST=3.28
+CMAKE_PINNED=3.31.6
+ensure_cmake() {
+  local have folder="$SOS_TOOLS/cmake-$CMAKE_PINNED"
+  have="$(cmake --version 2>/dev/null | awk 'NR == 1 { print $3 }')"
+  [ "$(printf '%s\n%s\n' "$CMAKE_OLDEST" "$have" | sort -V | head -n 1)" = "$CMAKE_OLDEST" ] && return 0
+  if [ ! -x "$folder/bin/cmake" ]; then
+    ensure_packages python3 python3-venv
+    say "installing CMake $CMAKE_PINNED into $folder (the system's $have is too old)"
+    python3 -m venv "$folder" >&2 || die "python3 could not make an environment in $folder"
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "cmake==$CMAKE_PINNED" >&2 ||
+      die "pip could not install cmake==$CMAKE_PINNED"
+  fi
+  # Read by the build scripts that run CMake.
+  export CMAKE="$folder/bin/cmake"
 }
 
 ensure_rust() {
@@ -103,6 +122,21 @@ ensure_peers() {
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || ensure_packages python3 python3-venv
   say "looking for the independent peers of scripts/peers.txt"
   scripts/peers.sh >/dev/null || die "the independent peers of scripts/peers.txt cannot be had"
+}
+
+# promtool judges the metrics. Only its files are taken from the package: the server is neither installed nor started.
+ensure_promtool() {
+  command -v promtool >/dev/null 2>&1 && return 0
+  local folder="$SOS_TOOLS/prometheus"
+  if [ ! -x "$folder/usr/bin/promtool" ]; then
+    say "taking promtool from Debian's package prometheus into $folder"
+    mkdir -p "$folder"
+    # In a subshell: where there is none, the tests that need it say so.
+    (cd "$folder" && { apt-get download -qq prometheus || { as_root apt-get update -qq && apt-get download -qq prometheus; }; } &&
+      dpkg-deb --extract prometheus_*.deb . && rm -f prometheus_*.deb) >&2 || return 0
+  fi
+  PATH="$folder/usr/bin:$PATH"
+  export PATH
 }
 
 # A browser without a screen, for the tests of the page.

@@ -67,7 +67,8 @@ pub(crate) struct Base {
 
 impl Base {
     pub(crate) fn new(config: &ForecastConfig, slots: usize, steps_per_day: f64) -> Self {
-        let half_life = if config.character == Character::Carbon { 3.0 } else { 6.0 };
+        let quick = matches!(config.character, Character::Carbon | Character::Wind | Character::Price);
+        let half_life = if quick { 3.0 } else { 6.0 };
         let per_day = steps_per_day / slots as f64;
         let solar = config.character == Character::Solar;
         Self {
@@ -199,7 +200,7 @@ impl Base {
             Character::Solar => {
                 (std::f64::consts::PI * (hour + 0.25 - 6.0) / 12.0).sin().max(0.0) * daylight(hour)
             }
-            Character::Carbon | Character::Net => 1.0,
+            _ => 1.0,
         }
     }
 }

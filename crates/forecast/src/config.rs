@@ -10,10 +10,44 @@ pub enum Character {
     Load,
     /// Solar generation as a magnitude, never below 0, none at night; follows the sun, not the clock.
     Solar,
+    /// Wind generation as a magnitude, never below 0.
+    Wind,
+    /// Price of energy; any sign, with spikes.
+    Price,
     /// Carbon intensity or a similar signal, never below 0.
     Carbon,
+    /// Requests or other events per step, never below 0.
+    Rate,
     /// Load minus generation; any sign.
     Net,
+    /// Anything else; any sign.
+    Any,
+}
+
+impl Character {
+    /// Whether such a series can be below 0.
+    #[must_use]
+    pub const fn can_be_negative(self) -> bool {
+        matches!(self, Self::Price | Self::Net | Self::Any)
+    }
+}
+
+/// Which members of the family are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The one that learns with every value and costs microseconds: a profile of the day and how today differs from it.
+    Incremental,
+    /// All, weighed by their recent errors; a forecast costs milliseconds.
+    Full,
+}
+
+/// Another series that may help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covariate {
+    /// Its name, for people.
+    pub name: String,
+    /// Whether its values are known before their time: a weather forecast, a calendar, a published price.
+    pub known_ahead: bool,
 }
 
 /// Settings of one forecaster. [`ForecastConfig::new`] gives defaults that suit any of the characters.
@@ -31,8 +65,14 @@ pub struct ForecastConfig {
     pub prior: Option<f64>,
     /// Values above are physically impossible (for example the rated power of an inverter).
     pub maximum: Option<f64>,
-    /// Values kept, at most; also bounded by 60 days and 20 000 values.
+    /// Values kept, at most; also bounded by 60 days and 20 000 values ([`Family::Incremental`]), or 200 000 values.
     pub history: usize,
+    /// Members that are asked.
+    pub family: Family,
+    /// Series that may help; only the full family reads them.
+    pub covariates: Vec<Covariate>,
+    /// Latitude of solar panels in degrees, north positive; learned from the series where it is not given.
+    pub latitude: Option<f64>,
 }
 
 /// Why a configuration cannot work.
@@ -61,13 +101,31 @@ impl std::error::Error for ConfigError {}
 
 const DAY: i64 = 86_400;
 const MAX_HISTORY: usize = 20_000;
+const MAX_FULL_HISTORY: usize = 200_000;
 
 impl ForecastConfig {
     /// Defaults: quantiles 0.1, 0.5, 0.9; no prior, no maximum; 60 days of history.
     #[must_use]
     pub fn new(character: Character, step: SignedDuration, time_zone: TimeZone) -> Self {
         let quantiles = vec![0.1, 0.5, 0.9];
-        Self { character, step, time_zone, quantiles, prior: None, maximum: None, history: MAX_HISTORY }
+        Self {
+            character,
+            step,
+            time_zone,
+            quantiles,
+            prior: None,
+            maximum: None,
+            history: MAX_HISTORY,
+            family: Family::Incremental,
+            covariates: Vec::new(),
+            latitude: None,
+        }
+    }
+
+    /// The same with all members and all of a long history.
+    #[must_use]
+    pub fn full(self) -> Self {
+        Self { family: Family::Full, history: MAX_FULL_HISTORY, ..self }
     }
 
     /// Checks the settings and sorts the quantiles.
@@ -82,18 +140,21 @@ impl ForecastConfig {
         self.quantiles.sort_by(f64::total_cmp);
         self.quantiles.dedup();
         for level in [self.prior, self.maximum].into_iter().flatten() {
-            if !level.is_finite() || (level < 0.0 && self.character != Character::Net) {
+            if !level.is_finite() || (level < 0.0 && !self.character.can_be_negative()) {
                 return Err(ConfigError::Level(level));
             }
         }
         let days = usize::try_from(60 * DAY / seconds).unwrap_or(MAX_HISTORY);
-        self.history = self.history.clamp(1, days.min(MAX_HISTORY));
+        self.history = match self.family {
+            Family::Incremental => self.history.clamp(1, days.min(MAX_HISTORY)),
+            Family::Full => self.history.clamp(1, MAX_FULL_HISTORY),
+        };
         Ok(self)
     }
 
     /// A value within what the series can physically be.
     pub(crate) fn bounded(&self, value: f64) -> f64 {
-        let low = if self.character == Character::Net { f64::MIN } else { 0.0 };
+        let low = if self.character.can_be_negative() { f64::MIN } else { 0.0 };
         value.max(low).min(self.maximum.unwrap_or(f64::MAX))
     }
 }

@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use sos_units::{Missing, Reading, TimeGrid};
 
 use crate::calendar::Calendar;
-use crate::config::{ConfigError, ForecastConfig};
+use crate::config::{ConfigError, Family, ForecastConfig};
 use crate::errors::conformal;
+use crate::full::Full;
 use crate::history::{History, View};
 use crate::state::State;
 
@@ -94,6 +95,7 @@ pub struct Forecaster {
     calendar: Calendar,
     history: History,
     state: State,
+    full: Option<Full>,
     /// Issue time the state stands for.
     as_of: Timestamp,
     /// When a value older than the newest learned becomes known: from then on the state must be rebuilt.
@@ -108,7 +110,8 @@ impl Forecaster {
         let calendar = Calendar::new(&config);
         let history = History::new(config.step, config.history);
         let state = State::new(&config, &calendar);
-        Ok(Self { config, calendar, history, state, as_of: Timestamp::MIN, late: None })
+        let full = (config.family == Family::Full).then(|| Full::new(&config, &calendar));
+        Ok(Self { config, calendar, history, state, full, as_of: Timestamp::MIN, late: None })
     }
 
     /// The settings, as checked.
@@ -134,6 +137,19 @@ impl Forecaster {
         }
     }
 
+    /// Notes a value of the covariate at `position` of the configuration, as [`Self::observe`] does for the series.
+    pub fn observe_covariate(
+        &mut self,
+        position: usize,
+        time: Timestamp,
+        known_at: Timestamp,
+        value: Reading<f64>,
+    ) {
+        if let Some(full) = &mut self.full {
+            full.observe(&self.config, position, time, known_at, value);
+        }
+    }
+
     /// Forecasts `horizon` steps (at most 20 000), the first being the step that contains `issued_at`.
     ///
     /// Learns what became known since the last call. An issue time before an earlier call's is served correctly, from
@@ -146,6 +162,13 @@ impl Forecaster {
         let tables = self.state.tables(&self.config.quantiles);
         let last = self.state.last.unwrap_or(first - 1);
         let len = grid.len() as i64;
+        if let Some(full) = &mut self.full
+            && let Some((block, method)) = full.forecast(&self.config, &self.calendar, first, grid.len())
+        {
+            let because = told(&block.members);
+            let quantiles = self.config.quantiles.iter().copied().zip(block.quantiles).collect();
+            return Forecast { issued_at, grid, mean: block.mean, quantiles, method, because };
+        }
         let (start_offset, end_offset) = (self.calendar.offset(first), self.calendar.offset(first + len));
         let mut mean = Vec::with_capacity(grid.len());
         let mut quantiles: Vec<(f64, Vec<f64>)> =
@@ -200,6 +223,7 @@ impl Forecaster {
     pub(crate) fn advance(&mut self, issued_at: Timestamp) {
         if issued_at < self.as_of || self.late.is_some_and(|late| late <= issued_at) {
             self.state = State::new(&self.config, &self.calendar);
+            self.full.iter_mut().for_each(Full::reset);
         }
         let view = self.history.view(issued_at);
         let from = self.state.seen.map_or(i64::MIN, |seen| seen.saturating_add(1));
@@ -207,6 +231,9 @@ impl Forecaster {
         let now = self.calendar.index(issued_at);
         for (index, sample) in view.since(from).take_while(|(i, _)| *i <= now) {
             self.state.absorb(&self.calendar, &self.config, index, sample.value.ok());
+        }
+        if let Some(full) = &mut self.full {
+            full.advance(&self.calendar, &view);
         }
         self.late = self.state.seen.and_then(|seen| self.history.next_late(issued_at, seen));
         self.as_of = issued_at;
@@ -249,6 +276,17 @@ impl Forecaster {
             )
         }
     }
+}
+
+/// Who carries a blend, in words.
+fn told(members: &[(String, f64)]) -> String {
+    let parts: Vec<String> = members
+        .iter()
+        .filter(|(_, weight)| *weight >= 0.05)
+        .take(4)
+        .map(|(name, weight)| format!("{name} {:.0} %", weight * 100.0))
+        .collect();
+    format!("weighed by their recent errors: {}", parts.join(", "))
 }
 
 /// The longest grid up to `horizon` steps that representable time allows.

@@ -17,17 +17,24 @@
 //! The choices and what was compared: `docs/study-fontana.md`.
 
 mod base;
+mod blend;
 mod calendar;
 mod config;
+mod daily;
 mod errors;
+mod experts;
 mod forecaster;
+mod full;
 mod gains;
 mod history;
 pub mod metrics;
+mod panel;
+mod running;
+mod spread;
 mod state;
 mod sum;
 
-pub use config::{Character, ConfigError, ForecastConfig};
+pub use config::{Character, ConfigError, Covariate, Family, ForecastConfig};
 pub use forecaster::{Forecast, Forecaster, Hours, NextStep};
 pub use history::{History, Sample, View};
 pub use sum::SumForecaster;
