@@ -1,4 +1,4 @@
-//! Simple, honest forecasts with quantiles: load, solar generation, carbon intensity, net load.
+//! Honest forecasts with quantiles of any series: load, solar and wind generation, prices, carbon intensity, requests.
 //!
 //! # Signs and units
 //! Values are plain numbers in the natural unit of the series (kW, kgCO2/kWh, …). **Load and solar generation are
@@ -9,7 +9,13 @@
 //! A [`Forecaster`] learns only through a [`View`], which is bound to an issue time and does not return what became
 //! known later. An issue time before the newest one rebuilds the model from what was known then.
 //!
-//! # Model
+//! # Two families
+//! [`Family::Incremental`] learns with every value and forecasts in microseconds: the loop of a site uses it.
+//! [`Family::Full`] asks it and many more, each judged by its own past forecasts (`docs/decisions/0052`): for a day ahead
+//! `daily.rs`, for the next steps `running.rs`; members are in `experts/`, weights in `blend.rs`, quantiles in
+//! `spread.rs`, and what they look at is a `Panel`, cut off at the issue time by a `Seen`.
+//!
+//! # The incremental model
 //! `base(slot) + weight(slot) × (g₁ × last deviation + g₂ × recent level)`: for load, carbon and net load the base is a
 //! recency-weighted profile of the time of day and the weight 1; for solar the base is the clear-sky envelope of recent
 //! days times the mean clearness and the weight the envelope. The gains g are learned per lead time by least squares

@@ -70,6 +70,8 @@ pub(crate) struct Panel {
     longest_run: usize,
     lowest: f64,
     last: f64,
+    /// Outliers in a row: so many make a new level.
+    outliers: usize,
     /// Known up to now.
     past: Vec<Column>,
     /// Known ahead.
@@ -89,6 +91,7 @@ impl Panel {
             longest_run: 0,
             lowest: f64::MAX,
             last: f64::NAN,
+            outliers: 0,
             past,
             known,
         }
@@ -170,8 +173,14 @@ impl Panel {
         !young && !constant && self.run > usual && value > self.lowest
     }
 
-    /// Far outside everything of the last weeks: a fault of the meter, not a peak.
-    fn is_outlier(&self, value: f64) -> bool {
+    /// A fault of the meter, not a peak: far outside everything of the last weeks, and soon over. What lasts a quarter
+    /// of a day is a new level.
+    fn is_outlier(&mut self, value: f64) -> bool {
+        self.outliers = if self.is_far_out(value) { self.outliers + 1 } else { 0 };
+        (1..=(self.per_day / 4).max(6)).contains(&self.outliers)
+    }
+
+    fn is_far_out(&self, value: f64) -> bool {
         let from = self.len().saturating_sub(OUTLIER_DAYS * self.per_day);
         let recent = &self.target.filled[from..];
         if recent.len() < 2 * self.per_day.min(48) || !value.is_finite() {
@@ -341,6 +350,16 @@ mod tests {
         assert!(p.seen(400).raw[399].is_nan());
         assert!((p.seen(400).values[395] - 11.0).abs() < 1e-9, "the last day before it stands in");
         assert!(flat.seen(400).raw.iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn a_new_level_is_believed_after_a_quarter_of_a_day() {
+        let mut p = Panel::new(24, 0, 0);
+        for at in 0..200_i64 {
+            p.push(at, Some((at % 24) as f64 + if at >= 150 { 1e4 } else { 0.0 }));
+        }
+        let seen = p.seen(200);
+        assert!(seen.raw[155].is_nan() && seen.raw[156] > 1e4 && seen.raw[199] > 1e4);
     }
 
     #[test]

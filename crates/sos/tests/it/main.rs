@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod devices;
 mod follow;
+mod forecast;
 mod page;
 mod peer;
 #[path = "../../../../scripts/peers.rs"]

@@ -64,6 +64,7 @@ fn drawn(
         .light_line_style(TRANSPARENT)
         .x_labels(8)
         .x_label_formatter(&label)
+        .y_label_formatter(&|value| format!("{}", (value * 1e6).round() / 1e6))
         .label_style(("sans-serif", 13))
         .draw()?;
     for (n, segment) in segments.iter().enumerate() {

@@ -81,6 +81,17 @@ impl Input {
     ) -> Result<Self, Failure> {
         let mut take = |name: &String| table.columns.remove(name).unwrap_or_default();
         let target: Vec<f64> = take(&wanted[0]).into_iter().map(|v| v.unwrap_or(f64::NAN)).collect();
+        if target.iter().all(|v| v.is_nan()) {
+            let why = if table.notes.repeated > 0 {
+                " that is not contradicted by a row of the same time"
+            } else {
+                ""
+            };
+            let name = &wanted[0];
+            return Err(Failure::input(format!(
+                "{path}: column \"{name}\" has no value{why}; expected at least one"
+            )));
+        }
         let covariates = wanted[1..]
             .iter()
             .enumerate()

@@ -129,7 +129,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         .map_err(|error| Failure::input(format!("{}: {error}", input.path)))?;
     let mut judge = Judge::new(&input);
     let mut issued = Vec::with_capacity(issues.len());
-    let mut fed = Fed::default();
+    // Older rows than a forecaster keeps need not be told.
+    let oldest = issues[0].saturating_sub(forecaster.config().history);
+    let mut fed = Fed { row: oldest, ahead: oldest };
     for row in issues {
         fed.up_to(&mut forecaster, &input, row, steps);
         let forecast = forecaster.forecast(input.time(row + 1), steps);
@@ -213,7 +215,7 @@ fn issue_rows(args: &Args, input: &Input) -> Result<Vec<usize>, Failure> {
 }
 
 /// How far the forecaster has been told of the file's rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Fed {
     row: usize,
     ahead: usize,

@@ -1,0 +1,170 @@
+//! `sos forecast` on files as people have them: good ones, odd ones and wrong ones.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::cli::{Ran, answer, sos};
+
+fn folder(files: &[(&str, String)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+/// `rows` hours from 2020-01-01 on with the values of `cell`.
+fn hourly(rows: i64, cell: impl Fn(i64) -> String) -> String {
+    let mut text = String::from("time,load,note,wind\n");
+    for row in 0..rows {
+        let time = jiff::Timestamp::from_second(1_577_836_800 + row * 3600).unwrap();
+        writeln!(text, "{time},{},calm,{}", cell(row), row % 7).unwrap();
+    }
+    text
+}
+
+fn day(row: i64) -> f64 {
+    50.0 + 10.0 * ((row % 24) as f64 / 24.0 * std::f64::consts::TAU).sin() + (row * 7919 % 13) as f64 / 10.0
+}
+
+fn forecast(dir: &Path, more: &[&str]) -> Ran {
+    let args = [&["forecast", "f.csv", "--target", "load"], more].concat();
+    sos(dir, &args)
+}
+
+/// Refused with exit code 2 and these words, and nothing on stdout.
+fn refused(text: &str, more: &[&str], words: &[&str]) {
+    let dir = folder(&[("f.csv", text.to_owned())]);
+    let ran = forecast(dir.path(), more);
+    assert_eq!(ran.code, 2, "{more:?}: {}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.stdout, "");
+    for word in words {
+        assert!(ran.stderr.contains(word), "{word:?} is not in {:?}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_day_ahead_is_rows_with_ordered_quantiles_and_a_method() {
+    let dir = folder(&[("f.csv", hourly(24 * 40, |row| day(row).to_string()))]);
+    let told = answer(dir.path(), &["forecast", "f.csv", "--target", "load", "--quantiles", "0.9,0.05,0.5"]);
+    let rows: Vec<Vec<&str>> = told.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0], ["issued_at", "valid_at", "mean", "q0.05", "q0.5", "q0.9", "method"]);
+    assert_eq!(rows.len(), 25);
+    assert_eq!(rows[1][..2], ["2020-02-09T23:00:00Z", "2020-02-10T00:00:00Z"]);
+    for row in &rows[1..] {
+        let numbers: Vec<f64> = row[2..6].iter().map(|cell| cell.parse().unwrap()).collect();
+        assert!(numbers[1] <= numbers[2] && numbers[2] <= numbers[3], "{row:?}");
+        assert!((30.0..75.0).contains(&numbers[0]), "{row:?}");
+        assert_eq!(row[6], "blend");
+    }
+}
+
+#[test]
+fn rows_after_the_issue_time_change_nothing_unless_they_are_known_ahead() {
+    let with = |later: f64| {
+        hourly(24 * 40, |row| if row >= 24 * 30 { later.to_string() } else { day(row).to_string() })
+    };
+    let dir = folder(&[("a.csv", with(0.0)), ("b.csv", with(1e6))]);
+    let issue = |file: &str| {
+        let args = [
+            "forecast",
+            file,
+            "--target",
+            "load",
+            "--from",
+            "2020-01-28T23:00:00Z",
+            "--to",
+            "2020-01-30T23:00:00Z",
+        ];
+        answer(dir.path(), &args)
+    };
+    assert_eq!(issue("a.csv"), issue("b.csv"));
+    assert_eq!(issue("a.csv").lines().count(), 1 + 3 * 24);
+    // Another column of numbers is read up to the issue time, or ahead when it is declared so.
+    let ahead = answer(
+        dir.path(),
+        &["forecast", "a.csv", "--target", "load", "--known", "wind", "--at", "2020-01-30T23:00:00Z"],
+    );
+    assert_eq!(ahead.lines().count(), 25);
+}
+
+#[test]
+fn odd_series_have_a_named_fallback_and_never_a_number_that_is_none() {
+    let odd: [(&str, String); 6] = [
+        ("constant", hourly(24 * 30, |_| "5".to_owned())),
+        ("nothing at all", hourly(24 * 30, |_| "0".to_owned())),
+        (
+            "half of it missing",
+            hourly(24 * 30, |row| if row % 2 == 0 { String::new() } else { day(row).to_string() }),
+        ),
+        ("a step", hourly(24 * 30, |row| (day(row) + if row > 500 { 1e4 } else { 0.0 }).to_string())),
+        ("a spike", hourly(24 * 30, |row| (day(row) + if row == 500 { 1e11 } else { 0.0 }).to_string())),
+        ("two rows", hourly(2, |row| day(row).to_string())),
+    ];
+    for (what, text) in odd {
+        let dir = folder(&[("f.csv", text)]);
+        let ran = forecast(dir.path(), &["--horizon", "30h"]);
+        assert_eq!(ran.code, 0, "{what}: {}", ran.stderr);
+        assert_eq!(ran.stdout.lines().count(), 31, "{what}");
+        let low = ran.stdout.to_lowercase();
+        assert!(!low.contains("nan") && !low.contains("inf"), "{what}");
+        assert!(ran.stdout.lines().skip(1).all(|line| line.rsplit(',').next().unwrap().len() > 3), "{what}");
+    }
+}
+
+#[test]
+fn a_fan_chart_is_drawn() {
+    let dir = folder(&[("f.csv", hourly(24 * 40, |row| day(row).to_string()))]);
+    let ran = forecast(dir.path(), &["--from", "2020-02-05T23:00:00Z", "--svg", "fan.svg"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("mean absolute error"), "{}", ran.stderr);
+    let drawn = std::fs::read_to_string(dir.path().join("fan.svg")).unwrap();
+    assert!(drawn.starts_with("<svg") && drawn.contains("80 % interval") && drawn.contains("<polygon"));
+}
+
+#[test]
+fn wrong_input_is_refused_with_the_place_and_what_was_expected() {
+    let good = hourly(24 * 20, |row| day(row).to_string());
+    refused(
+        &hourly(200, |row| if row == 77 { "abc".to_owned() } else { "1".to_owned() }),
+        &[],
+        &["f.csv:79:", "abc", "expected a number"],
+    );
+    refused(
+        &hourly(200, |row| if row == 77 { "NaN".to_owned() } else { "1".to_owned() }),
+        &[],
+        &["f.csv:79:"],
+    );
+    refused(&hourly(200, |_| String::new()), &[], &["\"load\" has no value"]);
+    refused("time,load\n2020-01-01T00:00:00Z,5\n", &[], &["step cannot be found"]);
+    refused("time,load\n", &[], &["no row has a time"]);
+    refused("", &[], &["f.csv"]);
+    refused(
+        "time,load\n2020-01-01T01:00:00Z,5\n2020-01-01T00:00:00Z,5\n",
+        &[],
+        &["f.csv:3:1", "sort the rows"],
+    );
+    refused(
+        "time,load\n2020-01-01T00:00:00Z,5\n2020-01-01T00:07:00Z,5\n",
+        &[],
+        &["7 min", "does not divide a day"],
+    );
+    refused(&good, &["--known", "sun"], &["no column is named \"sun\"", "known: time, load"]);
+    refused(&good, &["--known", "note"], &["calm", "is not a number"]);
+    refused(&good, &["--horizon", "0h"], &["--horizon", "expected more than 0"]);
+    refused(&good, &["--horizon", "5 parsec"], &["unknown unit"]);
+    refused(&good, &["--quantiles", "0.1,1.5"], &["quantile 1.5"]);
+    refused(&good, &["--at", "2031-01-01T00:00:00Z"], &["--at", "has rows from 2020-01-01T00:00:00Z"]);
+    refused(&good, &["--at", "soon"], &["not a time", "RFC 3339"]);
+    refused(
+        &good,
+        &["--from", "2020-01-05T00:00:00Z", "--to", "2020-01-02T00:00:00Z"],
+        &["is before --from"],
+    );
+    refused(&good, &["--from", "2020-01-05T00:00:00Z", "--every", "90min"], &["expected a multiple"]);
+    refused(&good, &["--zone", "Mars"], &["no such time zone"]);
+    refused(&good, &["--country", "XX"], &["known are AT"]);
+    refused(&good, &["--latitude", "123"], &["-90…90"]);
+}
