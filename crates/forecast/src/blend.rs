@@ -56,6 +56,8 @@ pub(crate) struct Point {
     pub(crate) issued: Vec<f64>,
     /// The blend for the mean, before its bias was taken out.
     pub(crate) mean: Vec<f64>,
+    /// What the errors of each lead are in proportion to; all 1 where nothing is known of that.
+    pub(crate) scale: Vec<f64>,
     /// Quantiles as issued: one row for each quantile.
     pub(crate) quantiles: Vec<Vec<f64>>,
 }
@@ -258,6 +260,7 @@ mod tests {
             made: vec![Some(vec![start as f32 + 3.0]), Some(vec![start as f32 + 0.5]), None],
             issued: vec![],
             mean: vec![],
+            scale: vec![],
             quantiles: vec![],
         };
         let points: Vec<Point> = (0..20).map(point).collect();

@@ -172,8 +172,10 @@ impl Daily {
             blend::blend(&points, seen.raw, &ranges, &made, (MEAN_7, HALF_LIFE));
         let bias = blend::bias(&points, seen.raw, HALF_LIFE);
         let mut mean: Vec<f64> = raw_mean.iter().map(|v| config.bounded(v + bias)).collect();
+        let scale = self.error_scale(&seen);
         let near = (seen.per_day / 24).max(1);
-        let mut quantiles = spread::quantiles(&points, seen.raw, &issued, &config.quantiles, near, HALF_LIFE);
+        let mut quantiles =
+            spread::quantiles(&points, seen.raw, (&issued, &scale), &config.quantiles, near, HALF_LIFE);
         for lead in 0..self.leads {
             if is_dark(&seen, config, lead) {
                 issued[lead] = 0.0;
@@ -188,6 +190,7 @@ impl Daily {
             made: made.into_iter().map(|m| m.map(small)).collect(),
             issued,
             mean: raw_mean,
+            scale,
             quantiles: quantiles.clone(),
         });
         while self.points.len() > POINTS {
@@ -282,6 +285,14 @@ impl Daily {
             input = Some((regression.inputs, regression.scale, x));
         }
         made
+    }
+
+    /// Errors of solar power grow with the sun that a clear sky would bring; those of all else are taken as they are.
+    fn error_scale(&self, seen: &Seen<'_>) -> Vec<f64> {
+        let Some((_, Some(place))) = self.place.as_ref() else { return vec![1.0; self.leads] };
+        let clear = place.block(seen, seen.end(), self.leads);
+        let highest = clear.iter().copied().fold(0.0, f64::max);
+        clear.into_iter().map(|c| c.max(0.02 * highest).max(1e-9)).collect()
     }
 
     fn clear_sky(&mut self, config: &ForecastConfig, seen: &Seen<'_>) -> Option<Vec<f64>> {

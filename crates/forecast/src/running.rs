@@ -112,7 +112,9 @@ impl Running {
             blend::blend(&points, seen.raw, &ranges(self.leads), &made, (LAST, HALF_LIFE));
         let bias = blend::bias(&points, seen.raw, HALF_LIFE);
         let mean: Vec<f64> = raw_mean.iter().map(|v| config.bounded(v + bias)).collect();
-        let mut quantiles = spread::quantiles(&points, seen.raw, &issued, &config.quantiles, 1, HALF_LIFE);
+        let ones = vec![1.0; self.leads];
+        let mut quantiles =
+            spread::quantiles(&points, seen.raw, (&issued, &ones), &config.quantiles, 1, HALF_LIFE);
         quantiles.iter_mut().flatten().for_each(|v| *v = config.bounded(*v));
         let members = named(&carried);
         let small = |block: Vec<f64>| block.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
@@ -121,6 +123,7 @@ impl Running {
             made: made.into_iter().map(|m| m.map(small)).collect(),
             issued,
             mean: raw_mean,
+            scale: ones,
             quantiles: quantiles.clone(),
         };
         (point, Block { mean, quantiles, members })

@@ -14,11 +14,11 @@ const FARTHEST: f64 = 0.08;
 /// Errors below which a logistic shape is mixed in.
 const ENOUGH: f64 = 20.0;
 
-/// Quantiles of a block: one row for each of `levels` (ascending), never crossing.
+/// Quantiles of a block: one row for each of `levels` (ascending), never crossing. Errors are in proportion to `scale`.
 pub(crate) fn quantiles(
     points: &[&Point],
     truth: &[f64],
-    issued: &[f64],
+    (issued, scale): (&[f64], &[f64]),
     levels: &[f64],
     near: usize,
     half_life: f64,
@@ -26,12 +26,13 @@ pub(crate) fn quantiles(
     let moved: Vec<f64> = levels.iter().enumerate().map(|(at, q)| level(points, truth, at, *q)).collect();
     let mut rows = vec![Vec::with_capacity(issued.len()); levels.len()];
     let usual = usual_error(points, truth);
+    let middle = (scale.iter().sum::<f64>() / scale.len().max(1) as f64).max(1e-12);
     for (lead, centre) in issued.iter().enumerate() {
         let mut errors = errors(points, truth, lead, near, half_life);
         errors.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut least = f64::MIN;
         for (at, q) in moved.iter().enumerate() {
-            let value = centre + weighted_quantile(&errors, *q, usual);
+            let value = centre + scale[lead] * weighted_quantile(&errors, *q, usual / middle);
             least = least.max(value);
             rows[at].push(least);
         }
@@ -39,7 +40,7 @@ pub(crate) fn quantiles(
     rows
 }
 
-/// Errors of a lead and of its neighbours on earlier points, with their weights.
+/// Errors of a lead and of its neighbours on earlier points in units of their scale, with their weights.
 fn errors(points: &[&Point], truth: &[f64], lead: usize, near: usize, half_life: f64) -> Vec<(f64, f64)> {
     let mut found = Vec::with_capacity(points.len() * 3);
     for (age, point) in points.iter().rev().enumerate() {
@@ -47,11 +48,10 @@ fn errors(points: &[&Point], truth: &[f64], lead: usize, near: usize, half_life:
         let beside = [Some(lead), lead.checked_sub(near), Some(lead + near)];
         for (n, other) in beside.into_iter().enumerate() {
             let Some(other) = other.filter(|other| near > 0 || (n == 0 && *other == lead)) else { continue };
-            let (Some(issued), Some(came)) = (point.issued.get(other), truth.get(point.start + other)) else {
-                continue;
-            };
-            if came.is_finite() {
-                found.push((came - issued, weight * if n == 0 { 1.0 } else { NEIGHBOUR }));
+            let came = truth.get(point.start + other).filter(|v| v.is_finite());
+            let scale = point.scale.get(other).filter(|s| **s > 0.0);
+            if let (Some(issued), Some(came), Some(scale)) = (point.issued.get(other), came, scale) {
+                found.push(((came - issued) / scale, weight * if n == 0 { 1.0 } else { NEIGHBOUR }));
             }
         }
     }
@@ -128,10 +128,17 @@ mod tests {
     fn quantiles_of_errors_are_those_that_were_seen_and_do_not_cross() {
         let truth: Vec<f64> = (0..100).map(|n| f64::from(n * 37 % 100)).collect();
         let points: Vec<Point> = (0..100)
-            .map(|start| Point { start, made: vec![], issued: vec![0.0], mean: vec![], quantiles: vec![] })
+            .map(|start| Point {
+                start,
+                made: vec![],
+                issued: vec![0.0],
+                mean: vec![],
+                scale: vec![1.0],
+                quantiles: vec![],
+            })
             .collect();
         let points: Vec<&Point> = points.iter().collect();
-        let rows = quantiles(&points, &truth, &[0.0], &[0.1, 0.5, 0.9], 0, 1000.0);
+        let rows = quantiles(&points, &truth, (&[0.0], &[1.0]), &[0.1, 0.5, 0.9], 0, 1000.0);
         assert!((rows[0][0] - 10.0).abs() < 6.0 && (rows[1][0] - 50.0).abs() < 8.0, "{rows:?}");
         assert!((rows[2][0] - 90.0).abs() < 6.0, "{rows:?}");
         assert!(rows[0][0] <= rows[1][0] && rows[1][0] <= rows[2][0]);
@@ -145,6 +152,7 @@ mod tests {
             made: vec![],
             issued: vec![0.0],
             mean: vec![],
+            scale: vec![1.0],
             quantiles: vec![vec![0.5]],
         };
         let points: Vec<Point> = (0..40).map(point).collect();

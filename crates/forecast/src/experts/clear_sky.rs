@@ -49,7 +49,8 @@ impl Place {
         global * (0.75 * (facing / height.max(0.1)).min(4.0) + 0.25)
     }
 
-    fn block(&self, seen: &Seen<'_>, at: usize, steps: usize) -> Vec<f64> {
+    /// Clear sky of a block of steps.
+    pub(crate) fn block(&self, seen: &Seen<'_>, at: usize, steps: usize) -> Vec<f64> {
         (at..at + steps).map(|at| self.step(seen, at)).collect()
     }
 
