@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_forecast::Forecast;
-use sos_forecast::accuracy::Score;
+pub use sos_forecast::accuracy::Score;
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading, Soc};
 
 use crate::clock::Speed;
