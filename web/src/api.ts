@@ -1,6 +1,6 @@
 // Calls to the server.
 
-import type { EventRecord, Session, SiteChart, SiteLive, SiteSummary } from "./contract";
+import type { EventRecord, Session, SiteChart, SiteForecasts, SiteLive, SiteSummary } from "./contract";
 
 /** A refusal or failure, with the server's own sentence. */
 export class ApiError extends Error {
@@ -45,5 +45,6 @@ export const api = {
   sites: () => call("sites") as Promise<SiteSummary[]>,
   live: (site: string) => call(`sites/${name(site)}/live`) as Promise<SiteLive>,
   chart: (site: string) => call(`sites/${name(site)}/chart`) as Promise<SiteChart>,
+  forecasts: (site: string) => call(`sites/${name(site)}/forecasts`) as Promise<SiteForecasts>,
   events: (since: number) => call(`events?since=${since}`) as Promise<EventRecord[]>,
 };

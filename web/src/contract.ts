@@ -329,6 +329,134 @@ actual: Array<ActualPoint>,
  */
 plan: Array<PlanPoint>, };
 
+export type SiteForecasts = { 
+/**
+ * Name of the site.
+ */
+site: string, 
+/**
+ * Site time of the latest tick.
+ */
+time: string, 
+/**
+ * Assets first, then the carbon intensity; what has not been forecast yet is left out.
+ */
+series: Array<SeriesForecast>, };
+
+export type SeriesForecast = { 
+/**
+ * Name of the asset, or `SITE.carbon` for the carbon intensity of import.
+ */
+name: string, 
+/**
+ * The asset; left out for what belongs to the whole site.
+ */
+asset?: string, 
+/**
+ * `load`, `solar` or `carbon`.
+ */
+type: string, 
+/**
+ * Unit of values and errors: `kW` (above zero into the site, so a load is below) or `kgCO2/kWh`.
+ */
+unit: string, 
+/**
+ * Length of a step, seconds, above zero.
+ */
+step_seconds: number, 
+/**
+ * Rung of the fallback ladder, one word.
+ */
+method: string, 
+/**
+ * What the forecast rests on, for people.
+ */
+because: string, 
+/**
+ * Nothing known later was used.
+ */
+issued_at: string, 
+/**
+ * The next 24 hours, in order of time.
+ */
+steps: Array<ForecastStep>, 
+/**
+ * Means measured in the last 24 hours, in order of time; gaps are left out.
+ */
+actual: Array<MeasuredStep>, 
+/**
+ * How good the forecasts of the last weeks were, the nearest horizon first.
+ */
+accuracy: Array<ForecastAccuracy>, 
+/**
+ * Recent mean absolute error by the usual one; left out before enough is known.
+ */
+error_by_usual?: number, 
+/**
+ * Whether forecasts are far worse than usual.
+ */
+drifting: boolean, };
+
+export type ForecastStep = { 
+/**
+ * Start of the step.
+ */
+valid_at: string, 
+/**
+ * Expected mean.
+ */
+mean: number, 
+/**
+ * In the order of `q`.
+ */
+quantiles: Array<ForecastQuantile>, };
+
+export type ForecastQuantile = { 
+/**
+ * The probability, 0…1.
+ */
+q: number, 
+/**
+ * The value.
+ */
+value: number, };
+
+export type MeasuredStep = { 
+/**
+ * Start of the step.
+ */
+time: string, 
+/**
+ * The mean.
+ */
+value: number, };
+
+export type ForecastAccuracy = { 
+/**
+ * Hours ahead: `1h`, `2-4h`, `5-12h` or `13-24h`.
+ */
+horizon: string, 
+/**
+ * Pairs of forecast and outcome that it rests on, weighed by their age.
+ */
+pairs: number, 
+/**
+ * Mean absolute error, zero or above.
+ */
+mae: number, 
+/**
+ * Mean absolute error by that of the same time yesterday: below 1 is better than that.
+ */
+mase: number | null, 
+/**
+ * Mean loss over the quantiles, zero or above.
+ */
+pinball: number | null, 
+/**
+ * Share of outcomes between the quantiles 0.1 and 0.9, 0…1: 0.8 is right.
+ */
+coverage: number | null, };
+
 export type EventRecord = { 
 /**
  * Rises with each event; an event that happens again gets a new one, with a higher count.

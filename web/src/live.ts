@@ -143,7 +143,9 @@ async function chart(): Promise<void> {
   if (reading || site === undefined || key === shown) return;
   reading = true;
   try {
-    send({ type: "chart", chart: await api.chart(site) });
+    const [chart, forecasts] = await Promise.all([api.chart(site), api.forecasts(site)]);
+    send({ type: "chart", chart });
+    send({ type: "forecasts", forecasts });
     shown = key;
     send({ type: "problem", problem: undefined });
   } catch (error) {

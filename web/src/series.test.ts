@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { SiteChart } from "./contract";
-import { powerColumns, storageColumns } from "./series";
+import type { SeriesForecast, SiteChart } from "./contract";
+import { fanColumns, powerColumns, storageColumns } from "./series";
 
 const point = (hour: number, grid_kw: number | null, soc: number | null = null) => ({
   time: `2016-08-01T0${hour}:00:00Z`, grid_kw, planned_grid_kw: 1, solar_kw: 0, load_kw: 0, soc, price_per_kwh: 0.2,
@@ -33,5 +33,26 @@ describe("series", () => {
     expect(powerColumns(empty, undefined).time).toEqual([]);
     expect(storageColumns(empty).time).toEqual([]);
     expect(powerColumns({ ...empty, plan: [{ time: "?", seconds: 3600, grid_kw: 1, soc: 1, price_per_kwh: 1 }] }, 1).time).toEqual([]);
+  });
+});
+
+describe("a fan", () => {
+  const time = (hour: number) => `2016-08-01T0${hour}:00:00Z`;
+  const series: SeriesForecast = {
+    name: "home-1-load", type: "load", unit: "kW", step_seconds: 3600, method: "profile", because: "", issued_at: time(4),
+    steps: [{ valid_at: time(4), mean: -2, quantiles: [{ q: 0.1, value: -3 }, { q: 0.9, value: -1 }] }],
+    actual: [{ time: time(1), value: -1 }, { time: time(3), value: -0 }],
+    accuracy: [], drifting: false,
+  };
+  it("shows a load as consumption, a missing step as a gap, and the band on its right sides", () => {
+    const fan = fanColumns(series);
+    expect(fan.time).toEqual([t(1), t(2) - 1, t(2), t(3), t(4) - 1, t(4), t(5) - 1]);
+    expect(fan.actual).toEqual([1, 1, null, 0, 0, null, null]);
+    expect(fan.mean).toEqual([null, null, null, null, null, 2, 2]);
+    expect([fan.low.at(-1), fan.high.at(-1)]).toEqual([1, 3]);
+  });
+  it("keeps the sign of all else and is empty without steps", () => {
+    expect(fanColumns({ ...series, type: "solar", actual: [{ time: time(1), value: 2 }] }).actual[0]).toBe(2);
+    expect(fanColumns({ ...series, steps: [], actual: [] }).time).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 // From the server's chart to columns for drawing. Power and price are means over the step that starts at their time and
 // are drawn as steps; the state of charge holds at a step's end and is drawn there.
 
-import type { SiteChart } from "./contract";
+import type { SeriesForecast, SiteChart } from "./contract";
 import { seconds } from "./format";
 
 type Column = (number | null)[];
@@ -18,6 +18,14 @@ export interface StorageColumns {
   time: number[];
   actual: Column;
   planned: Column;
+}
+
+export interface FanColumns {
+  time: number[];
+  actual: Column;
+  mean: Column;
+  low: Column;
+  high: Column;
 }
 
 function finite(value: number | null | undefined): number | null {
@@ -86,4 +94,35 @@ export function storageColumns(chart: SiteChart): StorageColumns {
     actual: all.map(([, row]) => row.actual),
     planned: all.map(([, row]) => row.planned),
   };
+}
+
+/** A forecast with its band, behind what was measured; a load is shown as consumption, above zero. */
+export function fanColumns(series: SeriesForecast): FanColumns {
+  const sign = series.type === "load" ? -1 : 1;
+  const empty = { actual: null, mean: null, low: null, high: null };
+  const rows = new Map<number, Record<keyof typeof empty, number | null>>();
+  const rowOf = (time: string) => {
+    const row = rows.get(seconds(time)) ?? { ...empty };
+    rows.set(seconds(time), row);
+    return row;
+  };
+  const signed = (value: number) => (finite(value) === null ? null : value * sign + 0);
+  for (const step of series.actual) rowOf(step.time).actual = signed(step.value);
+  for (const step of series.steps) {
+    const row = rowOf(step.valid_at);
+    row.mean = signed(step.mean);
+    const band = step.quantiles.map(({ value }) => value * sign).filter(Number.isFinite);
+    row.low = band.length > 0 ? Math.min(...band) : null;
+    row.high = band.length > 0 ? Math.max(...band) : null;
+  }
+  const sorted = [...rows.entries()].filter(([time]) => Number.isFinite(time)).sort((a, b) => a[0] - b[0]);
+  // Two points a step, as above; a step without a row is a gap.
+  const all = sorted.flatMap(([time, row], at) => {
+    const end = time + series.step_seconds;
+    const next = sorted[at + 1]?.[0];
+    const gap: [number, typeof row][] = next !== undefined && next > end ? [[end, { ...empty }]] : [];
+    return [[time, row] as [number, typeof row], [end - 1, row] as [number, typeof row], ...gap];
+  });
+  const column = (name: keyof typeof empty) => all.map(([, row]) => row[name]);
+  return { time: all.map(([time]) => time), actual: column("actual"), mean: column("mean"), low: column("low"), high: column("high") };
 }

@@ -1,6 +1,6 @@
 // What the page knows, and how each message changes it. Pure: the effects are in live.ts.
 
-import type { EventRecord, Session, SiteChart, SiteLive } from "./contract";
+import type { EventRecord, Session, SeriesForecast, SiteChart, SiteForecasts, SiteLive } from "./contract";
 
 /** The connection to the server. */
 export type Link = "connecting" | "live" | "lost";
@@ -17,6 +17,7 @@ export interface State {
   /** Wall time of the latest message, ms since 1970. */
   received: number | undefined;
   chart: SiteChart | undefined;
+  forecasts: SeriesForecast[];
   /** Newest first. */
   events: EventRecord[];
   /** A failure that is not about the connection. */
@@ -33,6 +34,7 @@ export type Message =
   | { type: "lost" }
   | { type: "live"; live: SiteLive; at: number }
   | { type: "chart"; chart: SiteChart }
+  | { type: "forecasts"; forecasts: SiteForecasts }
   | { type: "events"; events: EventRecord[] }
   | { type: "problem"; problem: string | undefined };
 
@@ -48,6 +50,7 @@ export const INITIAL: State = {
   live: undefined,
   received: undefined,
   chart: undefined,
+  forecasts: [],
   events: [],
   problem: undefined,
 };
@@ -63,7 +66,7 @@ export function reduce(state: State, message: Message): State {
       return { ...state, sites: message.sites };
     case "site":
       if (message.site === state.site) return state;
-      return { ...state, site: message.site, live: undefined, chart: undefined, problem: undefined };
+      return { ...state, site: message.site, live: undefined, chart: undefined, forecasts: [], problem: undefined };
     case "connected":
       return { ...state, link: "live", received: message.at, problem: undefined };
     case "alive":
@@ -75,6 +78,8 @@ export function reduce(state: State, message: Message): State {
       return { ...state, live: newer(state.live, message.live), received: message.at };
     case "chart":
       return message.chart.site === state.site ? { ...state, chart: message.chart } : state;
+    case "forecasts":
+      return message.forecasts.site === state.site ? { ...state, forecasts: message.forecasts.series } : state;
     case "events":
       return { ...state, events: merge(state.events, message.events) };
     case "problem":

@@ -14,7 +14,7 @@ use crate::{
     Problem,
     wire::{
         ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart,
-        SiteLive, SiteReport, SiteSummary,
+        SiteForecasts, SiteLive, SiteReport, SiteSummary,
     },
 };
 
@@ -120,6 +120,8 @@ pub trait Platform: Send + Sync + 'static {
     fn site_chart<'a>(&'a self, site: &'a str, from: Timestamp, to: Timestamp) -> Reply<'a, SiteChart>;
     /// Sums of each period since the site's start.
     fn site_report<'a>(&'a self, site: &'a str, period: ReportPeriod) -> Reply<'a, SiteReport>;
+    /// The latest forecast of every series of a site.
+    fn site_forecasts<'a>(&'a self, site: &'a str) -> Reply<'a, SiteForecasts>;
     /// Everything that happens from now on. A channel of some hundred entries is enough; a slow reader skips.
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;
 

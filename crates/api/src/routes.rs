@@ -50,6 +50,7 @@ pub(crate) fn table() -> Vec<Route> {
         route(Method::GET, "/api/v1/sites/{name}/live", viewer, get(site_live)),
         route(Method::GET, "/api/v1/sites/{name}/chart", viewer, get(site_chart)),
         route(Method::GET, "/api/v1/sites/{name}/report", viewer, get(site_report)),
+        route(Method::GET, "/api/v1/sites/{name}/forecasts", viewer, get(site_forecasts)),
         route(Method::GET, "/api/v1/stream", viewer, get(stream::stream)),
         route(Method::GET, "/api/v1/events", viewer, get(events)),
         route(Method::GET, "/api/v1/resources/{kind}", viewer, get(list)),
@@ -76,7 +77,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[openapi(
     info(title = "SOS", description = "Services and energy of one platform: resources, live state, commands."),
     paths(
-        healthz, metrics, login, session, logout, sites, site_live, site_chart, site_report, stream::stream, events, list, resource,
+        healthz, metrics, login, session, logout, sites, site_live, site_chart, site_report, site_forecasts, stream::stream, events, list, resource,
         remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, document
     ),
     components(schemas(crate::wire::SiteLive, crate::wire::EventRecord)),

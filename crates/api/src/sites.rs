@@ -9,7 +9,7 @@ use crate::{
     Problem, extract,
     extract::{Path, Query},
     server::App,
-    wire::{EventRecord, ReportPeriod, SiteChart, SiteLive, SiteReport, SiteSummary},
+    wire::{EventRecord, ReportPeriod, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary},
 };
 
 /// A chart reaches this far back and ahead when the query does not say.
@@ -128,6 +128,17 @@ pub(crate) async fn site_report(
 ) -> Result<Json<SiteReport>, Problem> {
     live(&app, &name)?;
     app.platform.site_report(&name, query.period).await.map(Json)
+}
+
+/// What is expected of every series of a site, with what was measured before and how good earlier forecasts were.
+#[utoipa::path(get, path = "/api/v1/sites/{name}/forecasts", tag = "sites", params(("name" = String, Path)),
+    responses((status = 200, body = SiteForecasts), (status = 404, body = Problem)))]
+pub(crate) async fn site_forecasts(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<SiteForecasts>, Problem> {
+    live(&app, &name)?;
+    app.platform.site_forecasts(&name).await.map(Json)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

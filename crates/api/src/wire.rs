@@ -165,6 +165,106 @@ pub enum ReportPeriod {
     Year,
 }
 
+/// What is expected of every series of a site, and how good earlier forecasts were.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SiteForecasts {
+    /// Name of the site.
+    pub site: String,
+    /// Site time of the latest tick.
+    pub time: String,
+    /// Assets first, then the carbon intensity; what has not been forecast yet is left out.
+    pub series: Vec<SeriesForecast>,
+}
+
+/// The latest forecast of one series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SeriesForecast {
+    /// Name of the asset, or `SITE.carbon` for the carbon intensity of import.
+    pub name: String,
+    /// The asset; left out for what belongs to the whole site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub asset: Option<String>,
+    /// `load`, `solar` or `carbon`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Unit of values and errors: `kW` (above zero into the site, so a load is below) or `kgCO2/kWh`.
+    pub unit: String,
+    /// Length of a step, seconds, above zero.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub step_seconds: u64,
+    /// Rung of the fallback ladder, one word.
+    pub method: String,
+    /// What the forecast rests on, for people.
+    pub because: String,
+    /// Nothing known later was used.
+    pub issued_at: String,
+    /// The next 24 hours, in order of time.
+    pub steps: Vec<ForecastStep>,
+    /// Means measured in the last 24 hours, in order of time; gaps are left out.
+    pub actual: Vec<MeasuredStep>,
+    /// How good the forecasts of the last weeks were, the nearest horizon first.
+    pub accuracy: Vec<ForecastAccuracy>,
+    /// Recent mean absolute error by the usual one; left out before enough is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub error_by_usual: Option<f64>,
+    /// Whether forecasts are far worse than usual.
+    pub drifting: bool,
+}
+
+/// What is expected of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ForecastStep {
+    /// Start of the step.
+    pub valid_at: String,
+    /// Expected mean.
+    pub mean: f64,
+    /// In the order of `q`.
+    pub quantiles: Vec<ForecastQuantile>,
+}
+
+/// A value that is not exceeded with a probability.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ForecastQuantile {
+    /// The probability, 0…1.
+    pub q: f64,
+    /// The value.
+    pub value: f64,
+}
+
+/// A mean that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct MeasuredStep {
+    /// Start of the step.
+    pub time: String,
+    /// The mean.
+    pub value: f64,
+}
+
+/// How good the forecasts of one horizon were, with what is older than 14 days counting less than half.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ForecastAccuracy {
+    /// Hours ahead: `1h`, `2-4h`, `5-12h` or `13-24h`.
+    pub horizon: String,
+    /// Pairs of forecast and outcome that it rests on, weighed by their age.
+    pub pairs: f64,
+    /// Mean absolute error, zero or above.
+    pub mae: f64,
+    /// Mean absolute error by that of the same time yesterday: below 1 is better than that.
+    pub mase: Option<f64>,
+    /// Mean loss over the quantiles, zero or above.
+    pub pinball: Option<f64>,
+    /// Share of outcomes between the quantiles 0.1 and 0.9, 0…1: 0.8 is right.
+    pub coverage: Option<f64>,
+}
+
 /// One asset at one tick.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]

@@ -27,6 +27,12 @@ fn generated() -> String {
     add(ActualPoint::decl(&config));
     add(PlanPoint::decl(&config));
     add(SiteChart::decl(&config));
+    add(SiteForecasts::decl(&config));
+    add(SeriesForecast::decl(&config));
+    add(ForecastStep::decl(&config));
+    add(ForecastQuantile::decl(&config));
+    add(MeasuredStep::decl(&config));
+    add(ForecastAccuracy::decl(&config));
     add(EventRecord::decl(&config));
     add(SiteSummary::decl(&config));
     add(Role::decl(&config));

@@ -1,9 +1,12 @@
 //! What a site shows of itself: to the page, the terminal and the API. A complete picture of one tick.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use sos_forecast::Forecast;
+pub use sos_forecast::accuracy::Score;
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading, Soc};
 
 use crate::clock::Speed;
@@ -55,6 +58,33 @@ pub struct SiteState {
     pub plans: u64,
     /// Those of them that a fallback made.
     pub fallbacks: u64,
+    /// The latest forecast of every series that is forecast, assets first.
+    pub forecasts: Vec<ForecastState>,
+}
+
+/// The latest forecast of a series, what was measured before it, and how good the earlier ones were.
+#[derive(Clone, Debug)]
+pub struct ForecastState {
+    /// Name of the asset, or `SITE.carbon`, which no asset can be called.
+    pub series: String,
+    /// The asset; none for the carbon intensity of the site.
+    pub asset: Option<String>,
+    /// `load`, `solar` or `carbon`.
+    pub kind: &'static str,
+    /// Unit of its values and errors, `kW` or `kgCO2/kWh`.
+    pub unit: &'static str,
+    /// −1 for a load, whose values here are magnitudes: times the sign they follow the sign rule of a site.
+    pub sign: f64,
+    /// The latest forecast.
+    pub forecast: Arc<Forecast>,
+    /// Values of the last 24 hours, by the start of their steps, oldest first.
+    pub actual: Vec<(Timestamp, f64)>,
+    /// How good the recent forecasts were, the nearest horizon first.
+    pub scores: Vec<Score>,
+    /// Recent by usual error; none before enough is known.
+    pub worse: Option<f64>,
+    /// Whether forecasts are far worse than usual.
+    pub drifting: bool,
 }
 
 /// The same figure with control and without.

@@ -283,6 +283,9 @@ impl SiteHandle {
     }
 }
 
+/// The one writer of conditions of sites and assets.
+pub(crate) const CONDITIONS: &str = "sos/sites";
+
 /// Writes whether a site runs as a condition of it.
 ///
 /// # Errors
@@ -302,7 +305,7 @@ pub fn put_condition(store: &Store, site: &str, problem: Option<&str>) -> Result
     );
     if changed {
         let status = json!({ "conditions": conditions });
-        store.commit(|tx| tx.put_status("Site", site, "sos/sites", &status))?;
+        store.commit(|tx| tx.put_status("Site", site, CONDITIONS, &status))?;
     }
     Ok(())
 }

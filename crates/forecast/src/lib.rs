@@ -22,6 +22,7 @@
 //! with forgetting. Quantiles come from the model's own errors per lead, scaled by how uncertain the time of day is.
 //! The choices and what was compared: `docs/study-fontana.md`.
 
+pub mod accuracy;
 mod base;
 mod blend;
 mod calendar;

@@ -40,6 +40,19 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// A figure with three digits that count: `0.0123`, `1.23`, `123`.
+pub(crate) fn figure(value: f64) -> String {
+    let decimals = match value.abs() {
+        v if v >= 100.0 || v == 0.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        v if v >= 0.1 => 3,
+        v if v >= 0.01 => 4,
+        _ => 5,
+    };
+    format!("{value:.decimals$}")
+}
+
 /// Money, such as `1.23 USD`; a debt keeps its sign.
 pub(crate) fn money(amount: f64, currency: &str) -> String {
     // Rounded first, so that there is no -0.00.

@@ -188,11 +188,16 @@ impl Store {
         range: Range<Timestamp>,
         as_known_at: Option<Timestamp>,
     ) -> Result<Vec<Point>> {
+        let found = self.raw(series, range, as_known_at.map_or(i64::MAX, millis_down))?;
+        latest_known(found).iter().map(Raw::point).collect()
+    }
+
+    /// What is kept for times in `range` and was known at `known`, in the order in which it was stored.
+    fn raw(&self, series: SeriesId, range: Range<Timestamp>, known: i64) -> Result<Vec<Raw>> {
         // The bounds are exact for times on whole milliseconds, which is how they are kept.
         let (from, to) = (millis_up(range.start), millis_up(range.end));
-        let known = as_known_at.map_or(i64::MAX, millis_down);
         let wanted = |raw: &Raw| from <= raw.time && raw.time < to && raw.known <= known;
-        let found = self.read_with_cache(
+        self.read_with_cache(
             |conn, cache| {
                 let hot = Hot::of(&mut cache.hot, conn)?;
                 Ok(hot.tail(series.0).iter().copied().filter(wanted).collect::<Vec<_>>())
@@ -207,8 +212,15 @@ impl Store {
                 found.extend(tail);
                 Ok(found)
             },
-        )?;
-        latest_known(found).iter().map(Raw::point).collect()
+        )
+    }
+
+    /// Every value of a series for times in `range` (end excluded), in order of time and of when it was known: where a
+    /// time has several, all of them.
+    pub fn versions(&self, series: SeriesId, range: Range<Timestamp>) -> Result<Vec<Point>> {
+        let mut found = self.raw(series, range, i64::MAX)?;
+        found.sort_by_key(|raw| (raw.time, raw.known));
+        found.iter().map(Raw::point).collect()
     }
 
     /// All series, in order of their ids.

@@ -13,8 +13,9 @@ use sos_api::{
     ApplyRequest, AuditEntry, Exposition, Identity, LiveEvent, Platform, Problem, Reply, Role,
     wire::{
         ActualPoint, ApplyResult, AssetLive, Compared, ComparedCount, Connection, DiffResult, EventRecord,
-        PeriodTotals, PlanLive, PlanPoint, PlanStep, ReportPeriod, Revision, RolloutStatus, Scale,
-        ServiceLive, SiteChart, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
+        ForecastAccuracy, ForecastQuantile, ForecastStep, MeasuredStep, PeriodTotals, PlanLive, PlanPoint,
+        PlanStep, ReportPeriod, Revision, RolloutStatus, Scale, SeriesForecast, ServiceLive, SiteChart,
+        SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
     },
 };
 use tokio::sync::broadcast;
@@ -328,6 +329,47 @@ fn rollout(name: &str) -> RolloutStatus {
     }
 }
 
+/// A load and what is expected of it.
+fn forecasts(site: &str, now: u64) -> SiteForecasts {
+    let step = |hour: u64| ForecastStep {
+        valid_at: time(hour),
+        mean: -load(hour),
+        quantiles: [(0.1, 1.4), (0.9, 0.6)]
+            .map(|(q, part)| ForecastQuantile { q, value: -load(hour) * part })
+            .to_vec(),
+    };
+    let accuracy = ["1h", "2-4h", "5-12h", "13-24h"].map(|horizon| ForecastAccuracy {
+        horizon: horizon.into(),
+        pairs: 100.0,
+        mae: 0.21,
+        mase: Some(0.8),
+        pinball: Some(0.07),
+        coverage: Some(0.79),
+    });
+    let measured = (now.saturating_sub(24)..now).filter(|hour| hour % 11 != 0);
+    let series = SeriesForecast {
+        name: "home-1-load".into(),
+        asset: Some("home-1-load".into()),
+        kind: "load".into(),
+        unit: "kW".into(),
+        step_seconds: 3600,
+        method: "profile-level".into(),
+        because: "the usual day of the last weeks and how the last hours differ from it".into(),
+        issued_at: time(now),
+        steps: (now..now + 24).map(step).collect(),
+        actual: measured
+            .map(|hour| MeasuredStep {
+                time: time(hour),
+                value: -load(hour) * (1.0 + (hour % 3) as f64 / 10.0),
+            })
+            .collect(),
+        accuracy: accuracy.to_vec(),
+        error_by_usual: Some(1.1),
+        drifting: false,
+    };
+    SiteForecasts { site: site.into(), time: time(now), series: vec![series] }
+}
+
 fn done<T: Send + 'static>(value: Result<T, Problem>) -> Reply<'static, T> {
     futures::future::ready(value).boxed()
 }
@@ -387,6 +429,9 @@ impl Platform for Fake {
         };
         let report = SiteReport { site: site.into(), currency: "USD".into(), periods: vec![totals] };
         futures::future::ready(Ok(report)).boxed()
+    }
+    fn site_forecasts<'a>(&'a self, site: &'a str) -> Reply<'a, SiteForecasts> {
+        done(Ok(forecasts(site, self.hour())))
     }
     fn site_chart<'a>(&'a self, site: &'a str, from: Timestamp, to: Timestamp) -> Reply<'a, SiteChart> {
         let now = self.hour();

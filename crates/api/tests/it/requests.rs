@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sos_api::{
     MAX_MANIFEST_BYTES,
-    wire::{SiteChart, SiteLive},
+    wire::{SiteChart, SiteForecasts, SiteLive},
 };
 
 use crate::server::{Server, problem};
@@ -160,4 +160,25 @@ async fn a_caller_that_sends_too_slowly_is_let_go() {
     );
     let answer = server.raw(&body).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("look before repeating"), "{answer}");
+}
+
+#[tokio::test]
+async fn forecasts_come_with_their_band_what_was_measured_and_how_good_they_were() {
+    let server = Server::start().await;
+    let ask = |site: &str| server.admin(Method::GET, &format!("/api/v1/sites/{site}/forecasts")).send();
+    let raw: Value = ask("fontana").await.unwrap().json().await.unwrap();
+    let answer: SiteForecasts = serde_json::from_value(raw.clone()).unwrap();
+    let [load] = answer.series.as_slice() else { panic!("{answer:?}") };
+    assert_eq!((load.name.as_str(), load.unit.as_str(), load.steps.len()), ("home-1-load", "kW", 24));
+    assert_eq!(load.steps[0].valid_at, load.issued_at, "the first step starts when it was issued");
+    for step in &load.steps {
+        let [low, high] = step.quantiles.as_slice() else { panic!("{step:?}") };
+        assert!(low.q < high.q && low.value <= step.mean && step.mean <= high.value, "{step:?}");
+        assert!(step.mean <= 0.0, "a load flows out of the site");
+    }
+    assert!(load.actual.iter().all(|step| step.time < load.issued_at));
+    let horizons: Vec<_> = load.accuracy.iter().map(|row| row.horizon.as_str()).collect();
+    assert_eq!(horizons, ["1h", "2-4h", "5-12h", "13-24h"]);
+    assert_eq!(raw["series"][0]["type"], "load");
+    assert!(problem(ask("nowhere").await.unwrap(), 404).await.detail.contains("known: fontana"));
 }

@@ -3,6 +3,8 @@
 pub mod account;
 mod core;
 pub mod decide;
+pub mod drift;
+mod foresight;
 pub mod ledger;
 pub mod links;
 pub mod model;

@@ -8,6 +8,7 @@ use sos_dispatch::Step;
 use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Around};
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
 
+use super::foresight::Tracked;
 use super::model::{Kind, SiteModel, Value};
 use super::plan::{Expected, usable_capacity};
 
@@ -28,8 +29,8 @@ const RESERVE_EFFICIENCY: f64 = 0.95;
 /// The forecasters of a site. They learn with every tick and know nothing that is later than the time they are asked.
 #[derive(Debug)]
 pub struct Outlook {
-    members: Vec<Option<Member>>,
-    carbon: Option<Forecaster>,
+    pub(super) members: Vec<Option<Member>>,
+    pub(super) carbon: Option<Tracked>,
     carbon_seen: Option<Timestamp>,
     net: Option<Forecaster>,
     hours: HourlyNeed,
@@ -40,10 +41,10 @@ pub struct Outlook {
 }
 
 #[derive(Debug)]
-struct Member {
+pub(super) struct Member {
     /// −1 for a load, whose forecast is a magnitude; +1 for generation.
-    sign: f64,
-    forecaster: Forecaster,
+    pub(super) sign: f64,
+    pub(super) tracked: Tracked,
     mean: Averager,
 }
 
@@ -93,11 +94,13 @@ impl Outlook {
                 };
                 config.quantiles = vec![0.1, 0.5, 0.9];
                 let forecaster = Forecaster::new(config).map_err(|error| error.to_string())?;
-                Ok(Some(Member { sign, forecaster, mean: Averager::default() }))
+                Ok(Some(Member { sign, tracked: Tracked::new(forecaster), mean: Averager::default() }))
             })
             .collect::<Result<Vec<_>, String>>()?;
         let carbon = match &model.connection.carbon {
-            Value::Series(series) if !series.is_published() => Some(make(Character::Carbon, series.step())?),
+            Value::Series(series) if !series.is_published() => {
+                Some(Tracked::new(make(Character::Carbon, series.step())?))
+            }
             _ => None,
         };
         let net = Some(make(Character::Net, model.tick)?);
@@ -132,7 +135,7 @@ impl Outlook {
             };
             let magnitude = own.map(|kw| kw * member.sign);
             if let Some((step_start, value)) = member.mean.add(start, end, self.step, magnitude) {
-                member.forecaster.observe(step_start, known_at, value);
+                member.tracked.observe(step_start, known_at, value);
             }
         }
         if let Some(forecaster) = &mut self.net {
@@ -145,12 +148,12 @@ impl Outlook {
 
     /// Learns the values of the carbon signal that became known up to `now`.
     pub fn observe_signals(&mut self, model: &SiteModel, now: Timestamp) {
-        let (Some(forecaster), Value::Series(series)) = (&mut self.carbon, &model.connection.carbon) else {
+        let (Some(carbon), Value::Series(series)) = (&mut self.carbon, &model.connection.carbon) else {
             return;
         };
         let since = self.carbon_seen.unwrap_or(series.start());
         for (start, value) in series.completed(since, now) {
-            forecaster.observe(start, start + series.step(), value);
+            carbon.observe(start, start + series.step(), value);
         }
         self.carbon_seen = Some(now);
     }
@@ -162,7 +165,7 @@ impl Outlook {
         let mut curtailable = BTreeMap::new();
         for (index, member) in self.members.iter_mut().enumerate() {
             let Some(member) = member else { continue };
-            let forecast = member.forecaster.forecast(now, count(now, end, self.step));
+            let forecast = member.tracked.forecast(now, count(now, end, self.step));
             let powers: Vec<Power> =
                 steps.iter().map(|step| Power::kw(member.sign * mean_over(&forecast, step))).collect();
             let chosen = super::plan::plans_with(model, index)
@@ -194,7 +197,7 @@ impl Outlook {
         }
         let one = |member: &mut Option<Member>| {
             let Some(member) = member else { return Power::ZERO };
-            let forecast = member.forecaster.forecast(start, 1);
+            let forecast = member.tracked.forecaster.forecast(start, 1);
             Power::kw(member.sign * forecast.mean.first().copied().unwrap_or_default())
         };
         let powers: Vec<Power> = self.members.iter_mut().map(one).collect();
@@ -217,8 +220,8 @@ impl Outlook {
                     CarbonIntensity::kg_per_kwh(series.known(step.start, now).unwrap_or(0.0).max(0.0))
                 })
                 .collect(),
-            (Value::Series(series), Some(forecaster)) => {
-                let forecast = forecaster.forecast(now, count(now, end, series.step()));
+            (Value::Series(series), Some(carbon)) => {
+                let forecast = carbon.forecast(now, count(now, end, series.step()));
                 steps
                     .iter()
                     .map(|step| CarbonIntensity::kg_per_kwh(mean_over(&forecast, step).max(0.0)))

@@ -91,6 +91,7 @@ impl Site {
         self.stats.fallbacks = kept.fallbacks;
         self.stats.not_ready = kept.not_ready.into_owned();
         self.resumed = Some((kept.stored, kept.worth));
+        self.outlook.resume(&store, &self.task.model, kept.now)?;
         super::view::relearn(&store, &self.task.model, &mut self.outlook, kept.now)
     }
 
@@ -122,6 +123,7 @@ impl Site {
                 tx.audit(entry)?;
             }
             let mut samples = samples;
+            samples.extend(self.outlook.store(tx, &model)?);
             samples.extend(self.ids.late(tx, &model, late, known_at)?);
             samples.extend(SeriesIds::available(tx, &model, &self.available, (now, known_at))?);
             if !samples.is_empty() {
@@ -134,6 +136,7 @@ impl Site {
             grown.write(tx)
         });
         self.open_seq = open_seq.map_err(|source| SiteError::Store { site: model.name.clone(), source })?;
+        self.outlook.stored();
         self.accounts.settlement.kept();
         self.violations_kept = self.accounts.violations.len();
         self.accounts.ended.clear();

@@ -151,6 +151,8 @@ pub(super) struct Site {
     pub(super) planned_grid: Option<Power>,
     pub(super) stats: Stats,
     pub(super) told: BTreeMap<usize, String>,
+    /// Whether a series was told to drift from its forecasts, by its name.
+    pub(super) drift_told: BTreeMap<String, bool>,
     pub(super) sent: BTreeMap<String, (BatchOrder, bool)>,
     /// Services that did not come up in time: site time waits for them no more until they are back.
     pub(super) given_up: BTreeSet<String>,
@@ -209,6 +211,7 @@ impl Site {
             planned_grid: None,
             stats: Stats::default(),
             told: BTreeMap::new(),
+            drift_told: BTreeMap::new(),
             sent: BTreeMap::new(),
             given_up: BTreeSet::new(),
             resumed: None,
@@ -315,6 +318,9 @@ impl Site {
         }
         if self.plan_is_due(now) {
             self.make_plan(now);
+        }
+        if self.outlook.has_unstored() {
+            self.tell_drift();
         }
         let batches = self.order_work(now);
         let (orders, decision) = self.choose(now);

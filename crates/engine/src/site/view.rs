@@ -48,6 +48,7 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         plan: site.plan.as_ref().map(super::plan::SitePlan::state),
         plans: site.stats.plans,
         fallbacks: site.stats.fallbacks,
+        forecasts: site.outlook.states(model),
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Home {
     pub(crate) limit: Option<(i64, Timestamp)>,
     /// While it does not answer, it goes on living.
     pub(crate) silent: Vec<&'static str>,
+    /// From this step on, what no forecast knows of its load is many times as large.
+    pub(crate) restless_from: Option<i64>,
     /// Whether its devices have energy counters.
     pub(crate) counters: bool,
 }
@@ -61,9 +63,9 @@ fn step_of(at: Timestamp) -> i64 {
 }
 
 /// Consumption in a step, watts: a base, an evening, and something that no forecast knows.
-fn load_watts(step: i64) -> i64 {
+fn load_watts(step: i64, restless: bool) -> i64 {
     let evening = if (68..88).contains(&(step % 96)) { 2_600 } else { 0 };
-    700 + evening + (step * 7_919 % 13) * 60
+    700 + evening + (step * 7_919 % 13) * if restless { 360 } else { 60 }
 }
 
 /// What the sun gives in a step, watts.
@@ -92,7 +94,8 @@ impl Home {
         let battery = asked.min(self.stored / seconds).max((self.stored - CAPACITY) / seconds);
         let sun = sun_watts(step_of(start));
         let solar = in_force(self.limit).map_or(sun, |limit| sun.min(limit));
-        let load = -load_watts(step_of(start));
+        let restless = self.restless_from.is_some_and(|from| step_of(start) >= from);
+        let load = -load_watts(step_of(start), restless);
         self.stored -= battery * seconds;
         self.discharged += battery.max(0) * seconds;
         self.charged += (-battery).max(0) * seconds;

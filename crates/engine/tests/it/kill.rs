@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use crate::home::{Home, TICK, epoch, serve};
 
-const SITE: &str = "apiVersion: sos.energy/v1alpha1
+pub(crate) const SITE: &str = "apiVersion: sos.energy/v1alpha1
 kind: Site
 metadata: { name: home }
 spec:
@@ -113,8 +113,8 @@ fn board(port: u16) -> Board {
 }
 
 /// A home, its adapter, and a data directory: what outlives a controller.
-struct Rig {
-    home: Arc<Mutex<Home>>,
+pub(crate) struct Rig {
+    pub(crate) home: Arc<Mutex<Home>>,
     port: u16,
     dir: tempfile::TempDir,
     orders: watch::Sender<Orders>,
@@ -122,7 +122,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = Arc::new(Mutex::new(Home { counters: true, ..Home::default() }));
         let orders = watch::channel(Orders::default()).0;
         let (port, dir) = (serve(&home), tempfile::tempdir().unwrap());
@@ -130,7 +130,7 @@ impl Rig {
     }
 
     /// Runs a controller until `ticks` after the epoch, or until the store fails where `hook` says so.
-    fn run(&self, ticks: i32, hook: Option<FaultHook>) -> Result<Outcome, SiteError> {
+    pub(crate) fn run(&self, ticks: i32, hook: Option<FaultHook>) -> Result<Outcome, SiteError> {
         self.run_at(ticks, hook, epoch())
     }
 
@@ -165,7 +165,7 @@ impl Rig {
         runtime.block_on(task.run())
     }
 
-    fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         open(self.dir.path())
     }
 

@@ -1,7 +1,7 @@
 //! `sos describe`: one resource for people, ending with the decisions taken about it and the reason for each.
 
 use serde_json::Value;
-use sos_api::wire::{EventRecord, SiteLive};
+use sos_api::wire::{EventRecord, SeriesForecast, SiteForecasts, SiteLive};
 use sos_model::{AnyKind, Kind};
 
 use super::resource::{kind_name, parse_one, text};
@@ -42,19 +42,67 @@ pub(crate) fn run(args: &Args) -> Outcome {
             format => return output::structured(format, &object),
         }
         let now = now(&client, kind, &object).await?;
+        let forecasts = forecasts(&client, kind, &object).await?;
         let events = events::of(&client, Some(kind_name(kind)), Some(&name)).await?;
-        output::text(&description(&object, &now, &events))
+        output::text(&description(&object, &now, &forecasts, &events))
     })
+}
+
+/// The site that has a resource in it, or is it.
+fn site_of(kind: AnyKind, object: &Value) -> Option<&str> {
+    match kind {
+        AnyKind::Declared(Kind::Site) => Some(text(object, &["metadata", "name"])),
+        AnyKind::Declared(Kind::Asset) => Some(text(object, &["spec", "site"])),
+        _ => None,
+    }
+}
+
+/// How good the forecasts of a site or an asset were, as lines.
+async fn forecasts(client: &Client, kind: AnyKind, object: &Value) -> Result<Vec<String>, Failure> {
+    let Some(site) = site_of(kind, object) else { return Ok(Vec::new()) };
+    let found: SiteForecasts = match client.get(&["sites", site, "forecasts"], &[]).await {
+        Ok(found) => found,
+        // What the site lacks is told where its present would be.
+        Err(Failure::Unsuccessful(_)) => return Ok(Vec::new()),
+        Err(failure) => return Err(failure),
+    };
+    if kind == AnyKind::Declared(Kind::Site) {
+        return Ok(table_lines(&accuracy(&found.series)));
+    }
+    let name = text(object, &["metadata", "name"]);
+    let own: Vec<SeriesForecast> =
+        found.series.into_iter().filter(|one| one.asset.as_deref() == Some(name)).collect();
+    let issued =
+        own.iter().map(|one| format!("issued at {} by {}: {}", one.issued_at, one.method, one.because));
+    Ok(issued.chain(table_lines(&accuracy(&own))).collect())
+}
+
+/// One row for each series and horizon.
+fn accuracy(all: &[SeriesForecast]) -> Table {
+    let mut table =
+        Table::new(&["SERIES", "AHEAD", "MAE", "MASE", "PINBALL", "COVERAGE", "UNIT", "DRIFTING"]);
+    let figure = |value: Option<f64>| value.map(words::figure).unwrap_or_default();
+    for one in all {
+        for score in &one.accuracy {
+            table.row(vec![
+                one.name.clone(),
+                score.horizon.clone(),
+                words::figure(score.mae),
+                figure(score.mase),
+                figure(score.pinball),
+                score.coverage.map(words::percent).unwrap_or_default(),
+                one.unit.clone(),
+                if one.drifting { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+    }
+    table
 }
 
 /// What a site or an asset does now, as lines.
 async fn now(client: &Client, kind: AnyKind, object: &Value) -> Result<Vec<String>, Failure> {
     let name = text(object, &["metadata", "name"]);
-    let site = match kind {
-        AnyKind::Declared(Kind::Site) => name,
-        AnyKind::Declared(Kind::Asset) => text(object, &["spec", "site"]),
-        _ => return Ok(Vec::new()),
-    };
+    let Some(site) = site_of(kind, object) else { return Ok(Vec::new()) };
     // A site that has had no tick yet, or cannot run, has no present.
     let live: SiteLive = match client.get(&["sites", site, "live"], &[]).await {
         Ok(live) => live,
@@ -111,7 +159,7 @@ fn asset_now(live: &SiteLive, name: &str) -> Vec<String> {
     lines
 }
 
-fn description(object: &Value, now: &[String], events: &[EventRecord]) -> String {
+fn description(object: &Value, now: &[String], forecasts: &[String], events: &[EventRecord]) -> String {
     let status = &object["status"];
     let mut out = metadata(object);
     section(&mut out, "Spec", &yaml_lines(&object["spec"]));
@@ -124,6 +172,7 @@ fn description(object: &Value, now: &[String], events: &[EventRecord]) -> String
     }
     section(&mut out, "Status", &yaml_lines(&rest));
     section(&mut out, "Now", now);
+    section(&mut out, "Forecasts (how good those of the last weeks were)", forecasts);
     section(&mut out, "Conditions", &table_lines(&conditions(status)));
     section(&mut out, "Replicas", &table_lines(&replicas(status)));
     for deployment in status["deployments"].as_array().into_iter().flatten() {
@@ -269,6 +318,15 @@ mod tests {
 
     use super::*;
 
+    fn forecast() -> SeriesForecast {
+        let score = json!({"horizon": "1h", "pairs": 9.0, "mae": 0.21, "mase": 0.8, "pinball": null, "coverage": 0.79});
+        serde_json::from_value(json!({
+            "name": "home-1-load", "type": "load", "unit": "kW", "step_seconds": 900, "method": "profile",
+            "because": "", "issued_at": "T", "steps": [], "actual": [], "accuracy": [score], "drifting": false,
+        }))
+        .unwrap()
+    }
+
     #[test]
     fn a_description_ends_with_decisions_and_their_reasons() {
         let object = json!({
@@ -282,13 +340,19 @@ mod tests {
                 {"time": "T2", "what": "scale", "who": "eva", "why": "asked for", "before": {"replicas": 1}, "after": {"replicas": 2}},
             ],
         });
-        let text = description(&object, &["Power:      charging 1.5 kW".to_owned()], &[]);
+        let text = description(
+            &object,
+            &["Power:      charging 1.5 kW".to_owned()],
+            &table_lines(&accuracy(&[forecast()])),
+            &[],
+        );
         for wanted in [
             "Name:       home-1-battery\n",
             "Labels:     home=1\n",
             "Spec:\n  site: fontana\n",
             "Now:\n  Power:      charging 1.5 kW\n",
             "  Ready   True",
+            "  home-1-load   1h      0.210   0.800            79 %       kW     no\n",
             "Events:\n  none\n",
             "  T1  set-point by sos/site (plan of T0 by solver): charging 1.5 kW: solar surplus now\n",
         ] {

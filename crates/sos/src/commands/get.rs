@@ -8,6 +8,7 @@ use super::{block_on, events};
 use crate::client::ServerArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{self, OutputArgs, Table};
+use crate::words;
 
 /// Arguments of `sos get`.
 #[derive(Debug, clap::Args)]
@@ -62,6 +63,9 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::Declared(Kind::Secret) => (&["NAME", "KEYS"], secret),
         AnyKind::ReadOnly(ReadOnlyKind::Event) => (&events::HEADER, event),
         AnyKind::ReadOnly(ReadOnlyKind::Plan) => (&["SITE", "MADE AT", "SOURCE", "STEPS"], plan),
+        AnyKind::ReadOnly(ReadOnlyKind::Forecast) => {
+            (&["NAME", "SITE", "UNIT", "ISSUED AT", "METHOD", "MAE 1H", "MAE 13-24H", "DRIFTING"], forecast)
+        }
         AnyKind::ReadOnly(_) => (&["NAME", "STATE"], other),
     };
     let mut table = Table::new(header);
@@ -99,7 +103,8 @@ fn service(object: &Value) -> Vec<String> {
 
 fn site(object: &Value) -> Vec<String> {
     let conditions = object["status"]["conditions"].as_array();
-    let running = conditions.and_then(|all| all.first()).unwrap_or(&Value::Null);
+    let ready = |all: &Vec<Value>| all.iter().find(|one| one["type"] == "Ready").cloned();
+    let running = conditions.and_then(ready).unwrap_or_default();
     let spec = &object["spec"];
     let message = shown(&running["message"]);
     vec![name(object), shown(&running["status"]), shown(&spec["currency"]), shown(&spec["timeZone"]), message]
@@ -141,6 +146,25 @@ fn plan(object: &Value) -> Vec<String> {
     let status = &object["status"];
     let steps = status["steps"].as_array().map_or(0, Vec::len);
     vec![name(object), shown(&status["madeAt"]), shown(&status["source"]), steps.to_string()]
+}
+
+fn forecast(object: &Value) -> Vec<String> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let mae = |horizon: &str| {
+        let all = status["accuracy"].as_array().into_iter().flatten();
+        let found = all.filter(|one| one["horizon"] == horizon).find_map(|one| one["mae"].as_f64());
+        found.map(words::figure).unwrap_or_default()
+    };
+    vec![
+        name(object),
+        shown(&spec["site"]),
+        shown(&spec["unit"]),
+        shown(&status["issuedAt"]),
+        shown(&status["method"]),
+        mae("1h"),
+        mae("13-24h"),
+        if status["drifting"] == true { "yes" } else { "no" }.to_owned(),
+    ]
 }
 
 fn other(object: &Value) -> Vec<String> {

@@ -11,7 +11,7 @@ use sos_engine::platform::Platform as Engine;
 use sos_engine::services::board::{Board, ReplicaView};
 use sos_store::{Store, TelemetryStats};
 
-use super::live;
+use super::{forecasts, live};
 
 /// What the store holds, counted now and then.
 #[derive(Debug, Default)]
@@ -46,6 +46,7 @@ pub(super) fn text(engine: &Engine, figures: &StoreFigures) -> String {
     sums(&mut out, &states);
     let engine_states: Vec<&SiteState> = sites.iter().map(|(_, state)| state.as_ref()).collect();
     progress(&mut out, &engine_states);
+    forecasts::metrics(&mut out, &engine_states);
     services(&mut out, &engine.board());
     store(&mut out, figures);
     out.finish()

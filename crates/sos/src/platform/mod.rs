@@ -2,6 +2,7 @@
 
 mod access;
 mod feed;
+mod forecasts;
 mod live;
 mod metrics;
 mod resources;
@@ -13,8 +14,8 @@ use futures::{FutureExt, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 use sos_api::wire::{
-    ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart, SiteLive,
-    SiteReport, SiteSummary,
+    ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart,
+    SiteForecasts, SiteLive, SiteReport, SiteSummary,
 };
 use sos_api::{ApplyRequest, AuditEntry, Bytes, Identity, LiveEvent, Problem, Reply};
 use sos_engine::platform::Platform as Engine;
@@ -123,6 +124,11 @@ impl sos_api::Platform for Platform {
     fn site_report<'a>(&'a self, site: &'a str, period: ReportPeriod) -> Reply<'a, SiteReport> {
         let site = site.to_owned();
         self.blocking(move |engine| live::report(engine, &site, period)).boxed()
+    }
+
+    fn site_forecasts<'a>(&'a self, site: &'a str) -> Reply<'a, SiteForecasts> {
+        let site = site.to_owned();
+        self.blocking(move |engine| forecasts::of_site(engine, &site)).boxed()
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {

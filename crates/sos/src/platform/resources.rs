@@ -45,7 +45,8 @@ pub(super) fn list(engine: &Engine, kind: &str, selector: &str) -> Result<Vec<Va
         AnyKind::ReadOnly(ReadOnlyKind::Event) => {
             Ok(events(engine, 0, EVENTS)?.iter().map(event_object).collect())
         }
-        AnyKind::ReadOnly(ReadOnlyKind::Forecast | ReadOnlyKind::Run | ReadOnlyKind::Alert) => Ok(Vec::new()),
+        AnyKind::ReadOnly(ReadOnlyKind::Forecast) => super::forecasts::objects(engine),
+        AnyKind::ReadOnly(ReadOnlyKind::Run | ReadOnlyKind::Alert) => Ok(Vec::new()),
     }
 }
 

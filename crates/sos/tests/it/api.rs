@@ -166,6 +166,7 @@ async fn shows_the_site(up: &Up) {
         let length = time(&pair[1]).duration_since(time(&pair[0])).as_secs();
         assert_eq!(Some(length), pair[0]["seconds"].as_i64());
     }
+    forecasts_are_shown(up).await;
     let (status, page) = up.ask(Method::GET, "/", "", "").await;
     assert!(status.is_success() && page.contains("<!doctype html>"), "{page}");
     let events = up.get("/api/v1/events").await;
@@ -173,6 +174,31 @@ async fn shows_the_site(up: &Up) {
     assert!(events.as_array().unwrap().iter().all(wall), "wall time: {events}");
     let (status, problem) = up.ask(Method::GET, "/api/v1/sites/nowhere/live", &up.token, "").await;
     assert!(status == StatusCode::NOT_FOUND && problem.contains("fontana"), "{problem}");
+}
+
+async fn forecasts_are_shown(up: &Up) {
+    let forecasts = up.get("/api/v1/sites/fontana/forecasts").await;
+    let series = forecasts["series"].as_array().unwrap();
+    let names: Vec<&str> = series.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!((names.len(), names.last()), (11, Some(&"fontana.carbon")), "{names:?}");
+    for one in series {
+        let steps = one["steps"].as_array().unwrap();
+        let seconds = one["step_seconds"].as_u64().unwrap();
+        assert_eq!(steps.len() as u64, 86_400 / seconds, "{one}");
+        for step in steps {
+            let q: Vec<f64> =
+                step["quantiles"].as_array().unwrap().iter().map(|q| q["value"].as_f64().unwrap()).collect();
+            assert!(q.len() == 3 && q.is_sorted(), "{step}");
+        }
+        assert!(
+            one["type"] != "load" || steps.iter().all(|step| step["mean"].as_f64() <= Some(0.0)),
+            "{one}"
+        );
+    }
+    let listed = up.get("/api/v1/resources/forecasts").await;
+    assert_eq!(listed.as_array().unwrap().len(), 11);
+    let carbon = up.get("/api/v1/resources/Forecast/fontana.carbon").await;
+    assert_eq!(carbon["spec"]["unit"], "kgCO2/kWh", "{carbon}");
 }
 
 async fn resources_are_read_and_changed(up: &Up) {
@@ -280,6 +306,7 @@ async fn metrics_are_well_formed(up: &Up) {
         "sos_site_grid_power_kw{site=\"fontana\"}",
         "sos_service_ready_replicas{service=\"sunspec\"} 1",
         "sos_site_ticks_total",
+        "sos_forecast_drifting{site=\"fontana\",series=\"home-1-load\"} 0",
     ] {
         assert!(text.contains(wanted), "no {wanted} in\n{text}");
     }

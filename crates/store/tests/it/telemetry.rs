@@ -157,3 +157,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn all_versions_of_a_value_are_kept_and_told_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let series = store.series_id("forecast", &Labels::new()).unwrap();
+    // Each issue tells the next 24 times; 100 of them fill two chunks and some more.
+    for issued in 0..100_i64 {
+        let batch: Vec<Sample> = (1..=24)
+            .map(|lead| sample(series, issued + lead, issued, Ok((issued * 24 + lead) as f64)))
+            .collect();
+        store.append_samples(&batch).unwrap();
+    }
+    let versions = store.versions(series, at(50)..at(52)).unwrap();
+    let told: Vec<_> = versions.iter().map(|point| (point.time, point.known_at)).collect();
+    let wanted: Vec<_> =
+        (50..52).flat_map(|time| (time - 24..time).map(move |known| (at(time), at(known)))).collect();
+    assert_eq!(told, wanted);
+    assert_eq!(versions[0].value, Ok((26 * 24 + 24) as f64));
+    let latest = store.range(series, at(50)..at(52), Some(at(40))).unwrap();
+    assert!(latest.len() == 2 && latest.iter().all(|point| point.known_at == at(40)));
+}

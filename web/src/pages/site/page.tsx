@@ -5,6 +5,7 @@ import { clock } from "../../format";
 import { Assets } from "./assets";
 import { Charts } from "./chart";
 import { Events } from "./events";
+import { Forecasts } from "./fan";
 import { Services } from "./services";
 import { Tiles } from "./tiles";
 
@@ -26,6 +27,10 @@ export function SitePage({ state }: { state: State }) {
         {chart && chart.actual.length + chart.plan.length > 0
           ? <Charts chart={chart} live={live} />
           : <p class="empty">The chart appears after the first step.</p>}
+      </section>
+      <section class="card" aria-labelledby="forecasts-title">
+        <header><h2 id="forecasts-title">Forecasts</h2></header>
+        <Forecasts all={state.forecasts} />
       </section>
       <section class="card" aria-labelledby="assets-title">
         <header><h2 id="assets-title">Homes and assets</h2></header>
