@@ -2,7 +2,8 @@
 //! and hours. Each forecaster is a process that answers with CSV; all are judged here (`score`, `verdict`).
 //!
 //! Everyone has one thread. The seconds of `sos` are those of its whole process; a peer's are those of fitting and
-//! forecasting alone.
+//! forecasting alone. Processor time is shown beside wall time: more than wall time means that there were more threads
+//! after all, less that the machine was busy with something else.
 
 mod score;
 mod series;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 
 use self::score::{QUANTILES, Said, answers, best_naive, coverage, errors, pinball, skill};
 use self::series::{SERIES, Series, Split, Step, Values};
-use self::verdict::{Entry, Judged, Ours, Role};
+use self::verdict::{Entry, Judged, Ours, Role, Seconds};
 use super::{built_product, target_folder};
 use crate::Outcome;
 
@@ -128,9 +129,9 @@ impl Bench {
         file: &Path,
         (first, last): (i64, i64),
         steps: &[Step],
-    ) -> Result<(Vec<Said>, f64), String> {
+    ) -> Result<(Vec<Said>, Seconds), String> {
         let Split { step, steps: leads, every, time, .. } = *series.split;
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), children_seconds()?);
         let output = output(
             one_thread(&self.product)
                 .arg("forecast")
@@ -140,7 +141,8 @@ impl Bench {
                 .args(["--horizon", &duration(leads * step), "--every", &duration(every)])
                 .args(["--quantiles", &QUANTILES.join(",")]),
         )?;
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds =
+            Seconds { wall: start.elapsed().as_secs_f64(), processor: children_seconds()? - before };
         let text = String::from_utf8_lossy(&output.stdout);
         let said = answers(&text, steps).map_err(|e| format!("sos forecast: {e}"))?;
         Ok((said, seconds))
@@ -153,7 +155,7 @@ impl Bench {
         file: &Path,
         (first, last): (i64, i64),
         steps: &[Step],
-    ) -> Result<(Vec<Said>, f64), String> {
+    ) -> Result<(Vec<Said>, Seconds), String> {
         let kept = |extension: &str| self.answers.join(format!("{}-{peer}.{extension}", series.target));
         let (answer, messages) = (kept("csv"), kept("log"));
         if !(self.again && answer.is_file() && messages.is_file()) {
@@ -205,9 +207,22 @@ fn output(command: &mut Command) -> Result<Output, String> {
     Err(format!("{program} ended with {}:\n{}", output.status, messages.trim_end()))
 }
 
-/// The last line of a peer's messages: `seconds 12.345`.
-fn seconds(messages: &str) -> Option<f64> {
-    messages.lines().next_back()?.strip_prefix("seconds ")?.parse().ok()
+/// The last line of a peer's messages: `seconds WALL PROCESSOR`.
+fn seconds(messages: &str) -> Option<Seconds> {
+    let (wall, processor) = messages.lines().next_back()?.strip_prefix("seconds ")?.split_once(' ')?;
+    Some(Seconds { wall: wall.parse().ok()?, processor: processor.parse().ok()? })
+}
+
+/// User and system time of the children that have ended.
+fn children_seconds() -> Result<f64, String> {
+    const STAT: &str = "/proc/self/stat";
+    /// Ticks a second, the same on every machine that runs Linux.
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string(STAT).map_err(|e| format!("cannot read {STAT}: {e}"))?;
+    // Fields 16 and 17; the second is the program's name, which may hold blanks and ends with the last bracket.
+    let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ').skip(13).take(2);
+    let ticks: Option<f64> = fields.map(|field| field.parse::<f64>().ok()).sum();
+    ticks.map(|ticks| ticks / TICKS).ok_or_else(|| format!("{STAT} is not as expected: {text}"))
 }
 
 fn shown(seconds: i64) -> String {
@@ -237,7 +252,15 @@ mod tests {
 
     #[test]
     fn a_peers_time_is_its_last_message() {
-        assert_eq!(seconds("warning: slow\nseconds 12.5\n"), Some(12.5));
+        let said = seconds("warning: slow\nseconds 12.5 11.25\n");
+        assert_eq!(said, Some(Seconds { wall: 12.5, processor: 11.25 }));
         assert_eq!(seconds("Traceback\n"), None);
+    }
+
+    #[test]
+    fn the_processor_time_of_a_child_is_counted_once_it_has_ended() {
+        let before = children_seconds().unwrap();
+        output(Command::new("sh").args(["-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"])).unwrap();
+        assert!(children_seconds().unwrap() > before);
     }
 }

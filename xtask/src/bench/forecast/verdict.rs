@@ -22,12 +22,18 @@ pub(super) enum Role {
     Reference,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Seconds {
+    pub(super) wall: f64,
+    pub(super) processor: f64,
+}
+
 /// One line of a series' table.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: &'static str,
     pub(super) role: Role,
-    pub(super) seconds: Option<f64>,
+    pub(super) seconds: Option<Seconds>,
     pub(super) errors: Errors,
     pub(super) skill: f64,
 }
@@ -66,21 +72,26 @@ impl Judged {
 }
 
 impl Entry {
-    /// This one's error and time as shares of the other's.
+    fn wall(&self) -> f64 {
+        self.seconds.map_or(f64::NAN, |seconds| seconds.wall)
+    }
+
+    /// This one's error and wall time as shares of the other's.
     fn against(&self, other: &Self) -> (f64, f64) {
-        let seconds = |entry: &Self| entry.seconds.unwrap_or(f64::NAN);
-        (self.errors.absolute / other.errors.absolute, seconds(self) / seconds(other))
+        (self.errors.absolute / other.errors.absolute, self.wall() / other.wall())
     }
 }
 
 /// Everyone's errors on one series.
 pub(super) fn table(judged: &Judged) -> String {
     let Series { name, unit, .. } = judged.series;
-    let mut text = format!("| {name}, {unit}, {} steps | MAE | RMSE | skill | seconds |\n", judged.steps);
-    text.push_str("|---|---|---|---|---|\n");
+    let mut text =
+        format!("| {name}, {unit}, {} steps | MAE | RMSE | skill | seconds | of processor |\n", judged.steps);
+    text.push_str("|---|---|---|---|---|---|\n");
     for entry in [&judged.ours.mean, &judged.ours.median].into_iter().chain(&judged.others) {
         let Entry { name, errors, skill, .. } = entry;
-        let seconds = entry.seconds.map_or_else(String::new, |seconds| format!("{seconds:.2}"));
+        let seconds =
+            entry.seconds.map_or_else(|| " | ".to_owned(), |s| format!("{:.2} | {:.2}", s.wall, s.processor));
         let _ = writeln!(
             text,
             "| {name} | {:.2} | {:.2} | {skill:.3} | {seconds} |",
@@ -116,8 +127,7 @@ pub(super) fn summary(judged: &[Judged]) -> String {
         for peer in judged.peers() {
             let _ = write!(text, "| {:.2} ", peer.errors.absolute);
         }
-        let seconds: Vec<String> =
-            judged.peers().map(|peer| format!("{:.1}", peer.seconds.unwrap_or(f64::NAN))).collect();
+        let seconds: Vec<String> = judged.peers().map(|peer| format!("{:.1}", peer.wall())).collect();
         let _ = writeln!(
             text,
             "| {:.2} | {:.3} | {} | {} | {:.1} |",
@@ -125,7 +135,7 @@ pub(super) fn summary(judged: &[Judged]) -> String {
             mean.skill,
             percent(Inside::sum(judged.ours.hours).share()),
             seconds.join(", "),
-            mean.seconds.unwrap_or(f64::NAN)
+            mean.wall()
         );
     }
     text
@@ -233,7 +243,8 @@ mod tests {
 
     fn entry(name: &'static str, role: Role, absolute: f64, seconds: f64) -> Entry {
         let errors = Errors { absolute, square: 2.0 * absolute };
-        Entry { name, role, seconds: Some(seconds), errors, skill: 1.0 - absolute / 10.0 }
+        let seconds = Some(Seconds { wall: seconds, processor: seconds });
+        Entry { name, role, seconds, errors, skill: 1.0 - absolute / 10.0 }
     }
 
     /// Ten steps in the last hour of the day, of which `inside` are in the interval.
@@ -294,7 +305,7 @@ mod tests {
     fn tables_compare_with_the_peer_of_the_least_error() {
         let judged = judged(Kind::DayAhead, 6.0, 8, 3.0);
         let text = table(&judged);
-        assert!(text.contains("| sos | 6.00 | 12.00 | 0.400 | 3.00 |"), "{text}");
+        assert!(text.contains("| sos | 6.00 | 12.00 | 0.400 | 3.00 | 3.00 |"), "{text}");
         assert!(text.contains("best peer (LightGBM): error 0.800, time 0.333"), "{text}");
         let line = summary(&[judged]).lines().last().unwrap().to_owned();
         assert_eq!(
