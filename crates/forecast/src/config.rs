@@ -73,10 +73,12 @@ pub struct ForecastConfig {
     pub covariates: Vec<Covariate>,
     /// Latitude of solar panels in degrees, north positive; learned from the series where it is not given.
     pub latitude: Option<f64>,
+    /// Country whose public holidays count as Sundays, as two letters; one of [`crate::countries`].
+    pub country: Option<String>,
 }
 
 /// Why a configuration cannot work.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ConfigError {
     /// The step does not divide a day into whole seconds.
     Step(SignedDuration),
@@ -84,6 +86,10 @@ pub enum ConfigError {
     Quantile(f64),
     /// `prior` or `maximum` is not a finite number, or is negative where the series cannot be.
     Level(f64),
+    /// Not a latitude.
+    Latitude(f64),
+    /// A country whose holidays are not known.
+    Country(String),
 }
 
 impl std::fmt::Display for ConfigError {
@@ -93,6 +99,11 @@ impl std::fmt::Display for ConfigError {
                 write!(f, "forecast step {s:#} does not divide a day; use for example 15 min or 1 h")
             }
             Self::Quantile(q) => write!(f, "quantile {q} is outside 0…1; use for example 0.1, 0.5, 0.9"),
+            Self::Latitude(v) => write!(f, "latitude {v} is outside -90…90 degrees"),
+            Self::Country(c) => {
+                let known: Vec<&str> = crate::countries().collect();
+                write!(f, "the holidays of country \"{c}\" are not known; known are {}", known.join(", "))
+            }
             Self::Level(v) => write!(f, "level {v} is not a possible value of this series"),
         }
     }
@@ -119,6 +130,7 @@ impl ForecastConfig {
             family: Family::Incremental,
             covariates: Vec::new(),
             latitude: None,
+            country: None,
         }
     }
 
@@ -143,6 +155,12 @@ impl ForecastConfig {
             if !level.is_finite() || (level < 0.0 && !self.character.can_be_negative()) {
                 return Err(ConfigError::Level(level));
             }
+        }
+        if let Some(latitude) = self.latitude.filter(|l| !(-90.0..=90.0).contains(l)) {
+            return Err(ConfigError::Latitude(latitude));
+        }
+        if let Some(country) = self.country.as_ref().filter(|c| crate::holidays::days(c).is_none()) {
+            return Err(ConfigError::Country(country.clone()));
         }
         let days = usize::try_from(60 * DAY / seconds).unwrap_or(MAX_HISTORY);
         self.history = match self.family {

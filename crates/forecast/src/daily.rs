@@ -1,7 +1,7 @@
 //! The family for horizons of hours to days: a block of steps is forecast from blocks of days that begin at the same
 //! time of day. Members are judged by what they would have said at earlier such points.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use nalgebra::DVector;
 
@@ -12,6 +12,7 @@ use crate::experts::clear_sky::{self, Place};
 use crate::experts::linear::{self, DayInfo, Inputs, Moments, Scale};
 use crate::experts::trees::{Lesson, Trees};
 use crate::experts::{decomposed, naive};
+use crate::holidays;
 use crate::panel::{Panel, Seen, robust};
 use crate::spread;
 use crate::state::State;
@@ -78,6 +79,7 @@ pub(crate) struct Daily {
     profile: Profile,
     trees: Option<(usize, [Option<Trees>; 2])>,
     place: Option<(usize, Option<Place>)>,
+    holidays: BTreeSet<i64>,
     points: VecDeque<Point>,
 }
 
@@ -118,6 +120,7 @@ impl Daily {
             profile: Profile::new(config, next.saturating_sub(PROFILE_DAYS * per_day)),
             trees: None,
             place: None,
+            holidays: config.country.as_deref().and_then(holidays::days).unwrap_or_default(),
             points: VecDeque::new(),
         }
     }
@@ -225,7 +228,7 @@ impl Daily {
                 continue;
             }
             let before = panel.seen(start);
-            let day = day_info(&before);
+            let day = day_info(&before, &self.holidays);
             let came = &panel.seen(start + self.leads).values[start..];
             let mut last: Option<(Inputs, Scale, DVector<f64>)> = None;
             for regression in &mut self.regressions {
@@ -250,7 +253,7 @@ impl Daily {
         behind: usize,
     ) -> Vec<Option<Vec<f64>>> {
         let leads = self.leads;
-        let day = day_info(seen);
+        let day = day_info(seen, &self.holidays);
         let days = seen.end() / seen.per_day;
         let mut made = vec![
             Some(naive::day(seen, leads)),
@@ -311,7 +314,7 @@ impl Daily {
             let lessons: Vec<Lesson<'_>> = starts
                 .map(|start| {
                     let seen = panel.seen(start);
-                    let day = day_info(&seen);
+                    let day = day_info(&seen, &self.holidays);
                     Lesson { seen, day, came: &all.raw[start..start + self.leads] }
                 })
                 .collect();
@@ -361,10 +364,11 @@ impl Profile {
 }
 
 /// What the calendar says of the block that begins where `seen` ends: the day in which most of its first day lies.
-fn day_info(seen: &Seen<'_>) -> DayInfo {
+fn day_info(seen: &Seen<'_>, holidays: &BTreeSet<i64>) -> DayInfo {
     let day = seen.day(seen.end() + seen.per_day / 2);
     // 1 January 1970 was a Thursday.
     let weekday = usize::try_from((day + 4).rem_euclid(7)).unwrap_or(0);
+    let weekday = if holidays.contains(&day) { 0 } else { weekday };
     DayInfo { weekday, season: clear_sky::season(day) }
 }
 

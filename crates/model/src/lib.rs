@@ -33,7 +33,7 @@ pub use kinds::*;
 pub use node::{Key, Node, Value};
 pub use outage::{Outage, Period, read_outages};
 pub use problem::{Position, Problem, too_large};
-pub use quantity::{Amount, Bytes, Cpu, Fraction, Ramp, duration_text};
+pub use quantity::{Amount, Bytes, Cpu, Fraction, Ramp, duration_text, read_duration};
 pub use reference::{Reference, references, resolve_references};
 pub use scalar::{KnownAhead, Name, PortRef, Switch, ZoneName};
 pub use status::{Condition, ConditionStatus, Event, EventType, ObjectRef, set_condition};

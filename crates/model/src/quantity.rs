@@ -289,6 +289,14 @@ fn parse_duration(text: &str) -> Result<SignedDuration, Wrong> {
     Ok(SignedDuration::from_millis(millis.round() as i64))
 }
 
+/// Reads a duration that a person gave on the command line: `24h`, `15 min`, `7 d`.
+///
+/// # Errors
+/// What is wrong and what was expected, in one line.
+pub fn read_duration(text: &str) -> Result<SignedDuration, String> {
+    parse_duration(text).map_err(|(message, help)| format!("{message}; {help}"))
+}
+
 /// `15 min`, in the largest unit that states it exactly.
 #[must_use]
 pub fn duration_text(duration: SignedDuration) -> String {

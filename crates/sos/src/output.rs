@@ -34,6 +34,11 @@ impl OutputArgs {
         self.output.unwrap_or_else(table_or_json)
     }
 
+    /// The form for answers that are rows for programs, wherever they go.
+    pub(crate) fn or_csv(self) -> Format {
+        self.output.unwrap_or(Format::Csv)
+    }
+
     /// The form for answers whose usual one is text for people, wherever it goes.
     pub(crate) fn or_text(self) -> Format {
         self.output.unwrap_or(Format::Table)

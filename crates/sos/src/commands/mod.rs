@@ -8,6 +8,7 @@ mod delete;
 mod describe;
 mod events;
 mod explain;
+mod forecast;
 mod get;
 mod internal;
 mod logs;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Plan(plan::Args),
     /// Show what a site cost, emitted and saved since its start
     Report(report::Args),
+    /// Forecast a column of a CSV file, with quantiles; no server needed
+    Forecast(Box<forecast::Args>),
     /// Check the record of commands
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -107,6 +110,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Top(args) => top::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Forecast(args) => forecast::run(&args),
         Command::Audit(audit) => audit::run(&audit),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
