@@ -136,7 +136,7 @@ impl Bench {
             one_thread(&self.product)
                 .arg("forecast")
                 .arg(file)
-                .args(["--time", time, "--target", series.target])
+                .args(["--time", time, "--target", series.target, "--zone", series.zone])
                 .args(["--from", &shown(first), "--to", &shown(last)])
                 .args(["--horizon", &duration(leads * step), "--every", &duration(every)])
                 .args(["--quantiles", &QUANTILES.join(",")]),

@@ -20,7 +20,7 @@ pub(super) struct Series {
     pub(super) unit: &'static str,
     pub(super) file: &'static str,
     pub(super) target: &'static str,
-    /// Where its people live: the calendar of the peers that use one.
+    /// Where its people live: the calendar of those who use one.
     pub(super) zone: &'static str,
     pub(super) split: &'static Split,
 }
