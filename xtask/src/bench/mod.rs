@@ -1,6 +1,8 @@
 //! `cargo xtask bench NAME`: measures the built product. To add a benchmark, write a function and a line in
 //! [`BENCHMARKS`].
 
+mod forecast;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,8 +12,14 @@ use crate::Outcome;
 
 type Benchmark = fn(&Path, &[&str]) -> Result<Outcome, String>;
 
-const BENCHMARKS: &[(&str, &str, Benchmark)] =
-    &[("loop", "a year of examples/fontana in lock-step; [--until TIME] shortens it", control_loop)];
+const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
+    ("loop", "a year of examples/fontana in lock-step; [--until TIME] shortens it", control_loop),
+    (
+        "forecast",
+        "sos forecast against Python peers; [--data FOLDER], [--again] with the peers of last time",
+        forecast::run,
+    ),
+];
 
 /// The example's data ends here.
 const YEAR_END: &str = "2017-07-31T23:00:00-08:00";
@@ -124,7 +132,7 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_answered_with_the_known_ones() {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
-        assert_eq!(message, "no benchmark `lop`; known are: loop");
+        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast");
     }
 
     #[test]
