@@ -242,6 +242,9 @@ fn quantile_label(q: f64) -> String {
     format!("q{}", (q * 1e6).round() / 1e6)
 }
 
+/// Values of the statistics of one issue: start of the step and value.
+type Statistics<'a> = BTreeMap<&'a str, Vec<(Timestamp, f64)>>;
+
 /// The forecasts that reach beyond `now`, as they are in the store, oldest first.
 fn read(
     store: &Store,
@@ -249,7 +252,7 @@ fn read(
     step: SignedDuration,
     now: Timestamp,
 ) -> Result<Vec<Issued>, StoreError> {
-    let mut values: BTreeMap<Timestamp, BTreeMap<&str, Vec<(Timestamp, f64)>>> = BTreeMap::new();
+    let mut values: BTreeMap<Timestamp, Statistics<'_>> = BTreeMap::new();
     let before = now.checked_sub(AHEAD).unwrap_or(Timestamp::MIN);
     for (statistic, id) in series {
         for point in store.versions(id, before..now + AHEAD * 2)? {
