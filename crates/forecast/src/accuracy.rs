@@ -14,7 +14,8 @@
 //!
 //! # Drift
 //! In the longest horizon with enough pairs (three days of them recent, four days usual) forecasts drift from when the
-//! recent mean absolute error is above 1.5 times the usual one until it is below 1.2 times it.
+//! recent mean absolute error is above 1.75 times the usual one until it is below 1.3 times it. In a series that is
+//! old this is 1.5 and 1.2 times the error of the long sums, the recent ones included.
 
 use std::collections::VecDeque;
 
@@ -28,7 +29,7 @@ const DAY: i64 = 24 * HOUR;
 /// Half-lives of the sums: recent and long.
 const HALF_LIVES: [i64; 2] = [14 * DAY, 60 * DAY];
 /// Recent error by usual error above which forecasts drift, and below which they no longer do.
-const DRIFT: (f64, f64) = (1.5, 1.2);
+const DRIFT: (f64, f64) = (1.75, 1.3);
 /// Hours of the day's round that have to be in the sums before drift is judged: recent and usual.
 const ENOUGH_HOURS: (f64, f64) = (72.0, 96.0);
 /// The quantiles between which coverage is counted.
@@ -435,11 +436,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fourfold_error_is_drift_within_six_days_and_is_over_only_well_below() {
+    fn a_sixfold_error_is_drift_within_six_days_and_is_over_only_well_below() {
         let mut accuracy = Accuracy::new(STEP);
         run(&mut accuracy, 0..28, 1.0);
         assert!(!accuracy.drifting() && (accuracy.worse().unwrap() - 1.0).abs() < 1e-6);
-        run(&mut accuracy, 28..34, 4.0);
+        run(&mut accuracy, 28..34, 6.0);
         assert!(accuracy.drifting(), "{:?}", accuracy.worse());
         let mut day = 34;
         while accuracy.drifting() {
@@ -448,7 +449,7 @@ mod tests {
             day += 1;
         }
         let worse = accuracy.worse().unwrap();
-        assert!(worse < 1.2 && worse > 1.1, "{worse}");
+        assert!(worse < 1.3 && worse > 1.2, "{worse}");
         // Rather worse is no drift.
         run(&mut accuracy, day..day + 60, 1.0);
         run(&mut accuracy, day + 60..day + 80, 1.6);

@@ -88,7 +88,7 @@ impl Site {
 fn news(model: &SiteModel, subject: &Subject, accuracy: &Accuracy) -> Told {
     let (kind, name) = subject.resource(model);
     let what = match subject.kind {
-        "load" => format!("the load of {name}"),
+        "load" => format!("the consumption of {name}"),
         "solar" => format!("the generation of {name}"),
         _ => format!("the carbon intensity of {name}"),
     };

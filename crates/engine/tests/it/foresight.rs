@@ -45,11 +45,9 @@ fn a_load_that_no_longer_fits_its_forecasts_is_told_once_and_others_are_not() {
     assert_eq!(events.len(), 1, "{events:?}");
     let (kind, name, began, message) = &events[0];
     assert_eq!((kind.as_str(), name.as_str(), began), ("Asset", "load", &true));
-    assert!(
-        message.starts_with("the load of load differs from its forecasts 1.")
-            && message.ends_with("as usual"),
-        "{message}"
-    );
+    let words = message.starts_with("the consumption of load differs from its forecasts ")
+        && message.ends_with(" times as much as usual");
+    assert!(words, "{message}");
     assert_eq!(drifting(&rig.store(), "load"), Some(ConditionStatus::True));
     assert_eq!(drifting(&rig.store(), "solar"), None);
     // Going on does not tell it again.

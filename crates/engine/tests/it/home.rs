@@ -65,7 +65,7 @@ fn step_of(at: Timestamp) -> i64 {
 /// Consumption in a step, watts: a base, an evening, and something that no forecast knows.
 fn load_watts(step: i64, restless: bool) -> i64 {
     let evening = if (68..88).contains(&(step % 96)) { 2_600 } else { 0 };
-    700 + evening + (step * 7_919 % 13) * if restless { 360 } else { 60 }
+    700 + evening + (step * 7_919 % 13) * if restless { 720 } else { 60 }
 }
 
 /// What the sun gives in a step, watts.

@@ -27,8 +27,8 @@ pub(super) fn of_site(engine: &Engine, name: &str) -> Result<SiteForecasts, Prob
 fn series(state: &SiteState, one: &ForecastState) -> SeriesForecast {
     let time = |time: Timestamp| wire_time(time, &state.zone);
     let forecast = &one.forecast;
-    // From a magnitude to the sign rule; a rounded zero has no sign.
-    let signed = |value: f64| value * one.sign + 0.0;
+    // From a magnitude to the sign rule, in millionths; a rounded zero has no sign.
+    let signed = |value: f64| (value * one.sign * 1e6).round() / 1e6 + 0.0;
     let end = forecast.issued_at + AHEAD;
     let shown = (0..forecast.mean.len()).take_while(|at| forecast.grid.at(*at) < end);
     let steps = shown.map(|at| {

@@ -405,6 +405,7 @@ mod tests {
             plan: Some(PlanState { made_at: time, source: "solver".into(), steps: vec![step] }),
             plans: 1,
             fallbacks: 0,
+            forecasts: Vec::new(),
         }
     }
 

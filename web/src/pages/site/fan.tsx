@@ -9,7 +9,7 @@ import { Plot, type Colours } from "../../parts/plot";
 import { fanColumns } from "../../series";
 
 /** What the values of a series are, in words. */
-const WHAT: Record<string, string> = { load: "consumption", solar: "generation", carbon: "carbon intensity of import" };
+const WHAT: Record<string, string> = { load: "Consumption", solar: "Generation", carbon: "Carbon intensity of import" };
 
 function Accuracy({ series }: { series: SeriesForecast }) {
   if (series.accuracy.length === 0) return <p class="note">How good these forecasts are is known when the first of them have met what came.</p>;
