@@ -352,7 +352,7 @@ mod tests {
             "Spec:\n  site: fontana\n",
             "Now:\n  Power:      charging 1.5 kW\n",
             "  Ready   True",
-            "  home-1-load   1h      0.210   0.800            79 %       kW     no\n",
+            "  home-1-load   1h      0.210   0.800             79 %       kW     no\n",
             "Events:\n  none\n",
             "  T1  set-point by sos/site (plan of T0 by solver): charging 1.5 kW: solar surplus now\n",
         ] {
