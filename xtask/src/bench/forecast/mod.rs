@@ -231,7 +231,7 @@ fn shown(seconds: i64) -> String {
 
 /// As the command line of `sos` takes it: whole hours, else minutes.
 fn duration(seconds: i64) -> String {
-    if seconds % 3600 == 0 { format!("{}h", seconds / 3600) } else { format!("{}m", seconds / 60) }
+    if seconds % 3600 == 0 { format!("{}h", seconds / 3600) } else { format!("{}min", seconds / 60) }
 }
 
 #[cfg(test)]
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_command_line_has_whole_hours_or_minutes() {
-        assert_eq!((duration(24 * 3600), duration(600)), ("24h".to_owned(), "10m".to_owned()));
+        assert_eq!((duration(24 * 3600), duration(600)), ("24h".to_owned(), "10min".to_owned()));
     }
 
     #[test]
