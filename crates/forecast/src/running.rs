@@ -108,8 +108,11 @@ impl Running {
         let made: Vec<Option<Vec<f64>>> =
             self.members(config, &seen).into_iter().map(|m| m.map(|m| bounded(m, config))).collect();
         let points: Vec<&Point> = self.points.iter().collect();
-        let (issued, raw_mean, carried) =
+        // Errors of rates grow with their level: weights by squares would hear the busiest hours only, so the mean is
+        // the median's blend without its bias.
+        let (issued, _, carried) =
             blend::blend(&points, seen.raw, &ranges(self.leads), &made, (LAST, HALF_LIFE));
+        let raw_mean = issued.clone();
         let bias = blend::bias(&points, seen.raw, HALF_LIFE);
         let mean: Vec<f64> = raw_mean.iter().map(|v| config.bounded(v + bias)).collect();
         let ones = vec![1.0; self.leads];

@@ -80,7 +80,7 @@ mod tests {
     fn numbers_are_short_and_never_in_powers_of_ten() {
         assert_eq!(short(0.0), "0");
         assert_eq!(short(1_234.567_891), "1234.568");
-        assert_eq!(short(-0.000_012_345_678_9), "-0.000012345679");
+        assert_eq!(short(-0.000_012_345_678_9), "-0.00001234568");
         assert_eq!(short(2.5e9), "2500000000");
         assert_eq!(short(15.0), "15");
     }
