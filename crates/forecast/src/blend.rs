@@ -1,5 +1,7 @@
 //! How members are weighed: by their own recent errors, per range of lead times.
 
+use crate::config::ForecastConfig;
+
 /// What makes an error large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
@@ -42,8 +44,15 @@ const SHRINK: f64 = 0.1;
 const ROUNDS: usize = 200;
 /// Members with fewer scored points wait.
 const FEWEST_POINTS: usize = 5;
-/// Upper ends of the ranges of lead times, in hours.
-const RANGES: [f64; 7] = [1.0, 3.0, 6.0, 12.0, 24.0, 48.0, f64::INFINITY];
+
+/// What is forecast for a block.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) mean: Vec<f64>,
+    pub(crate) quantiles: Vec<Vec<f64>>,
+    /// Members that carry the forecast, with their weight over the whole block, heaviest first.
+    pub(crate) members: Vec<(&'static str, f64)>,
+}
 
 /// Forecasts of all members made at one point, and what came of them.
 #[derive(Clone, Debug)]
@@ -62,19 +71,43 @@ pub(crate) struct Point {
     pub(crate) quantiles: Vec<Vec<f64>>,
 }
 
-/// Ranges of lead times for a step of so many hours: (first lead, end) of each, within `leads`.
-pub(crate) fn ranges(leads: usize, step_hours: f64) -> Vec<(usize, usize)> {
+/// Ranges of leads with weights of their own: (first lead, end) of each, up to each of the ascending `ends` and `leads`.
+pub(crate) fn ranges(leads: usize, ends: impl IntoIterator<Item = usize>) -> Vec<(usize, usize)> {
     let mut from = 0;
     let mut found = Vec::new();
-    for end in RANGES {
-        let until = if end.is_finite() { (end / step_hours).round() as usize } else { leads };
-        let until = until.min(leads);
+    for end in ends.into_iter().chain([leads]) {
+        let until = end.min(leads);
         if until > from {
             found.push((from, until));
             from = until;
         }
     }
     found
+}
+
+/// What members made, within what the series can physically be.
+pub(crate) fn bounded(made: Vec<Option<Vec<f64>>>, config: &ForecastConfig) -> Vec<Option<Vec<f64>>> {
+    let value = |v: f64| config.bounded(if v.is_finite() { v } else { 0.0 });
+    made.into_iter().map(|block| block.map(|block| block.into_iter().map(value).collect())).collect()
+}
+
+/// What members made, as it is kept.
+pub(crate) fn small(made: Vec<Option<Vec<f64>>>) -> Vec<Option<Vec<f32>>> {
+    made.into_iter().map(|block| block.map(|block| block.into_iter().map(|v| v as f32).collect())).collect()
+}
+
+/// Weights by name, heaviest first; members of one name together.
+pub(crate) fn shares(carried: &[f64], name: impl Fn(usize) -> &'static str) -> Vec<(&'static str, f64)> {
+    let mut sums: Vec<(&'static str, f64)> = Vec::new();
+    for (member, weight) in carried.iter().enumerate().filter(|(_, w)| **w > 0.0) {
+        let name = name(member);
+        match sums.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += weight,
+            None => sums.push((name, *weight)),
+        }
+    }
+    sums.sort_by(|a, b| b.1.total_cmp(&a.1));
+    sums
 }
 
 /// Weights of the members in one range of leads, adding up to 1; `truth` is what was measured (`NAN` where missing),
@@ -273,7 +306,8 @@ mod tests {
 
     #[test]
     fn ranges_cover_all_leads_once() {
-        assert_eq!(ranges(24, 1.0), [(0, 1), (1, 3), (3, 6), (6, 12), (12, 24)]);
-        assert_eq!(ranges(10, 1.0 / 60.0), [(0, 10)]);
+        assert_eq!(ranges(24, [1, 3, 6, 12, 24, 48]), [(0, 1), (1, 3), (3, 6), (6, 12), (12, 24)]);
+        assert_eq!(ranges(10, [60, 180]), [(0, 10)]);
+        assert_eq!(ranges(60, [1, 48]), [(0, 1), (1, 48), (48, 60)]);
     }
 }

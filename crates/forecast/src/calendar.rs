@@ -58,6 +58,11 @@ impl Calendar {
         self.fixed.unwrap_or_else(|| i64::from(self.zone.to_offset(self.time(index)).seconds()))
     }
 
+    /// Number of a step since 1970 on the local clock.
+    pub(crate) fn local_step(&self, index: i64) -> i64 {
+        (index * self.step + self.offset(index)).div_euclid(self.step)
+    }
+
     pub(crate) fn place(&self, index: i64) -> Place {
         self.place_with(index, self.offset(index))
     }

@@ -159,7 +159,7 @@ impl ForecastConfig {
         if let Some(latitude) = self.latitude.filter(|l| !(-90.0..=90.0).contains(l)) {
             return Err(ConfigError::Latitude(latitude));
         }
-        if let Some(country) = self.country.as_ref().filter(|c| crate::holidays::days(c).is_none()) {
+        if let Some(country) = self.country.as_ref().filter(|c| !crate::holidays::is_known(c)) {
             return Err(ConfigError::Country(country.clone()));
         }
         let days = usize::try_from(60 * DAY / seconds).unwrap_or(MAX_HISTORY);

@@ -5,17 +5,16 @@ use std::collections::{BTreeSet, VecDeque};
 
 use nalgebra::DVector;
 
-use crate::blend::{self, Point};
-use crate::calendar::Calendar;
+use crate::blend::{self, Block, Point};
 use crate::config::{Character, ForecastConfig};
 use crate::experts::clear_sky::{self, Place};
 use crate::experts::linear::{self, DayInfo, Inputs, Moments, Scale};
+use crate::experts::profile::Profile;
 use crate::experts::trees::{Lesson, Trees};
 use crate::experts::{decomposed, naive};
 use crate::holidays;
-use crate::panel::{Panel, Seen, robust};
+use crate::panel::{Panel, Seen};
 use crate::spread;
-use crate::state::State;
 
 /// Points at which members are judged when a series is met for the first time.
 const FIRST_POINTS: usize = 45;
@@ -43,6 +42,9 @@ const PROFILE_DAYS: usize = 60;
 /// Days without any value at a time of day after which it counts as night.
 const DARK_DAYS: usize = 10;
 
+/// Upper ends of the ranges of lead times with weights of their own, in hours.
+const RANGE_HOURS: [f64; 6] = [1.0, 3.0, 6.0, 12.0, 24.0, 48.0];
+
 const MEAN_7: usize = 2;
 const FIXED: [&str; 10] = [
     "day",
@@ -56,15 +58,6 @@ const FIXED: [&str; 10] = [
     "trees",
     "mean-trees",
 ];
-
-/// What is forecast for a block.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    pub(crate) mean: Vec<f64>,
-    pub(crate) quantiles: Vec<Vec<f64>>,
-    /// Members that carry the forecast, with their weight over the whole block, heaviest first.
-    pub(crate) members: Vec<(String, f64)>,
-}
 
 /// The family at one time of day; see the module.
 #[derive(Clone, Debug)]
@@ -87,8 +80,8 @@ pub(crate) struct Daily {
 struct Regression {
     inputs: Inputs,
     scale: Scale,
-    keep: f64,
-    moments: Option<Moments>,
+    /// For each of [`HALF_LIVES`]; none before the first lesson.
+    moments: Option<[Moments; 2]>,
 }
 
 impl Daily {
@@ -103,14 +96,10 @@ impl Daily {
         let back = (end / per_day).saturating_sub(REACH_DAYS).min(FIRST_POINTS);
         let next = end - back * per_day;
         let reach = (next / per_day).min(MOST_DAYS);
-        let half = |half_life: f64| 0.5_f64.powf(1.0 / half_life);
-        let scale = scale_of(&panel.seen(next.max(per_day).min(end)));
-        let plain = Scale { asinh: false, ..scale };
-        let scales = if scale.asinh { vec![plain, scale] } else { vec![plain] };
+        let scale = Scale::of(&panel.seen(next.max(per_day).min(end)));
+        let scales = if scale.asinh { vec![scale.plain(), scale] } else { vec![scale] };
         let kinds = scales.into_iter().flat_map(|scale| [Inputs::Rich, Inputs::Compact].map(|i| (i, scale)));
-        let regressions = kinds.flat_map(|(inputs, scale)| {
-            HALF_LIVES.map(|life| Regression { inputs, scale, keep: half(life), moments: None })
-        });
+        let regressions = kinds.map(|(inputs, scale)| Regression { inputs, scale, moments: None });
         Self {
             leads,
             next,
@@ -160,14 +149,10 @@ impl Daily {
     fn point(&mut self, panel: &Panel, config: &ForecastConfig, at: usize, behind: usize) -> Block {
         let seen = panel.seen(at);
         self.learn(panel, at);
-        let made: Vec<Option<Vec<f64>>> = self
-            .members(panel, config, &seen, behind)
-            .into_iter()
-            .map(|m| m.map(|m| bounded(m, config)))
-            .collect();
-        let hours = 24.0 / seen.per_day as f64;
+        let made = blend::bounded(self.members(panel, config, &seen, behind), config);
         let points: Vec<&Point> = self.points.iter().collect();
-        let ranges = blend::ranges(self.leads, hours);
+        let per_hour = seen.per_day as f64 / 24.0;
+        let ranges = blend::ranges(self.leads, RANGE_HOURS.map(|hours| (hours * per_hour).round() as usize));
         let (mut issued, raw_mean, carried) =
             blend::blend(&points, seen.raw, &ranges, &made, (MEAN_7, HALF_LIFE));
         let bias = blend::bias(&points, seen.raw, HALF_LIFE);
@@ -184,40 +169,21 @@ impl Daily {
             }
             quantiles.iter_mut().for_each(|row| row[lead] = config.bounded(row[lead]));
         }
-        let small = |block: Vec<f64>| block.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
-        self.points.push_back(Point {
-            start: at,
-            made: made.into_iter().map(|m| m.map(small)).collect(),
-            issued,
-            mean: raw_mean,
-            scale,
-            quantiles: quantiles.clone(),
-        });
-        while self.points.len() > POINTS {
+        let (made, quantiles_issued) = (blend::small(made), quantiles.clone());
+        let point = Point { start: at, made, issued, mean: raw_mean, scale, quantiles: quantiles_issued };
+        self.points.push_back(point);
+        if self.points.len() > POINTS {
             self.points.pop_front();
         }
-        Block { mean, quantiles, members: self.named(&carried) }
+        Block { mean, quantiles, members: blend::shares(&carried, |member| self.name(member)) }
     }
 
-    fn named(&self, carried: &[f64]) -> Vec<(String, f64)> {
-        let name = |member: usize| match FIXED.get(member) {
-            Some(name) => (*name).to_owned(),
-            None => {
-                let at = member - FIXED.len();
-                let regression = &self.regressions[at / RIDGES.len()];
-                format!("{:?} regression", regression.inputs).to_lowercase()
-            }
-        };
-        let mut sums: Vec<(String, f64)> = Vec::new();
-        for (member, weight) in carried.iter().enumerate().filter(|(_, w)| **w > 0.0) {
-            let name = name(member);
-            match sums.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, sum)) => *sum += weight,
-                None => sums.push((name, *weight)),
-            }
-        }
-        sums.sort_by(|a, b| b.1.total_cmp(&a.1));
-        sums
+    fn name(&self, member: usize) -> &'static str {
+        let inputs = |at: usize| self.regressions[at / (RIDGES.len() * HALF_LIVES.len())].inputs;
+        FIXED.get(member).copied().unwrap_or_else(|| match inputs(member - FIXED.len()) {
+            Inputs::Rich => "rich regression",
+            Inputs::Compact => "compact regression",
+        })
     }
 
     /// Learns all blocks that are complete at `at`.
@@ -231,19 +197,16 @@ impl Daily {
                 continue;
             }
             let before = panel.seen(start);
-            let day = day_info(&before, &self.holidays);
+            let day = DayInfo::of(&before, &self.holidays);
             let came = &panel.seen(start + self.leads).values[start..];
-            let mut last: Option<(Inputs, Scale, DVector<f64>)> = None;
             for regression in &mut self.regressions {
                 let scale = regression.scale;
+                let x = linear::inputs(regression.inputs, &before, &scale, &day);
                 let y = DVector::from_iterator(self.leads, came.iter().map(|v| scale.forward(*v)));
-                let x = match last.take() {
-                    Some((kind, with, x)) if kind == regression.inputs && with == scale => x,
-                    _ => linear::inputs(regression.inputs, &before, &scale, &day),
-                };
-                let moments = regression.moments.get_or_insert_with(|| Moments::new(x.len(), self.leads));
-                moments.add(regression.keep, &x, &y);
-                last = Some((regression.inputs, scale, x));
+                let new = || HALF_LIVES.map(|_| Moments::new(x.len(), self.leads));
+                for (moments, life) in regression.moments.get_or_insert_with(new).iter_mut().zip(HALF_LIVES) {
+                    moments.add(0.5_f64.powf(1.0 / life), &x, &y);
+                }
             }
         }
     }
@@ -256,7 +219,7 @@ impl Daily {
         behind: usize,
     ) -> Vec<Option<Vec<f64>>> {
         let leads = self.leads;
-        let day = day_info(seen, &self.holidays);
+        let day = DayInfo::of(seen, &self.holidays);
         let days = seen.end() / seen.per_day;
         let mut made = vec![
             Some(naive::day(seen, leads)),
@@ -269,20 +232,14 @@ impl Daily {
             self.clear_sky(config, seen),
         ];
         made.extend(self.grown(panel, seen, &day, behind));
-        let mut input: Option<(Inputs, Scale, DVector<f64>)> = None;
-        for regression in &self.regressions {
-            let Some(moments) = regression.moments.as_ref().filter(|m| m.count() >= FEWEST_LESSONS) else {
-                made.extend(RIDGES.map(|_| None));
+        for Regression { inputs, scale, moments } in &self.regressions {
+            let Some(moments) = moments.as_ref().filter(|m| m[0].count() >= FEWEST_LESSONS) else {
+                made.extend(HALF_LIVES.iter().flat_map(|_| RIDGES).map(|_| None));
                 continue;
             };
-            let x = match input.take() {
-                Some((kind, with, x)) if kind == regression.inputs && with == regression.scale => x,
-                _ => linear::inputs(regression.inputs, seen, &regression.scale, &day),
-            };
-            let expected = moments.expect(&RIDGES, &x);
-            let back = |e: DVector<f64>| e.iter().map(|z| regression.scale.back(*z)).collect();
-            made.extend(expected.into_iter().map(|e| e.map(back)));
-            input = Some((regression.inputs, regression.scale, x));
+            let x = linear::inputs(*inputs, seen, scale, &day);
+            let back = |e: DVector<f64>| e.iter().map(|z| scale.back(*z)).collect();
+            made.extend(moments.iter().flat_map(|m| m.expect(&RIDGES, &x)).map(|e| e.map(back)));
         }
         made
     }
@@ -325,79 +282,17 @@ impl Daily {
             let lessons: Vec<Lesson<'_>> = starts
                 .map(|start| {
                     let seen = panel.seen(start);
-                    let day = day_info(&seen, &self.holidays);
+                    let day = DayInfo::of(&seen, &self.holidays);
                     Lesson { seen, day, came: &all.raw[start..start + self.leads] }
                 })
                 .collect();
-            let plain = Scale { asinh: false, ..self.scale };
             let median = Trees::fit(&lessons, self.scale, blend::Loss::Absolute);
-            let mean = Trees::fit(&lessons, plain, blend::Loss::Squared);
+            let mean = Trees::fit(&lessons, self.scale.plain(), blend::Loss::Squared);
             self.trees = Some((seen.end(), [median, mean]));
         }
         let Some((_, trees)) = &self.trees else { return [None, None] };
         trees.each_ref().map(|t| t.as_ref()?.expect(seen, day, self.leads))
     }
-}
-
-/// The incremental model of short leads, replayed on the panel.
-#[derive(Clone, Debug)]
-pub(crate) struct Profile {
-    state: State,
-    calendar: Calendar,
-    next: usize,
-}
-
-impl Profile {
-    pub(crate) fn new(config: &ForecastConfig, from: usize) -> Self {
-        // The panel keeps local time already.
-        let local = ForecastConfig { time_zone: jiff::tz::TimeZone::UTC, ..config.clone() };
-        let calendar = Calendar::new(&local);
-        Self { state: State::new(config, &calendar), calendar, next: from }
-    }
-
-    pub(crate) fn expect(&mut self, config: &ForecastConfig, seen: &Seen<'_>, leads: usize) -> Vec<f64> {
-        let index = |at: usize| seen.index(at);
-        for at in self.next..seen.end() {
-            let value = seen.raw[at];
-            self.state.absorb(&self.calendar, config, index(at), value.is_finite().then_some(value));
-        }
-        self.next = seen.end();
-        let curve = self.state.curve();
-        let last = self.state.last.unwrap_or(index(seen.end()) - 1);
-        (0..leads)
-            .map(|lead| {
-                let at = index(seen.end() + lead);
-                let place = self.calendar.place(at);
-                self.state.mean(&self.calendar, config, &curve, place, (at - last).max(1))
-            })
-            .collect()
-    }
-}
-
-/// What the calendar says of the block that begins where `seen` ends: the day in which most of its first day lies.
-fn day_info(seen: &Seen<'_>, holidays: &BTreeSet<i64>) -> DayInfo {
-    let day = seen.day(seen.end() + seen.per_day / 2);
-    // 1 January 1970 was a Thursday.
-    let weekday = usize::try_from((day + 4).rem_euclid(7)).unwrap_or(0);
-    let weekday = if holidays.contains(&day) { 0 } else { weekday };
-    DayInfo { weekday, season: clear_sky::season(day) }
-}
-
-/// Centre, width and shape of a series' values.
-pub(crate) fn scale_of(seen: &Seen<'_>) -> Scale {
-    let (centre, width) = robust(seen.values);
-    let width = if width > 0.0 { width } else { centre.abs().max(1.0) };
-    // Far tails, or both signs around a level of one: as prices are.
-    let fourth = seen.values.iter().map(|v| ((v - centre) / width).powi(4).min(1e6)).sum::<f64>();
-    let second = seen.values.iter().map(|v| ((v - centre) / width).powi(2).min(1e3)).sum::<f64>();
-    let n = seen.values.len().max(1) as f64;
-    let kurtosis = (fourth / n) / (second / n).powi(2).max(1e-12);
-    let negative = seen.values.iter().filter(|v| **v < 0.0).count() as f64 / n;
-    Scale { centre, width, asinh: kurtosis > 8.0 || (0.002..0.2).contains(&negative) }
-}
-
-pub(crate) fn bounded(block: Vec<f64>, config: &ForecastConfig) -> Vec<f64> {
-    block.into_iter().map(|v| config.bounded(if v.is_finite() { v } else { 0.0 })).collect()
 }
 
 /// Whether nothing at all came at this time of day, and beside it, for many days: night.

@@ -158,10 +158,6 @@ impl Forecaster {
         self.advance(issued_at);
         let first = self.calendar.index(issued_at);
         let grid = fitting_grid(self.calendar.time(first), self.config.step, horizon);
-        let curve = self.state.curve();
-        let tables = self.state.tables(&self.config.quantiles);
-        let last = self.state.last.unwrap_or(first - 1);
-        let len = grid.len() as i64;
         if let Some(full) = &mut self.full
             && let Some((block, method)) = full.forecast(&self.config, &self.calendar, first, grid.len())
         {
@@ -169,6 +165,10 @@ impl Forecaster {
             let quantiles = self.config.quantiles.iter().copied().zip(block.quantiles).collect();
             return Forecast { issued_at, grid, mean: block.mean, quantiles, method, because };
         }
+        let curve = self.state.curve();
+        let tables = self.state.tables(&self.config.quantiles);
+        let last = self.state.last.unwrap_or(first - 1);
+        let len = grid.len() as i64;
         let (start_offset, end_offset) = (self.calendar.offset(first), self.calendar.offset(first + len));
         let mut mean = Vec::with_capacity(grid.len());
         let mut quantiles: Vec<(f64, Vec<f64>)> =
@@ -279,7 +279,7 @@ impl Forecaster {
 }
 
 /// Who carries a blend, in words.
-fn told(members: &[(String, f64)]) -> String {
+fn told(members: &[(&'static str, f64)]) -> String {
     let parts: Vec<String> = members
         .iter()
         .filter(|(_, weight)| *weight >= 0.05)

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use sos_units::Reading;
 
+use crate::blend::Block;
 use crate::calendar::Calendar;
 use crate::config::ForecastConfig;
-use crate::daily::{Block, Daily};
+use crate::daily::Daily;
 use crate::history::{History, View};
 use crate::panel::Panel;
 use crate::running::{self, Running};
@@ -75,7 +76,7 @@ impl Full {
     /// Brings the panel to what `view` and the covariates' histories knew at the issue time.
     pub(crate) fn advance(&mut self, calendar: &Calendar, view: &View<'_>) {
         let now = calendar.index(view.issued_at());
-        let local = |index: i64| (index * calendar.step + calendar.offset(index)).div_euclid(calendar.step);
+        let local = |index: i64| calendar.local_step(index);
         for (index, sample) in view.since(self.next).take_while(|(index, _)| *index <= now) {
             // A hole before this step is padded, so that what follows stands at its own time.
             self.panel.reach(local(index));
@@ -115,7 +116,7 @@ impl Full {
         first: i64,
         len: usize,
     ) -> Option<(Block, &'static str)> {
-        let local = |index: i64| (index * calendar.step + calendar.offset(index)).div_euclid(calendar.step);
+        let local = |index: i64| calendar.local_step(index);
         self.panel.reach(local(first));
         let end = self.panel.place(local(first))?;
         let offsets: Vec<usize> = (first..first + len as i64)

@@ -331,6 +331,11 @@ pub fn countries() -> impl Iterator<Item = &'static str> {
     COUNTRIES.iter().map(|(name, _)| *name)
 }
 
+/// Whether the holidays of a country are known.
+pub(crate) fn is_known(country: &str) -> bool {
+    countries().any(|name| name.eq_ignore_ascii_case(country))
+}
+
 /// Holidays of a country, as days since 1970; none when the country is not known.
 pub(crate) fn days(country: &str) -> Option<BTreeSet<i64>> {
     let (_, rules) = COUNTRIES.iter().find(|(name, _)| name.eq_ignore_ascii_case(country))?;

@@ -24,6 +24,10 @@ pub(crate) struct Column {
 
 impl Column {
     pub(crate) fn set(&mut self, at: usize, value: f64, per_day: usize) {
+        // What is announced again unchanged leaves all that follows as it is.
+        if self.raw.get(at).is_some_and(|old| old.to_bits() == value.to_bits()) {
+            return;
+        }
         if self.raw.len() <= at {
             self.raw.resize(at + 1, f64::NAN);
         }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use nalgebra::DVector;
 
-use crate::blend::{self, Point};
+use crate::blend::{self, Block, Point};
 use crate::config::ForecastConfig;
-use crate::daily::{Block, Profile, bounded, scale_of};
 use crate::experts::linear::{Moments, Scale};
 use crate::experts::naive;
+use crate::experts::profile::Profile;
 use crate::panel::{Panel, Seen};
 use crate::spread;
 
@@ -31,6 +31,9 @@ const HALF_LIVES: [f64; 2] = [700.0, 6000.0];
 const LATEST: usize = 8;
 /// Bins of the same block a day before.
 const BINS: usize = 8;
+
+/// Upper ends of the ranges of leads with weights of their own.
+const RANGES: [usize; 5] = [1, 3, 6, 12, 24];
 
 const LAST: usize = 0;
 const FIXED: [&str; 6] = ["last", "smooth-3", "smooth-10", "day", "week", "profile"];
@@ -58,9 +61,8 @@ impl Running {
     pub(crate) fn new(panel: &Panel, config: &ForecastConfig, end: usize, leads: usize) -> Self {
         let leads = leads.clamp(1, MOST_LEADS);
         let stride = leads.div_ceil(2);
-        let start = panel.seen(end.saturating_sub(FIRST_LESSONS)).end();
-        let seen = panel.seen(end);
-        let plain = Scale { asinh: false, ..scale_of(&panel.seen(start.max(200).min(end))) };
+        let start = end.saturating_sub(FIRST_LESSONS);
+        let plain = Scale::of(&panel.seen(start.max(200).min(end))).plain();
         // Drawn in from a tenth of the level on, changes count in proportion, as they do in rates.
         let level = plain.centre.abs().max(plain.width);
         let drawn = Scale { centre: 0.0, width: (level * 0.1).max(1e-9), asinh: true };
@@ -71,7 +73,8 @@ impl Running {
             .collect();
         let first_point = end.saturating_sub(POINTS * stride).max(start).max(FEWEST_ROWS.min(end) / 2);
         let first_point = first_point.next_multiple_of(stride);
-        let profile = Profile::new(config, start.min(first_point.saturating_sub(60 * seen.per_day)));
+        let profile =
+            Profile::new(config, start.min(first_point.saturating_sub(60 * panel.seen(end).per_day)));
         Self {
             leads,
             stride,
@@ -94,7 +97,7 @@ impl Running {
             let at = self.point;
             let (point, _) = self.judge(panel, config, at);
             self.points.push_back(point);
-            while self.points.len() > POINTS {
+            if self.points.len() > POINTS {
                 self.points.pop_front();
             }
             self.point += self.stride;
@@ -105,13 +108,12 @@ impl Running {
     fn judge(&mut self, panel: &Panel, config: &ForecastConfig, at: usize) -> (Point, Block) {
         self.learn(panel, at);
         let seen = panel.seen(at);
-        let made: Vec<Option<Vec<f64>>> =
-            self.members(config, &seen).into_iter().map(|m| m.map(|m| bounded(m, config))).collect();
+        let made = blend::bounded(self.members(config, &seen), config);
         let points: Vec<&Point> = self.points.iter().collect();
         // Errors of rates grow with their level: weights by squares would hear the busiest hours only, so the mean is
         // the median's blend without its bias.
         let (issued, _, carried) =
-            blend::blend(&points, seen.raw, &ranges(self.leads), &made, (LAST, HALF_LIFE));
+            blend::blend(&points, seen.raw, &blend::ranges(self.leads, RANGES), &made, (LAST, HALF_LIFE));
         let raw_mean = issued.clone();
         let bias = blend::bias(&points, seen.raw, HALF_LIFE);
         let mean: Vec<f64> = raw_mean.iter().map(|v| config.bounded(v + bias)).collect();
@@ -119,11 +121,10 @@ impl Running {
         let mut quantiles =
             spread::quantiles(&points, seen.raw, (&issued, &ones), &config.quantiles, 1, HALF_LIFE);
         quantiles.iter_mut().flatten().for_each(|v| *v = config.bounded(*v));
-        let members = named(&carried);
-        let small = |block: Vec<f64>| block.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
+        let members = blend::shares(&carried, |m| FIXED.get(m).copied().unwrap_or("running regression"));
         let point = Point {
             start: at,
-            made: made.into_iter().map(|m| m.map(small)).collect(),
+            made: blend::small(made),
             issued,
             mean: raw_mean,
             scale: ones,
@@ -182,34 +183,6 @@ impl Running {
         }
         made
     }
-}
-
-/// Ranges of leads with members of their own weights: the first few steps, then longer ones.
-fn ranges(leads: usize) -> Vec<(usize, usize)> {
-    let ends = [1, 3, 6, 12, 24, 60];
-    let mut from = 0;
-    let mut found = Vec::new();
-    for end in ends {
-        let until = end.min(leads);
-        if until > from {
-            found.push((from, until));
-            from = until;
-        }
-    }
-    found
-}
-
-fn named(carried: &[f64]) -> Vec<(String, f64)> {
-    let mut sums: Vec<(String, f64)> = Vec::new();
-    for (member, weight) in carried.iter().enumerate().filter(|(_, w)| **w > 0.0) {
-        let name = FIXED.get(member).copied().unwrap_or("running regression");
-        match sums.iter_mut().find(|(known, _)| known == name) {
-            Some((_, sum)) => *sum += weight,
-            None => sums.push((name.to_owned(), *weight)),
-        }
-    }
-    sums.sort_by(|a, b| b.1.total_cmp(&a.1));
-    sums
 }
 
 /// The latest values relative to the last one, means of longer times, the same block a day before, time of day.

@@ -5,9 +5,12 @@
 //! thinned to bins and joined by means of weeks; ridge instead of LASSO, because its moments can be brought up to date
 //! day by day, with weights that fade, and solved for one input at the cost of one factorisation.
 
+use std::collections::BTreeSet;
+
 use nalgebra::{Cholesky, DMatrix, DVector};
 
-use crate::panel::Seen;
+use super::clear_sky::season;
+use crate::panel::{Seen, robust};
 
 /// Inputs of a day are means over at most so many bins.
 const MOST_BINS: usize = 24;
@@ -94,6 +97,17 @@ pub(crate) struct DayInfo {
     pub(crate) season: f64,
 }
 
+impl DayInfo {
+    /// Of the block that begins where `seen` ends: the day in which most of its first day lies. `holidays` are days
+    /// since 1970.
+    pub(crate) fn of(seen: &Seen<'_>, holidays: &BTreeSet<i64>) -> Self {
+        let day = seen.day(seen.end() + seen.per_day / 2);
+        // 1 January 1970 was a Thursday.
+        let weekday = usize::try_from((day + 4).rem_euclid(7)).unwrap_or(0);
+        Self { weekday: if holidays.contains(&day) { 0 } else { weekday }, season: season(day) }
+    }
+}
+
 fn bins_of(per_day: usize, bins: usize, value: impl Fn(usize) -> f64) -> Vec<f64> {
     let width = per_day.div_ceil(bins);
     (0..bins)
@@ -118,6 +132,24 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
+    /// Centre, width and shape of a series' values.
+    pub(crate) fn of(seen: &Seen<'_>) -> Self {
+        let (centre, width) = robust(seen.values);
+        let width = if width > 0.0 { width } else { centre.abs().max(1.0) };
+        // Far tails, or both signs around a level of one: as prices are.
+        let fourth = seen.values.iter().map(|v| ((v - centre) / width).powi(4).min(1e6)).sum::<f64>();
+        let second = seen.values.iter().map(|v| ((v - centre) / width).powi(2).min(1e3)).sum::<f64>();
+        let n = seen.values.len().max(1) as f64;
+        let kurtosis = (fourth / n) / (second / n).powi(2).max(1e-12);
+        let negative = seen.values.iter().filter(|v| **v < 0.0).count() as f64 / n;
+        Self { centre, width, asinh: kurtosis > 8.0 || (0.002..0.2).contains(&negative) }
+    }
+
+    /// The same without drawing in the tails.
+    pub(crate) const fn plain(self) -> Self {
+        Self { asinh: false, ..self }
+    }
+
     pub(crate) fn forward(&self, value: f64) -> f64 {
         let z = (value - self.centre) / self.width;
         if self.asinh { z.asinh() } else { z }

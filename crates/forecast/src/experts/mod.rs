@@ -4,4 +4,5 @@ pub(crate) mod clear_sky;
 pub(crate) mod decomposed;
 pub(crate) mod linear;
 pub(crate) mod naive;
+pub(crate) mod profile;
 pub(crate) mod trees;
