@@ -48,14 +48,14 @@ impl OutputArgs {
 /// Rows of text below a header.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    header: Vec<&'static str>,
+    header: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty table with these columns.
-    pub(crate) fn new(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), rows: Vec::new() }
+    pub(crate) fn new(header: &[&str]) -> Self {
+        Self { header: header.iter().map(|&name| name.to_owned()).collect(), rows: Vec::new() }
     }
 
     /// Adds a row; as many cells as columns. What a terminal would obey (control characters) becomes a space.
@@ -81,7 +81,7 @@ impl Table {
                 cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
             padded.join("   ").trim_end().to_owned() + "\n"
         };
-        let header = line(self.header.to_vec());
+        let header = line(self.header.iter().map(String::as_str).collect());
         let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
         std::iter::once(header).chain(rows).collect()
     }
@@ -95,7 +95,7 @@ impl Table {
             }
         };
         let line = |cells: Vec<&str>| cells.into_iter().map(quote).collect::<Vec<_>>().join(",") + "\n";
-        let header = line(self.header.to_vec());
+        let header = line(self.header.iter().map(String::as_str).collect());
         let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
         std::iter::once(header.to_lowercase()).chain(rows).collect()
     }

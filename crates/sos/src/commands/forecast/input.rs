@@ -10,8 +10,9 @@ use sos_model::Problem;
 use sos_model::series::{Columns, MAX_SERIES_BYTES, Table, read_table};
 use sos_units::{Missing, Reading, TimeGrid};
 
-use super::{Args, note};
+use super::Args;
 use crate::outcome::Failure;
+use crate::output::note;
 
 /// Names that a column with times usually has.
 const TIME_NAMES: [&str; 9] =
@@ -107,7 +108,7 @@ impl Input {
         let unusual: Vec<String> =
             unusual.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if !unusual.is_empty() {
-            note(&format!("{path}: {}", unusual.join(", ")));
+            note(format_args!("{path}: {}", unusual.join(", ")));
         }
         let step = table.grid.step().as_secs();
         if step <= 0 || 86_400 % step != 0 {

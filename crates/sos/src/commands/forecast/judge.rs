@@ -2,8 +2,9 @@
 
 use sos_forecast::{Forecast, metrics};
 
+use super::Issued;
 use super::input::Input;
-use super::{Issued, note};
+use crate::output::note;
 
 /// Collects forecasts with what came.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl<'a> Judge<'a> {
             let (low, high) = (quantiles.first().map_or(0.0, |q| q.0), quantiles.last().map_or(1.0, |q| q.0));
             format!("; between q{low} and q{high} came {:.1} % of the values", share * 100.0)
         };
-        note(&format!(
+        note(format_args!(
             "{}: {} forecasts, mean absolute error {}{beside}{held}",
             self.input.name,
             issued.len(),

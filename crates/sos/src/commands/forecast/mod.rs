@@ -14,7 +14,7 @@ use sos_model::{duration_text, read_duration};
 use self::input::Input;
 use self::judge::Judge;
 use crate::outcome::{Failure, Outcome};
-use crate::output::{self, OutputArgs};
+use crate::output::OutputArgs;
 
 /// Issue times of one call, at most.
 const MOST_ISSUES: usize = 1_000_000;
@@ -149,10 +149,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 fn config(args: &Args, input: &Input, first_issue: usize) -> Result<ForecastConfig, Failure> {
-    let per_day = usize::try_from(86_400 / input.step().as_secs().max(1)).unwrap_or(1).max(1);
     // Guessed from what was known at the first issue time only.
-    let character =
-        args.kind.map_or_else(|| Character::guessed(&input.target[..=first_issue], per_day), Kind::character);
+    let character = args
+        .kind
+        .map_or_else(|| Character::guessed(&input.target[..=first_issue], input.per_day()), Kind::character);
     let mut config = ForecastConfig::new(character, input.step(), input.zone.clone()).full();
     config.quantiles.clone_from(&args.quantiles);
     config.latitude = args.latitude;
@@ -246,9 +246,4 @@ impl Fed {
         }
         self.ahead = self.ahead.max(until);
     }
-}
-
-/// Tells a person something beside the answer.
-fn note(text: &str) {
-    output::note(text);
 }
