@@ -339,13 +339,14 @@ site: string,
  */
 time: string, 
 /**
- * Assets first, then the carbon intensity; what has not been forecast yet is left out.
+ * Assets first, then what is the site's; what has not been forecast yet is left out.
  */
 series: Array<SeriesForecast>, };
 
 export type SeriesForecast = { 
 /**
- * Name of the asset, or `SITE.carbon` for the carbon intensity of import.
+ * Name of the asset, `SITE.need` for what all whose power cannot be chosen need together, or `SITE.carbon` for the
+ * carbon intensity of import.
  */
 name: string, 
 /**
@@ -353,11 +354,11 @@ name: string,
  */
 asset?: string, 
 /**
- * `load`, `solar` or `carbon`.
+ * `load`, `solar`, `need` or `carbon`.
  */
 type: string, 
 /**
- * Unit of values and errors: `kW` (above zero into the site, so a load is below) or `kgCO2/kWh`.
+ * Unit of values and errors: `kW` (above zero into the site, so a load is below and a need above) or `kgCO2/kWh`.
  */
 unit: string, 
 /**

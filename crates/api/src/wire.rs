@@ -173,7 +173,7 @@ pub struct SiteForecasts {
     pub site: String,
     /// Site time of the latest tick.
     pub time: String,
-    /// Assets first, then the carbon intensity; what has not been forecast yet is left out.
+    /// Assets first, then what is the site's; what has not been forecast yet is left out.
     pub series: Vec<SeriesForecast>,
 }
 
@@ -181,16 +181,17 @@ pub struct SiteForecasts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct SeriesForecast {
-    /// Name of the asset, or `SITE.carbon` for the carbon intensity of import.
+    /// Name of the asset, `SITE.need` for what all whose power cannot be chosen need together, or `SITE.carbon` for the
+    /// carbon intensity of import.
     pub name: String,
     /// The asset; left out for what belongs to the whole site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, ts(optional))]
     pub asset: Option<String>,
-    /// `load`, `solar` or `carbon`.
+    /// `load`, `solar`, `need` or `carbon`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Unit of values and errors: `kW` (above zero into the site, so a load is below) or `kgCO2/kWh`.
+    /// Unit of values and errors: `kW` (above zero into the site, so a load is below and a need above) or `kgCO2/kWh`.
     pub unit: String,
     /// Length of a step, seconds, above zero.
     #[cfg_attr(test, ts(type = "number"))]

@@ -65,11 +65,11 @@ pub struct SiteState {
 /// The latest forecast of a series, what was measured before it, and how good the earlier ones were.
 #[derive(Clone, Debug)]
 pub struct ForecastState {
-    /// Name of the asset, or `SITE.carbon`, which no asset can be called.
+    /// Name of the asset, or `SITE.need` or `SITE.carbon`, which no asset can be called.
     pub series: String,
-    /// The asset; none for the carbon intensity of the site.
+    /// The asset; none for what is the site's.
     pub asset: Option<String>,
-    /// `load`, `solar` or `carbon`.
+    /// `load`, `solar`, `need` (of the site, import positive) or `carbon`.
     pub kind: &'static str,
     /// Unit of its values and errors, `kW` or `kgCO2/kWh`.
     pub unit: &'static str,

@@ -73,7 +73,7 @@ impl Horizon {
     }
 
     /// The horizon of a lead in seconds; none beyond a day.
-    fn of(lead: i64) -> Option<Self> {
+    pub(crate) fn of(lead: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|horizon| lead <= horizon.hours() * HOUR)
     }
 }
@@ -319,7 +319,7 @@ impl Accuracy {
     }
 
     /// How many forecasts of a horizon meet an hour's outcome, when one is issued each hour.
-    fn pairs_per_hour(&self, horizon: Horizon) -> f64 {
+    pub(crate) fn pairs_per_hour(&self, horizon: Horizon) -> f64 {
         let nearer = Horizon::ALL.iter().rev().find(|nearer| **nearer < horizon).map_or(0, |h| h.hours());
         let hours_per_step = (self.step as f64 / HOUR as f64).max(1.0);
         (horizon.hours() - nearer) as f64 / hours_per_step

@@ -8,7 +8,7 @@ use sos_forecast::accuracy::Accuracy;
 use sos_model::{Condition, ConditionStatus};
 use sos_store::{Event, EventType, StoreError};
 
-use super::foresight::Subject;
+use super::foresight::{NEED_KIND, Subject};
 use super::model::SiteModel;
 use super::task::Site;
 use crate::clock::wall_now;
@@ -30,15 +30,20 @@ impl Site {
     /// Compares what was told with what is, once an hour.
     pub(super) fn tell_drift(&mut self) {
         let model = Arc::clone(&self.task.model);
-        let tracked = self.outlook.tracked(&model);
+        let tracks = self.outlook.tracks(&model);
         let told = |series: &str, drifting| self.drift_told.get(series) == Some(&drifting);
-        let news: Vec<Told> = tracked
-            .filter(|(subject, tracked)| !told(&subject.name, tracked.accuracy.drifting()))
-            .map(|(subject, tracked)| news(&model, &subject, &tracked.accuracy))
+        let news: Vec<Told> = tracks
+            // The need of a site is the sum of what is told of each.
+            .filter(|(subject, _)| subject.kind != NEED_KIND)
+            .filter(|(subject, track)| !told(&subject.name, track.accuracy.drifting()))
+            .map(|(subject, track)| news(&model, &subject, &track.accuracy))
             .collect();
         for one in news {
             match self.put_drift(&one) {
                 Ok(()) => {
+                    if one.drifting {
+                        self.outlook.ask(&model, &one.series);
+                    }
                     self.drift_told.insert(one.series, one.drifting);
                 }
                 Err(error) => tracing::error!(%error, series = one.series, "a condition cannot be written"),

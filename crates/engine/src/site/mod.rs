@@ -1,6 +1,7 @@
 //! A site: observe → forecast → decide → guard → act → verify → record, every tick.
 
 pub mod account;
+mod background;
 mod core;
 pub mod decide;
 pub mod drift;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_model::{
-    AssetModel, AssetSpec, Battery, CarbonSource, DeviceHost, Mode, PortRef, PriceSource, SiteSpec,
+    AssetModel, AssetSpec, Battery, CarbonSource, DeviceHost, Forecasting, Mode, PortRef, PriceSource,
+    SiteSpec,
 };
 use sos_units::{CarbonIntensity, CarbonPrice, Power, Price};
 
@@ -24,6 +25,8 @@ pub struct SiteModel {
     pub tick: SignedDuration,
     /// Time between two plans, a multiple of `tick`.
     pub plan_every: SignedDuration,
+    /// How it forecasts.
+    pub forecasting: Forecasting,
     /// How far a plan looks ahead.
     pub horizon: SignedDuration,
     /// The part of the recorded data that is replayed; `None` follows the real time.
@@ -206,6 +209,7 @@ pub fn assemble(
         connection,
         carbon_price: site.carbon_price_or_zero(),
         controller_power: site.controller_power,
+        forecasting: site.forecasting.clone(),
         assets,
         groups,
     })

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::Step;
-use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Around};
+use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Around, SumForecaster};
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
 
+use super::background::Background;
 use super::foresight::Tracked;
 use super::model::{Kind, SiteModel, Value};
 use super::plan::{Expected, usable_capacity};
@@ -26,13 +27,22 @@ const RESERVE_CAP: f64 = 0.3;
 /// Delivered per stored energy, when the reserve is turned into stored energy.
 const RESERVE_EFFICIENCY: f64 = 0.95;
 
+/// Quantiles of the forecasts of a site.
+const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
+
 /// The forecasters of a site. They learn with every tick and know nothing that is later than the time they are asked.
 #[derive(Debug)]
 pub struct Outlook {
     pub(super) members: Vec<Option<Member>>,
     pub(super) carbon: Option<Tracked>,
     carbon_seen: Option<Timestamp>,
-    net: Option<Forecaster>,
+    /// Of the sum of all members as need, import positive.
+    pub(super) need: Tracked<SumForecaster>,
+    need_mean: Averager,
+    /// The same tick by tick, for the next one.
+    net: Forecaster,
+    /// Where all members are asked.
+    pub(super) background: Option<Background>,
     hours: HourlyNeed,
     /// The latest step that was asked for tick by tick, by its number, with what was expected.
     expected_step: Option<(i64, Vec<Power>)>,
@@ -92,7 +102,7 @@ impl Outlook {
                     }
                     Kind::Battery(_) => return Ok(None),
                 };
-                config.quantiles = vec![0.1, 0.5, 0.9];
+                config.quantiles = QUANTILES.to_vec();
                 let forecaster = Forecaster::new(config).map_err(|error| error.to_string())?;
                 Ok(Some(Member { sign, tracked: Tracked::new(forecaster), mean: Averager::default() }))
             })
@@ -103,12 +113,17 @@ impl Outlook {
             }
             _ => None,
         };
-        let net = Some(make(Character::Net, model.tick)?);
+        let mut sum = ForecastConfig::new(Character::Net, step, zone.clone());
+        sum.quantiles = QUANTILES.to_vec();
+        let need = SumForecaster::new(sum.clone()).map_err(|error| error.to_string())?;
         Ok(Self {
             members,
             carbon,
             carbon_seen: None,
-            net,
+            need: Tracked::sum(need, &sum),
+            need_mean: Averager::default(),
+            net: make(Character::Net, model.tick)?,
+            background: None,
             hours: HourlyNeed::default(),
             expected_step: None,
             step,
@@ -126,8 +141,9 @@ impl Outlook {
         powers: &[Reading<Power>],
     ) {
         let mut net: Reading<f64> = Ok(0.0);
-        for (member, power) in self.members.iter_mut().zip(powers) {
-            let Some(member) = member else { continue };
+        let members = self.members.iter_mut().zip(powers);
+        let members = members.filter_map(|(member, power)| Some((member.as_mut()?, power)));
+        for (series, (member, power)) in members.enumerate() {
             let own = power.map(|power| power.as_kw());
             net = match (net, own) {
                 (Ok(sum), Ok(kw)) => Ok(sum - kw),
@@ -136,11 +152,15 @@ impl Outlook {
             let magnitude = own.map(|kw| kw * member.sign);
             if let Some((step_start, value)) = member.mean.add(start, end, self.step, magnitude) {
                 member.tracked.observe(step_start, known_at, value);
+                if let Some(background) = &self.background {
+                    background.observe(series, step_start, known_at, value);
+                }
             }
         }
-        if let Some(forecaster) = &mut self.net {
-            forecaster.observe(start, known_at, net);
+        if let Some((step_start, value)) = self.need_mean.add(start, end, self.step, net) {
+            self.need.observe(step_start, known_at, value);
         }
+        self.net.observe(start, known_at, net);
         if let Ok(kw) = net {
             self.hours.add(start, end, kw, &self.zone);
         }
@@ -152,8 +172,13 @@ impl Outlook {
             return;
         };
         let since = self.carbon_seen.unwrap_or(series.start());
+        let place = self.members.iter().flatten().count();
         for (start, value) in series.completed(since, now) {
-            carbon.observe(start, start + series.step(), value);
+            let known_at = start + series.step();
+            carbon.observe(start, known_at, value);
+            if let Some(background) = &self.background {
+                background.observe(place, start, known_at, value);
+            }
         }
         self.carbon_seen = Some(now);
     }
@@ -163,9 +188,11 @@ impl Outlook {
         let end = steps.last().map_or(now, |step| step.start + hours(step));
         let mut net = vec![Power::ZERO; steps.len()];
         let mut curtailable = BTreeMap::new();
+        let horizon = count(now, end, self.step);
+        let mut forecasts = Vec::with_capacity(self.members.len());
         for (index, member) in self.members.iter_mut().enumerate() {
             let Some(member) = member else { continue };
-            let forecast = member.tracked.forecast(now, count(now, end, self.step));
+            let forecast = member.tracked.forecast(now, horizon);
             let powers: Vec<Power> =
                 steps.iter().map(|step| Power::kw(member.sign * mean_over(&forecast, step))).collect();
             let chosen = super::plan::plans_with(model, index)
@@ -175,7 +202,10 @@ impl Outlook {
             } else {
                 net.iter_mut().zip(&powers).for_each(|(sum, power)| *sum += *power);
             }
+            forecasts.push((forecast, -member.sign));
         }
+        let forecasts: Vec<(&Forecast, f64)> = forecasts.iter().map(|(f, factor)| (&**f, *factor)).collect();
+        let _ = self.need.forecast(now, horizon, &forecasts);
         let carbon = self.expected_carbon(model, now, steps, end);
         let reserve = self.reserves(model, steps);
         Expected {
@@ -238,7 +268,7 @@ impl Outlook {
         planned: Option<Power>,
         last: Option<Power>,
     ) -> Option<NextTick> {
-        let net = self.net.as_mut()?;
+        let net = &mut self.net;
         let near = net.next_step(now, 1.0, Around::Near);
         let any = net.next_step(now, 1.0, Around::All);
         let low = net.next_step(now, 0.0, Around::Near);
@@ -278,7 +308,7 @@ fn hours(step: &Step) -> SignedDuration {
     SignedDuration::from_secs((step.duration.get() * 3600.0).round() as i64)
 }
 
-fn count(from: Timestamp, to: Timestamp, step: SignedDuration) -> usize {
+pub(super) fn count(from: Timestamp, to: Timestamp, step: SignedDuration) -> usize {
     let steps = to.duration_since(from).as_secs() / step.as_secs().max(1);
     usize::try_from(steps).unwrap_or(0) + 2
 }

@@ -189,7 +189,9 @@ impl Site {
         let setup = |why| SiteError::Setup { site: model.name.clone(), why };
         let store = |source| SiteError::Store { site: model.name.clone(), source };
         let ids = SeriesIds::open(&task.store, &model).map_err(store)?;
-        let outlook = Outlook::new(&model).map_err(setup)?;
+        let mut outlook = Outlook::new(&model).map_err(setup)?;
+        outlook.open(&task.store, &model).map_err(store)?;
+        outlook.start(&model, task.clock.speed).map_err(setup)?;
         let n = model.assets.len();
         let mut site = Self {
             ids,
@@ -316,6 +318,7 @@ impl Site {
         for (service, text) in self.task.work.roll(&model.zone, now) {
             self.tell("Service", &service, EventType::Warning, "DeadlineMissed", text);
         }
+        self.outlook.refresh(&model, now);
         if self.plan_is_due(now) {
             self.make_plan(now);
         }

@@ -114,3 +114,37 @@ fn a_site_that_is_stopped_again_and_again_compares_each_value_once() {
         "{whole:?} {stopped:?}"
     );
 }
+
+/// Mean absolute errors of the load by horizon, the nearest first: of the profile and of all members.
+fn errors(store: &Store) -> Vec<(f64, f64)> {
+    let kept = store.get_kv("site/home/rivals").unwrap().unwrap();
+    let kept: Value = serde_json::from_str(kept.as_str().unwrap()).unwrap();
+    let mae = |family: usize, horizon: usize| {
+        let sums = &kept["load"][family]["sums"][horizon][0];
+        sums["error"].as_f64().unwrap() / sums["pairs"].as_f64().unwrap()
+    };
+    (0..4).map(|horizon| (mae(0, horizon), mae(1, horizon))).collect()
+}
+
+#[test]
+fn all_members_are_judged_beside_the_loop_and_make_nothing_worse() {
+    let run = |members: &str| {
+        let mut rig = Rig::new();
+        rig.site = rig.site.replace("members: profile", members);
+        // Stopped in between: what was learned of both families goes on.
+        rig.run(20 * DAY, None).unwrap();
+        rig.run(24 * DAY, None).unwrap();
+        rig
+    };
+    let all = run("members: all");
+    let errors = errors(&all.store());
+    assert!(errors.iter().all(|(profile, all)| profile.is_finite() && all.is_finite()), "{errors:?}");
+    let day_ahead = |rig: &Rig| {
+        let kept = rig.store().get_kv("site/home/forecasts").unwrap().unwrap();
+        let kept: Value = serde_json::from_str(kept.as_str().unwrap()).unwrap();
+        let sums = &kept["load"]["sums"][3][0];
+        sums["error"].as_f64().unwrap() / sums["pairs"].as_f64().unwrap()
+    };
+    let (with, without) = (day_ahead(&all), day_ahead(&run("members: profile")));
+    assert!(with <= without * 1.001, "{with} {without}");
+}

@@ -32,6 +32,7 @@ spec:
   currency: EUR
   tick: 15 min
   planEvery: 1 h
+  forecasting: { members: profile }
   connection: { importLimit: 4 kW, exportLimit: 2 kW, importPrice: { fixed: 0.3 EUR/kWh } }
 ---
 apiVersion: sos.energy/v1alpha1
@@ -69,7 +70,11 @@ spec:
 ";
 
 fn model() -> SiteModel {
-    let declared = sos_model::load_checked(&[("site.yaml".into(), SITE.as_bytes().to_vec())], &[]).unwrap();
+    model_of(SITE)
+}
+
+fn model_of(site: &str) -> SiteModel {
+    let declared = sos_model::load_checked(&[("site.yaml".into(), site.as_bytes().to_vec())], &[]).unwrap();
     let site = declared.iter().find_map(|one| one.site()).unwrap();
     let assets =
         declared.iter().filter_map(|one| Some((one.name.to_string(), one.asset()?.clone()))).collect();
@@ -115,6 +120,8 @@ fn board(port: u16) -> Board {
 /// A home, its adapter, and a data directory: what outlives a controller.
 pub(crate) struct Rig {
     pub(crate) home: Arc<Mutex<Home>>,
+    /// As [`SITE`], with changes.
+    pub(crate) site: String,
     port: u16,
     dir: tempfile::TempDir,
     orders: watch::Sender<Orders>,
@@ -126,7 +133,7 @@ impl Rig {
         let home = Arc::new(Mutex::new(Home { counters: true, ..Home::default() }));
         let orders = watch::channel(Orders::default()).0;
         let (port, dir) = (serve(&home), tempfile::tempdir().unwrap());
-        Self { home, port, dir, orders, faults: Faults::default() }
+        Self { home, site: SITE.to_owned(), port, dir, orders, faults: Faults::default() }
     }
 
     /// Runs a controller until `ticks` after the epoch, or until the store fails where `hook` says so.
@@ -147,7 +154,7 @@ impl Rig {
         let (_board, board) = watch::channel(Arc::new(board(self.port)));
         let (_stop, stop) = watch::channel(false);
         let task = SiteTask {
-            model: Arc::new(model()),
+            model: Arc::new(model_of(&self.site)),
             clock: SiteClock { speed: Speed::LockStep, site_epoch, wall_epoch: epoch() },
             until: Some(epoch() + TICK * ticks),
             epoch: lease.epoch(),

@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use sos_units::{CarbonIntensity, CarbonPrice, Power, Price};
 
 use crate::currency::Currency;
-use crate::declare::{choice, record};
+use crate::declare::{choice, record, words};
 use crate::field::Cx;
 use crate::node::Node;
-use crate::quantity::Amount;
+use crate::quantity::{Amount, Cpu};
 use crate::scalar::{Name, Switch, ZoneName};
 use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE};
 
@@ -30,8 +30,38 @@ record! {
         connection: Connection;
         /// Price put on emissions of imported energy, such as `0.1 USD/kg`. Default: none.
         carbon_price: Option<Amount<CarbonPrice>>, in NOT_NEGATIVE;
+        /// How the site forecasts its loads, its generation and its carbon intensity.
+        forecasting: Forecasting = Forecasting::default();
         /// Power of the machine that runs `sos`; it is reported as the system's own use.
         controller_power: Power = Power::kw(0.005), in NOT_NEGATIVE;
+    }
+}
+
+record! {
+    /// Which models forecast, and what they may cost.
+    pub struct Forecasting {
+        /// Models that are asked; `all` are used where they were clearly better than the `profile` on the site's own past.
+        members: Members = Members::All;
+        /// Time between two forecasts of all members; they come beside the loop.
+        refit_every: SignedDuration = SignedDuration::from_hours(6), in ABOVE_ZERO;
+        /// Share of a processor that they may take, such as `100m` or `0.1`; a replay takes what it needs.
+        cpu: Cpu = Cpu { milli: 100 };
+    }
+}
+
+words! {
+    /// Models that forecast.
+    pub enum Members as "members" {
+        /// The model that learns with every value and costs microseconds.
+        Profile,
+        /// Beside it the whole family: repetitions, decomposition, regressions, trees, clear sky.
+        All,
+    }
+}
+
+impl Default for Forecasting {
+    fn default() -> Self {
+        Self { members: Members::All, refit_every: SignedDuration::from_hours(6), cpu: Cpu { milli: 100 } }
     }
 }
 

@@ -180,7 +180,7 @@ async fn forecasts_are_shown(up: &Up) {
     let forecasts = up.get("/api/v1/sites/fontana/forecasts").await;
     let series = forecasts["series"].as_array().unwrap();
     let names: Vec<&str> = series.iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!((names.len(), names.last()), (11, Some(&"fontana.carbon")), "{names:?}");
+    assert_eq!((names.len(), names.last()), (12, Some(&"fontana.carbon")), "{names:?}");
     for one in series {
         let steps = one["steps"].as_array().unwrap();
         let seconds = one["step_seconds"].as_u64().unwrap();
@@ -196,9 +196,19 @@ async fn forecasts_are_shown(up: &Up) {
         );
     }
     let listed = up.get("/api/v1/resources/forecasts").await;
-    assert_eq!(listed.as_array().unwrap().len(), 11);
+    assert_eq!(listed.as_array().unwrap().len(), 12);
     let carbon = up.get("/api/v1/resources/Forecast/fontana.carbon").await;
     assert_eq!(carbon["spec"]["unit"], "kgCO2/kWh", "{carbon}");
+    the_need_of_the_site_is_the_sum_of_what_is_in_it(series);
+}
+
+fn the_need_of_the_site_is_the_sum_of_what_is_in_it(series: &[Value]) {
+    let mean = |one: &Value| one["steps"][0]["mean"].as_f64().unwrap();
+    let (sites, assets): (Vec<&Value>, Vec<&Value>) = series.iter().partition(|one| one["asset"].is_null());
+    let need = sites.iter().find(|one| one["name"] == "fontana.need").unwrap();
+    let sum: f64 = assets.into_iter().map(mean).sum();
+    assert!((mean(need) + sum).abs() < 1e-3, "import is positive: {need}");
+    assert_eq!(need["method"], "sum-of-members");
 }
 
 async fn resources_are_read_and_changed(up: &Up) {

@@ -9,7 +9,7 @@ import { Plot, type Colours } from "../../parts/plot";
 import { fanColumns } from "../../series";
 
 /** What the values of a series are, in words. */
-const WHAT: Record<string, string> = { load: "Consumption", solar: "Generation", carbon: "Carbon intensity of import" };
+const WHAT: Record<string, string> = { load: "Consumption", solar: "Generation", need: "Need of the site", carbon: "Carbon intensity of import" };
 
 function Accuracy({ series }: { series: SeriesForecast }) {
   if (series.accuracy.length === 0) return <p class="note">How good these forecasts are is known when the first of them have met what came.</p>;
@@ -69,7 +69,7 @@ function Fan({ series }: { series: SeriesForecast }) {
 
 export function Forecasts({ all }: { all: SeriesForecast[] }) {
   const [chosen, choose] = useState<string | undefined>(undefined);
-  const series = all.find((one) => one.name === chosen) ?? all[0];
+  const series = all.find((one) => one.name === chosen) ?? all.find((one) => one.type === "need") ?? all[0];
   if (!series) return <p class="empty">Forecasts appear with the first plan.</p>;
   return (
     <>
