@@ -38,13 +38,18 @@ mod history;
 mod holidays;
 pub mod metrics;
 mod panel;
+mod refit;
 mod running;
+mod shape;
 mod spread;
 mod state;
 mod sum;
+mod wind;
 
 pub use config::{Character, ConfigError, Covariate, Family, ForecastConfig};
 pub use forecaster::{Forecast, Forecaster, Hours, NextStep};
 pub use history::{History, Sample, View};
 pub use holidays::countries;
+pub use refit::Refit;
+pub use shape::Shape;
 pub use sum::SumForecaster;
