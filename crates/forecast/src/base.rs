@@ -245,7 +245,9 @@ impl Base {
 
     fn envelope_at(&self, place: Place) -> f64 {
         let seen = self.envelope[place.slot];
-        if !seen.is_nan() && !self.is_young() {
+        // Siblings may face another way; the own panels before a change did not.
+        let own = self.is_young() && self.borrowed.as_ref().is_some_and(|b| b.own);
+        if !seen.is_nan() && !own {
             return seen;
         }
         // The rated power of panels that are told of tells more than the first hours under clouds.
@@ -264,7 +266,7 @@ impl Base {
         let (same, other) = (kinds[usize::from(place.weekend)], kinds[usize::from(!place.weekend)]);
         let weight = same.weight + OTHER_DAYS * other.weight;
         if weight > 1e-9 {
-            let other_sum = self.borrowed.as_ref().map_or(other.sum, |b| as_this_kind(b, place, other));
+            let other_sum = self.borrowed.as_ref().map_or(other.sum, |b| as_this_kind(b, place, same, other));
             return (same.sum + OTHER_DAYS * other_sum) / weight;
         }
         self.expected_level() * self.shape_at(place)
@@ -294,13 +296,14 @@ impl Base {
 
 /// Sum of what days of the other kind brought at a place, as days of this kind would have: siblings differ in size, so it
 /// is in proportion; what a series itself differed by before a change stays as large as it was.
-fn as_this_kind(borrowed: &Slots, place: Place, other: Mean) -> f64 {
+fn as_this_kind(borrowed: &Slots, place: Place, same: Mean, other: Mean) -> f64 {
     let [workday, weekend] = borrowed.day[place.slot];
     let (this, that) = if place.weekend { (weekend, workday) } else { (workday, weekend) };
     if borrowed.own {
         return other.sum + other.weight * borrowed.level * (this - that);
     }
-    let ratio = if that > 0.02 && this >= 0.0 { this / that } else { 1.0 };
+    // Once this kind of day was seen, that says more.
+    let ratio = if that > 0.02 && this >= 0.0 && same.weight < SEEN { this / that } else { 1.0 };
     other.sum * ratio.clamp(1.0 / FARTHEST_RATIO, FARTHEST_RATIO)
 }
 

@@ -137,13 +137,14 @@ impl Full {
         Some((young.block, method, because))
     }
 
-    /// Steps from `issued` on, if the family has enough to say something; with its name.
+    /// Steps from `issued` on, if the family has enough to say something; with its name. Where the day of siblings is
+    /// known (`shaped`), horizons of days wait until days can be compared.
     pub(crate) fn forecast(
         &mut self,
         config: &ForecastConfig,
         calendar: &Calendar,
-        first: i64,
-        len: usize,
+        (first, len): (i64, usize),
+        shaped: bool,
     ) -> Option<(Block, &'static str)> {
         let local = |index: i64| calendar.local_step(index);
         self.panel.reach(local(first));
@@ -156,6 +157,8 @@ impl Full {
         let long = hours >= DAILY_HOURS && end >= DAILY_FROM * self.per_day;
         let (block, name) = if long {
             (self.by_days(config, end, leads), "blend")
+        } else if shaped && hours >= DAILY_HOURS {
+            return None;
         } else if end >= running::FEWEST_ROWS && leads <= running::MOST_LEADS {
             (self.by_steps(config, end, leads), "running-blend")
         } else {

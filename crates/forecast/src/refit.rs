@@ -4,8 +4,8 @@
 //! Challengers have learned only from the last days, each from another day on. They and the incumbent forecast the last
 //! two days of the series' own past, issued each hour (all members of the family: once a day) a day ahead, each from
 //! what was known then. The best challenger is adopted when the incumbent has become clearly worse than it was in the
-//! fortnight before the challenger begins, and the challenger's mean absolute error is clearly smaller, and smaller on
-//! both days. Where the old days are forgotten, the shape of the day that they had is kept for what the new ones do not
+//! fortnight before the challenger begins, and the challenger takes back at least half of that rise and is better on both
+//! days: a few odd days are no better forecast from themselves. Where the old days are forgotten, the shape of the day that they had is kept for what the new ones do not
 //! show yet, such as a weekend.
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,8 +26,8 @@ const USUAL: i64 = 14;
 const CHANGED: f64 = 1.5;
 /// Days before those, at least: without them there is nothing to forget.
 const OLDER: i64 = 7;
-/// Error of a challenger by that of the incumbent at which it is clearly better, at most.
-const CLEARLY: f64 = 0.85;
+/// Part of the rise in error that a challenger has to take back.
+const TAKEN_BACK: f64 = 0.5;
 /// Pairs of each judged day, at least.
 const FEWEST_PAIRS: f64 = 12.0;
 
@@ -49,8 +49,8 @@ pub struct Refit {
 }
 
 impl Forecaster {
-    /// Judges whether what came before a change should be forgotten, and forgets it if so. For a series whose forecasts
-    /// have become far worse ([`crate::accuracy::Accuracy::drifting`]), once a day; costs some ten forecasts from scratch.
+    /// Judges whether what came before a change should be forgotten, and forgets it if so. To be asked
+    /// once a day; costs some ten forecasts from scratch ([`Family::Full`]: only where errors have risen, some seconds more).
     /// Reads nothing that was known after `issued_at`.
     pub fn refit(&mut self, issued_at: Timestamp) -> Refit {
         let refit = self.judged(issued_at);
@@ -87,12 +87,13 @@ impl Forecaster {
             return kept(format!("kept: too few values of the last {} days to learn from", CANDIDATES[0]));
         };
         let usual = judge(None, false, (self.time(since), USUAL), issued_each).map(|errors| mean(&errors));
+        let clearly = |before: &[f64], after: &[f64]| usual.is_some_and(|usual| better(usual, before, after));
         let (mut before, changed) = (before.clone(), usual.is_some_and(|u| mean(&before) >= CHANGED * u));
-        if changed && self.config().family == Family::Full && better(&before, &after) {
+        if changed && self.config().family == Family::Full && clearly(&before, &after) {
             before = judge(None, true, (end, JUDGED), DAY).unwrap_or(before);
             after = judge(Some(since), true, (end, JUDGED), DAY).unwrap_or_else(|| before.clone());
         }
-        let (adopted, since) = (changed && better(&before, &after), self.time(since));
+        let (adopted, since) = (changed && clearly(&before, &after), self.time(since));
         let (error_before, error_after) = (mean(&before), mean(&after));
         let was = usual.map_or_else(String::new, |usual| format!(", usually {usual:.3}"));
         let off = format!("off by {error_before:.3} in the last {JUDGED} days{was}");
@@ -164,7 +165,10 @@ fn mean(errors: &[f64]) -> f64 {
     errors.iter().sum::<f64>() / errors.len().max(1) as f64
 }
 
-/// Whether `after` is clearly better than `before`, and better on each day.
-fn better(before: &[f64], after: &[f64]) -> bool {
-    mean(after) <= CLEARLY * mean(before) && before.iter().zip(after).all(|(before, after)| after < before)
+/// Whether `after` takes back enough of how far `before` rose above `usual`, and is better on each day.
+fn better(usual: f64, before: &[f64], after: &[f64]) -> bool {
+    let rise = mean(before) - usual;
+    rise > 0.0
+        && mean(before) - mean(after) >= TAKEN_BACK * rise
+        && before.iter().zip(after).all(|(before, after)| after < before)
 }

@@ -80,7 +80,7 @@ fn what_has_changed_is_learned_anew_and_forecast_better() {
 #[test]
 fn what_has_not_changed_is_kept() {
     let steady_sun = |hour: i64| if hour >= CHANGE { 2.0 * half_sun(hour) } else { half_sun(hour) };
-    // A run of dull days may look like a change: then what is forgotten costs nothing.
+    // A run of dull days may look like a change; over many decisions that must not cost anything to speak of.
     let (mut adopted, mut kept, mut refitted) = (0, 0.0, 0.0);
     for day in 0..20 {
         let now = 24 * (21 + day);
@@ -88,18 +88,14 @@ fn what_has_not_changed_is_kept() {
         fed(&mut load, 0..now, home);
         fed(&mut solar, 0..now, steady_sun);
         for (f, value) in [(&mut load, &home as &dyn Fn(i64) -> f64), (&mut solar, &steady_sun)] {
-            let before = f.clone();
+            kept += error(f, (now, 5), value);
             let refit = f.refit(time(now));
-            if refit.adopted {
-                println!("not changed: {}", refit.because);
-                adopted += 1;
-                kept += error(&before, (now, 5), value);
-                refitted += error(f, (now, 5), value);
-            }
+            refitted += error(f, (now, 5), value);
+            adopted += usize::from(refit.adopted);
         }
     }
     assert!(adopted <= 2, "{adopted} of 40");
-    assert!(refitted <= 1.1 * kept, "{refitted} against {kept}");
+    assert!(refitted <= 1.01 * kept, "{refitted} against {kept}");
 }
 
 #[test]
