@@ -50,7 +50,7 @@ pub struct Refit {
 
 impl Forecaster {
     /// Judges whether what came before a change should be forgotten, and forgets it if so. To be asked
-    /// once a day; costs some ten forecasts from scratch ([`Family::Full`]: only where errors have risen, some seconds more).
+    /// once a day; builds the incremental model some ten times ([`Family::Full`]: where errors have risen the family, too).
     /// Reads nothing that was known after `issued_at`.
     pub fn refit(&mut self, issued_at: Timestamp) -> Refit {
         let refit = self.judged(issued_at);
@@ -95,16 +95,7 @@ impl Forecaster {
         }
         let (adopted, since) = (changed && clearly(&before, &after), self.time(since));
         let (error_before, error_after) = (mean(&before), mean(&after));
-        let was = usual.map_or_else(String::new, |usual| format!(", usually {usual:.3}"));
-        let off = format!("off by {error_before:.3} in the last {JUDGED} days{was}");
-        let instead = format!("learned only from {since} on {error_after:.3}");
-        let because = match (adopted, changed) {
-            (true, _) => format!("the series has changed: forecasts were {off}, {instead}"),
-            (false, true) => {
-                format!("kept: forecasts were {off}, but {instead}, which is not clearly better")
-            }
-            (false, false) => format!("kept: forecasts were {off}, which is no change"),
-        };
+        let because = told((error_before, usual), (since, error_after), (changed, adopted));
         Refit {
             decided_at: issued_at,
             since: Some(since),
@@ -124,6 +115,22 @@ impl Forecaster {
         let (now, since) = (self.index(issued_at), self.since(issued_at).unwrap_or(first));
         let starts = CANDIDATES.iter().rev().map(|days| now - days * per_day);
         starts.filter(|start| *start >= first + OLDER * per_day && *start > since).collect()
+    }
+}
+
+/// The decision for a person.
+fn told(
+    (before, usual): (f64, Option<f64>),
+    (since, after): (Timestamp, f64),
+    (changed, adopted): (bool, bool),
+) -> String {
+    let usual = usual.map_or_else(String::new, |usual| format!(", usually {usual:.3}"));
+    let were = format!("forecasts were off by {before:.3} in the last {JUDGED} days{usual}");
+    let instead = format!("learned only from {since} on {after:.3}");
+    match (changed, adopted) {
+        (_, true) => format!("the series has changed: {were}, {instead}"),
+        (true, false) => format!("kept: {were}, but {instead}, which is not clearly better"),
+        (false, false) => format!("kept: {were}, which is no change"),
     }
 }
 
