@@ -233,9 +233,10 @@ impl Curve {
         (self.error + lessons * usual) / (self.judged + lessons)
     }
 
-    /// How much of a difference from the curve lasts a step, 0…0.99.
+    /// How much of a difference from the curve lasts a step, 0…0.99; little while few were seen.
     fn lasting(&self) -> f64 {
-        if self.square > 0.0 { (self.product / self.square).clamp(0.0, 0.99) } else { 0.0 }
+        let trust = self.judged / (self.judged + FEWEST);
+        if self.square > 0.0 { trust * (self.product / self.square).clamp(0.0, 0.99) } else { 0.0 }
     }
 
     /// Power at the column's values of the coming steps.

@@ -163,6 +163,21 @@ fn a_young_series_begins_with_the_day_of_its_siblings() {
 }
 
 #[test]
+fn a_new_wind_plant_begins_with_a_power_curve_at_the_wind_that_is_known() {
+    let dir =
+        folder(&[("f.csv", hourly(24 * 3, |row| if row < 2 { "0".to_owned() } else { String::new() }))]);
+    let wind =
+        ["forecast", "f.csv", "--target", "load", "--kind", "wind", "--known", "wind", "--prior", "100"];
+    let told = answer(dir.path(), &wind);
+    let rows: Vec<Vec<&str>> = told.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    // The file's wind is the row modulo 7, m/s; the first row forecast is the third one.
+    let mean = |row: usize| rows[row][2].parse::<f64>().unwrap();
+    assert!(mean(4) > 2.0 * mean(0) && mean(4) > 3.0, "{told}");
+    assert!(rows.iter().all(|row| row[6] == "power-curve"), "{told}");
+    assert!(answer(dir.path(), &[&wind[..], &["-o", "json"]].concat()).contains("at the wind of wind"));
+}
+
+#[test]
 fn wrong_siblings_are_refused_and_young_ones_told() {
     let text = homes(24 * 20, 24 * 19, |_| 0.0);
     refused(&text, &["--siblings", "load"], &["--siblings load", "is the target"]);
