@@ -12,6 +12,10 @@
 //! recent ones is *usual*: it counts what is some weeks old most and what is new not at all, so that a change does not
 //! hide in what it is compared with.
 //!
+//! # A sudden rise
+//! The mean absolute error of each UTC day is kept for three weeks: [`Accuracy::risen`] compares the last two whole days
+//! with the days before, which [`crate::Forecaster::refit`] is worth asking for.
+//!
 //! # Drift
 //! In the longest horizon with enough pairs (three days of them recent, four days usual) forecasts drift from when the
 //! recent mean absolute error is above 1.75 times the usual one until it is below 1.3 times it. In a series that is
@@ -32,6 +36,10 @@ const HALF_LIVES: [i64; 2] = [14 * DAY, 60 * DAY];
 const DRIFT: (f64, f64) = (1.75, 1.3);
 /// Hours of the day's round that have to be in the sums before drift is judged: recent and usual.
 const ENOUGH_HOURS: (f64, f64) = (72.0, 96.0);
+/// Days whose errors are kept, the running one included; days compared with; and how much larger the last two have to be.
+const DAYS: usize = 24;
+const FEWEST_DAYS: usize = 7;
+const RISEN: f64 = 1.5;
 /// The quantiles between which coverage is counted.
 const BAND: (f64, f64) = (0.1, 0.9);
 
@@ -191,12 +199,23 @@ pub struct Score {
     pub coverage: Option<f64>,
 }
 
+/// The errors of a UTC day.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Day {
+    /// Days since 1970.
+    day: i64,
+    error: f64,
+    pairs: f64,
+}
+
 /// What outlives a restart: the sums, without the forecasts that wait for their outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccuracyRecord {
     as_of: Option<i64>,
     sums: [[Sums; 2]; 4],
     drifting: bool,
+    #[serde(default)]
+    days: VecDeque<Day>,
 }
 
 /// Compares the forecasts of one series with what came.
@@ -215,6 +234,8 @@ pub struct Accuracy {
     /// Start of the newest step that was compared; the sums stand for this time.
     as_of: Option<i64>,
     drifting: bool,
+    /// In order of time.
+    days: VecDeque<Day>,
 }
 
 impl Accuracy {
@@ -228,6 +249,7 @@ impl Accuracy {
             sums: Default::default(),
             as_of: None,
             drifting: false,
+            days: VecDeque::new(),
         }
     }
 
@@ -281,6 +303,9 @@ impl Accuracy {
                 fade(&mut self.sums, self.as_of.map_or(0, |as_of| start - as_of));
                 self.as_of = Some(start);
             }
+            if let Some(mean) = issued.mean.get(at) {
+                add_to_day(&mut self.days, start.div_euclid(DAY), (value - mean).abs());
+            }
             let pair = Pair { issued, at, value, day_before };
             self.sums[horizon as usize].iter_mut().for_each(|sums| sums.add(&pair));
         }
@@ -331,6 +356,18 @@ impl Accuracy {
         self.drifting
     }
 
+    /// Whether forecasts of the last two whole days were off half as much again as usual, which is the middle one of the
+    /// days before them; false before there is a week of those.
+    #[must_use]
+    pub fn risen(&self) -> bool {
+        let whole = self.days.len().saturating_sub(1);
+        let errors: Vec<f64> = self.days.iter().take(whole).map(|day| day.error / day.pairs).collect();
+        let Some((usual, last)) = errors.split_last_chunk::<2>() else { return false };
+        let mut usual = usual.to_vec();
+        usual.sort_by(f64::total_cmp);
+        usual.len() >= FEWEST_DAYS && (last[0] + last[1]) / 2.0 >= RISEN * usual[usual.len() / 2]
+    }
+
     /// The values of the last 24 hours, by the start of their steps, oldest first.
     pub fn values(&self) -> impl Iterator<Item = (Timestamp, f64)> + '_ {
         self.values.iter().filter_map(|(start, value)| Some((Timestamp::from_second(*start).ok()?, *value)))
@@ -338,13 +375,25 @@ impl Accuracy {
 
     /// What to keep for a restart.
     #[must_use]
-    pub const fn record(&self) -> AccuracyRecord {
-        AccuracyRecord { as_of: self.as_of, sums: self.sums, drifting: self.drifting }
+    pub fn record(&self) -> AccuracyRecord {
+        let days = self.days.clone();
+        AccuracyRecord { as_of: self.as_of, sums: self.sums, drifting: self.drifting, days }
     }
 
     /// Goes on from a record. Values the record stands for are not compared again.
-    pub const fn restore(&mut self, record: &AccuracyRecord) {
+    pub fn restore(&mut self, record: &AccuracyRecord) {
         (self.as_of, self.sums, self.drifting) = (record.as_of, record.sums, record.drifting);
+        self.days.clone_from(&record.days);
+    }
+}
+
+fn add_to_day(days: &mut VecDeque<Day>, day: i64, error: f64) {
+    match days.back_mut().filter(|last| last.day == day) {
+        Some(last) => (last.error, last.pairs) = (last.error + error, last.pairs + 1.0),
+        None => days.push_back(Day { day, error, pairs: 1.0 }),
+    }
+    if days.len() > DAYS {
+        days.pop_front();
     }
 }
 
@@ -454,6 +503,20 @@ mod tests {
         run(&mut accuracy, day..day + 60, 1.0);
         run(&mut accuracy, day + 60..day + 80, 1.6);
         assert!(!accuracy.drifting());
+    }
+
+    #[test]
+    fn a_rise_is_seen_after_two_whole_days_and_not_in_one() {
+        let mut accuracy = Accuracy::new(STEP);
+        run(&mut accuracy, 0..12, 1.0);
+        assert!(!accuracy.risen());
+        run(&mut accuracy, 12..13, 1.9);
+        run(&mut accuracy, 13..14, 1.0);
+        assert!(!accuracy.risen(), "one odd day");
+        run(&mut accuracy, 14..17, 2.0);
+        assert!(accuracy.risen());
+        run(&mut accuracy, 17..60, 2.0);
+        assert!(!accuracy.risen(), "what lasts becomes usual");
     }
 
     #[test]

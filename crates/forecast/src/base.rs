@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
+
 use crate::calendar::Place;
 use crate::config::{Character, ForecastConfig};
+use crate::shape::{Lent, Shape, Slots};
 
 /// Days the clear-sky envelope looks back.
 const ENVELOPE_DAYS: usize = 7;
@@ -18,6 +21,17 @@ const LOAD_SHAPE: [f64; 24] = [
     0.75, 0.7, 0.65, 0.65, 0.65, 0.7, 0.85, 0.95, 0.95, 0.9, 0.9, 0.95, 1.0, 0.95, 0.95, 1.0, 1.15, 1.35,
     1.5, 1.5, 1.4, 1.3, 1.15, 0.95,
 ];
+
+/// Mean power of a wind plant as a share of its rated power, while nothing is measured.
+const WIND_LOAD_FACTOR: f64 = 0.3;
+/// A kind of day that was not seen yet differs from the other one as it does at the siblings, at most so many times.
+const FARTHEST_RATIO: f64 = 5.0;
+/// Share of the highest clear-sky power from which a value tells how large panels are, where their day was lent.
+const HIGH_SUN: f64 = 0.5;
+/// Weight of a kind of day from which it is told apart from the other one.
+const SEEN: f64 = 0.4;
+/// Days whose own deviations are told together with those of siblings.
+const YOUNG_DAYS: f64 = 7.0;
 
 /// Base and weight of a slot: forecast = base + weight × deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,8 +48,12 @@ struct Mean {
 
 impl Mean {
     fn add(&mut self, keep: f64, value: f64) {
+        self.add_weighed(keep, value, 1.0);
+    }
+    /// Adds what is already times its weight.
+    fn add_weighed(&mut self, keep: f64, value: f64, weight: f64) {
         self.sum = self.sum * keep + value;
-        self.weight = self.weight * keep + 1.0;
+        self.weight = self.weight * keep + weight;
     }
     fn fade(&mut self, keep: f64) {
         self.sum *= keep;
@@ -63,17 +81,27 @@ pub(crate) struct Base {
     envelope: Vec<f64>,
     clearness: Mean,
     count: usize,
+    steps_per_day: f64,
+    /// The day of siblings, or the own one before a change.
+    borrowed: Option<Slots>,
 }
 
 impl Base {
-    pub(crate) fn new(config: &ForecastConfig, slots: usize, steps_per_day: f64) -> Self {
+    pub(crate) fn new(
+        config: &ForecastConfig,
+        slots: usize,
+        steps_per_day: f64,
+        shape: Option<&Shape>,
+    ) -> Self {
         let quick = matches!(config.character, Character::Carbon | Character::Wind | Character::Price);
         let half_life = if quick { 3.0 } else { 6.0 };
         let per_day = steps_per_day / slots as f64;
         let solar = config.character == Character::Solar;
         Self {
             character: config.character,
-            prior: config.prior,
+            prior: config
+                .prior
+                .map(|p| if config.character == Character::Wind { WIND_LOAD_FACTOR * p } else { p }),
             keep: 0.5_f64.powf(1.0 / (half_life * per_day)),
             keep_all: 0.5_f64.powf(1.0 / (7.0 * steps_per_day)),
             profile: vec![[Mean::default(); 2]; if solar { 0 } else { slots }],
@@ -84,7 +112,21 @@ impl Base {
             envelope: vec![f64::NAN; if solar { slots } else { 0 }],
             clearness: Mean::default(),
             count: 0,
+            steps_per_day,
+            borrowed: shape.filter(|shape| shape.sun() == solar).map(|shape| shape.slots(slots)),
         }
+    }
+
+    /// What siblings may begin with, known at `known_at`; `slot` in seconds.
+    pub(crate) fn shape(&self, known_at: Timestamp, slot: usize) -> Option<Shape> {
+        let at = |second: usize, weekend: bool| {
+            let place = Place { slot: second / slot, weekend, day: 0, second: second as i64 };
+            let sun = self.character == Character::Solar;
+            (if sun { self.envelope_at(place) } else { self.kind_at(place) }, self.spread_at(place))
+        };
+        let sun = self.character == Character::Solar;
+        let rated = self.prior.filter(|p| sun && *p > 0.0);
+        Shape::of(&Lent { known_at, sun, rated, clearness: self.mean_clearness(), at: &at })
     }
 
     pub(crate) fn at(&self, place: Place) -> Level {
@@ -101,12 +143,29 @@ impl Base {
         let level = self.at(place);
         let all = self.spread_all.get().unwrap_or(0.0);
         let slot = self.spread[place.slot];
+        if let Some(usual) = self.borrowed_spread(place) {
+            let none = self.character == Character::Solar && level.weight <= 0.0;
+            return if none { 0.0 } else { (slot.sum + 2.0 * usual) / (slot.weight + 2.0) };
+        }
         if self.character == Character::Solar {
             let usual = 0.25 * level.weight;
             return if level.weight <= 0.0 { 0.0 } else { (slot.sum + 2.0 * usual) / (slot.weight + 2.0) };
         }
         let usual = if self.count < 24 { all.max(0.4 * level.base.abs()) } else { all };
         (slot.sum + 2.0 * usual) / (slot.weight + 2.0)
+    }
+
+    /// Mean deviation that siblings have at a place, at the own level; none once the own ones are known well enough.
+    fn borrowed_spread(&self, place: Place) -> Option<f64> {
+        let borrowed = self.borrowed.as_ref()?;
+        self.is_young().then(|| borrowed.spread[place.slot] * self.expected_level())
+    }
+
+    /// Level as measured so far, else as told, else that of siblings, else 0.
+    fn expected_level(&self) -> f64 {
+        let told = |b: &Slots| self.prior.map_or(b.level, |prior| prior * b.rated.unwrap_or(1.0));
+        let told = || self.borrowed.as_ref().map(told).or(self.prior);
+        self.level.get().or_else(told).unwrap_or(0.0)
     }
 
     /// Deviation of a value (cut when absurd) in units of the weight; none where it says nothing (solar in the dark).
@@ -144,7 +203,13 @@ impl Base {
     }
 
     fn learn_profile(&mut self, place: Place, value: f64) {
-        self.level.add(self.keep_all, value / self.shape(place));
+        let shape = self.shape_at(place);
+        if self.borrowed.is_some() {
+            // By sums, since a lent shape may be nothing at some time of day.
+            self.level.add_weighed(self.keep_all, value, shape.max(0.0));
+        } else {
+            self.level.add(self.keep_all, value / shape);
+        }
         let kinds = &mut self.profile[place.slot];
         let (same, other) = (usize::from(place.weekend), usize::from(!place.weekend));
         kinds[other].fade(self.keep);
@@ -165,8 +230,8 @@ impl Base {
             days.pop_front();
         }
         self.envelope[place.slot] = days.iter().map(|(_, v)| *v).fold(0.0, f64::max);
-        let shape = self.shape(place);
-        if shape > 0.2 {
+        let shape = self.shape_at(place);
+        if shape > if self.borrowed.is_some() { HIGH_SUN } else { 0.2 } {
             let peak = value / shape;
             self.level = if peak > self.level.sum { Mean { sum: peak, weight: 1.0 } } else { self.level };
         }
@@ -174,12 +239,26 @@ impl Base {
 
     fn mean_clearness(&self) -> f64 {
         // Five hours of a usual 0.7 to begin with.
-        (self.clearness.sum + 3.5) / (self.clearness.weight + 5.0)
+        let usual = self.borrowed.as_ref().map_or(3.5, |b| 5.0 * b.clearness);
+        (self.clearness.sum + usual) / (self.clearness.weight + 5.0)
     }
 
     fn envelope_at(&self, place: Place) -> f64 {
         let seen = self.envelope[place.slot];
-        if seen.is_nan() { self.level.get().or(self.prior).unwrap_or(0.0) * self.shape(place) } else { seen }
+        // Siblings may face another way; the own panels before a change did not.
+        let own = self.is_young() && self.borrowed.as_ref().is_some_and(|b| b.own);
+        if !seen.is_nan() && !own {
+            return seen;
+        }
+        // The rated power of panels that are told of tells more than the first hours under clouds.
+        let told = self.borrowed.as_ref().and_then(|b| Some(self.prior? * b.rated?)).unwrap_or(0.0);
+        let lent = self.expected_level().max(told) * self.shape_at(place);
+        if seen.is_nan() { lent } else { seen.max(lent) }
+    }
+
+    /// Whether what was lent still counts beside what was seen.
+    fn is_young(&self) -> bool {
+        self.borrowed.is_some() && (self.count as f64) < YOUNG_DAYS * self.steps_per_day
     }
 
     fn profile_at(&self, place: Place) -> f64 {
@@ -187,13 +266,23 @@ impl Base {
         let (same, other) = (kinds[usize::from(place.weekend)], kinds[usize::from(!place.weekend)]);
         let weight = same.weight + OTHER_DAYS * other.weight;
         if weight > 1e-9 {
-            return (same.sum + OTHER_DAYS * other.sum) / weight;
+            let other_sum = self.borrowed.as_ref().map_or(other.sum, |b| as_this_kind(b, place, same, other));
+            return (same.sum + OTHER_DAYS * other_sum) / weight;
         }
-        self.level.get().or(self.prior).unwrap_or(0.0) * self.shape(place)
+        self.expected_level() * self.shape_at(place)
     }
 
-    /// Standard shape: relative to the mean for load, to the peak for solar, flat for all others.
-    fn shape(&self, place: Place) -> f64 {
+    /// The usual value of a place on its own kind of day alone, where that was seen.
+    fn kind_at(&self, place: Place) -> f64 {
+        let own = self.profile[place.slot][usize::from(place.weekend)];
+        own.get().filter(|_| own.weight > SEEN).unwrap_or_else(|| self.profile_at(place))
+    }
+
+    /// Shape of siblings, else a standard one: relative to the mean for load, to the peak for solar, flat for all others.
+    fn shape_at(&self, place: Place) -> f64 {
+        if let Some(borrowed) = &self.borrowed {
+            return borrowed.day[place.slot][usize::from(place.weekend)];
+        }
         let hour = place.second as f64 / 3600.0;
         match self.character {
             Character::Load => LOAD_SHAPE[(hour as usize).min(23)],
@@ -203,6 +292,19 @@ impl Base {
             _ => 1.0,
         }
     }
+}
+
+/// Sum of what days of the other kind brought at a place, as days of this kind would have: siblings differ in size, so it
+/// is in proportion; what a series itself differed by before a change stays as large as it was.
+fn as_this_kind(borrowed: &Slots, place: Place, same: Mean, other: Mean) -> f64 {
+    let [workday, weekend] = borrowed.day[place.slot];
+    let (this, that) = if place.weekend { (weekend, workday) } else { (workday, weekend) };
+    if borrowed.own {
+        return other.sum + other.weight * borrowed.level * (this - that);
+    }
+    // Once this kind of day was seen, that says more.
+    let ratio = if that > 0.02 && this >= 0.0 && same.weight < SEEN { this / that } else { 1.0 };
+    other.sum * ratio.clamp(1.0 / FARTHEST_RATIO, FARTHEST_RATIO)
 }
 
 /// 1 between 6:00 and 18:00 standard time, 0 outside.

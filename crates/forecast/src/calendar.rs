@@ -45,6 +45,11 @@ impl Calendar {
         usize::try_from(DAY / self.slot).unwrap_or(1)
     }
 
+    /// Length of a slot of the day.
+    pub(crate) fn slot_seconds(&self) -> usize {
+        usize::try_from(self.slot).unwrap_or(1).max(1)
+    }
+
     pub(crate) fn index(&self, time: Timestamp) -> i64 {
         time.as_second().div_euclid(self.step)
     }

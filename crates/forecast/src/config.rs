@@ -61,7 +61,7 @@ pub struct ForecastConfig {
     pub time_zone: TimeZone,
     /// Quantiles to forecast, each strictly between 0 and 1.
     pub quantiles: Vec<f64>,
-    /// Level to start from without data: rated peak for solar, mean for all others, in the unit of the series.
+    /// Level to start from without data: rated power for solar and wind, mean for all others, in the unit of the series.
     pub prior: Option<f64>,
     /// Values above are physically impossible (for example the rated power of an inverter).
     pub maximum: Option<f64>,
@@ -168,6 +168,11 @@ impl ForecastConfig {
             Family::Full => self.history.clamp(1, MAX_FULL_HISTORY),
         };
         Ok(self)
+    }
+
+    /// Rated power of a wind plant, as far as it is told; above 0.
+    pub(crate) fn rated(&self) -> Option<f64> {
+        self.prior.or(self.maximum).filter(|rated| *rated > 0.0)
     }
 
     /// A value within what the series can physically be.

@@ -9,6 +9,7 @@ use crate::blend::{self, Block, Point};
 use crate::config::{Character, ForecastConfig};
 use crate::experts::clear_sky::{self, Place};
 use crate::experts::linear::{self, DayInfo, Inputs, Moments, Scale};
+use crate::experts::power_curve::PowerCurve;
 use crate::experts::profile::Profile;
 use crate::experts::trees::{Lesson, Trees};
 use crate::experts::{decomposed, naive};
@@ -46,7 +47,8 @@ const DARK_DAYS: usize = 10;
 const RANGE_HOURS: [f64; 6] = [1.0, 3.0, 6.0, 12.0, 24.0, 48.0];
 
 const MEAN_7: usize = 2;
-const FIXED: [&str; 10] = [
+const POWER_CURVE: usize = 10;
+const FIXED: [&str; 11] = [
     "day",
     "week",
     "mean-7",
@@ -57,6 +59,7 @@ const FIXED: [&str; 10] = [
     "clear-sky",
     "trees",
     "mean-trees",
+    "power-curve",
 ];
 
 /// The family at one time of day; see the module.
@@ -70,6 +73,7 @@ pub(crate) struct Daily {
     lesson: usize,
     scale: Scale,
     profile: Profile,
+    curve: PowerCurve,
     trees: Option<(usize, [Option<Trees>; 2])>,
     place: Option<(usize, Option<Place>)>,
     holidays: BTreeSet<i64>,
@@ -107,6 +111,7 @@ impl Daily {
             lesson: next - reach.saturating_sub(REACH_DAYS).min(reach) * per_day,
             scale,
             profile: Profile::new(config, next.saturating_sub(PROFILE_DAYS * per_day)),
+            curve: PowerCurve::new(next.saturating_sub(MOST_DAYS * per_day)),
             trees: None,
             place: None,
             holidays: config.country.as_deref().and_then(holidays::days).unwrap_or_default(),
@@ -154,7 +159,7 @@ impl Daily {
         let per_hour = seen.per_day as f64 / 24.0;
         let ranges = blend::ranges(self.leads, RANGE_HOURS.map(|hours| (hours * per_hour).round() as usize));
         let (mut issued, raw_mean, carried) =
-            blend::blend(&points, seen.raw, &ranges, &made, (MEAN_7, HALF_LIFE));
+            blend::blend(&points, seen.raw, &ranges, &made, (reference(&made), HALF_LIFE));
         let bias = blend::bias(&points, seen.raw, HALF_LIFE);
         let mut mean: Vec<f64> = raw_mean.iter().map(|v| config.bounded(v + bias)).collect();
         let scale = self.error_scale(&seen);
@@ -232,6 +237,7 @@ impl Daily {
             self.clear_sky(config, seen),
         ];
         made.extend(self.grown(panel, seen, &day, behind));
+        made.push(self.curve.expect(config, seen, leads));
         for Regression { inputs, scale, moments } in &self.regressions {
             let Some(moments) = moments.as_ref().filter(|m| m[0].count() >= FEWEST_LESSONS) else {
                 made.extend(HALF_LIVES.iter().flat_map(|_| RIDGES).map(|_| None));
@@ -293,6 +299,12 @@ impl Daily {
         let Some((_, trees)) = &self.trees else { return [None, None] };
         trees.each_ref().map(|t| t.as_ref()?.expect(seen, day, self.leads))
     }
+}
+
+/// Whom the others are compared with, and who speaks before there is anything to compare: wind known ahead says more
+/// than the days before.
+fn reference(made: &[Option<Vec<f64>>]) -> usize {
+    if made[POWER_CURVE].is_some() { POWER_CURVE } else { MEAN_7 }
 }
 
 /// Whether nothing at all came at this time of day, and beside it, for many days: night.

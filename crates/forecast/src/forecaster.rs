@@ -4,10 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use sos_units::{Missing, Reading, TimeGrid};
 
 use crate::calendar::Calendar;
-use crate::config::{ConfigError, Family, ForecastConfig};
+use crate::config::{Character, ConfigError, Family, ForecastConfig};
 use crate::errors::conformal;
 use crate::full::Full;
 use crate::history::{History, View};
+use crate::refit::Refit;
+use crate::shape::Shape;
 use crate::state::State;
 
 /// No series of this field reaches it in its natural unit; beyond it sums of squares lose their meaning.
@@ -30,8 +32,10 @@ pub struct Forecast {
     pub mean: Vec<f64>,
     /// (quantile, value of each step), quantiles ascending; values never cross.
     pub quantiles: Vec<(f64, Vec<f64>)>,
-    /// Rung of the fallback ladder: `standard-shape` (no data), `scaled-shape` (under a day), `young-profile`
-    /// (under a week), `profile` (last value over 3 h old) or `profile-level`.
+    /// Rung of the fallback ladder: `standard-shape` (no data), `scaled-shape` (under a day), where a shape was lent
+    /// `sibling-shape` and `scaled-sibling-shape` instead, `young-profile` (under a week), `profile` (last value over
+    /// 3 h old) or `profile-level`; of a wind plant with wind known ahead `standard-curve` (no data) and `power-curve`
+    /// (too little for the family); of the family `running-blend` and `blend`.
     pub method: &'static str,
     /// The same for a person.
     pub because: String,
@@ -85,6 +89,17 @@ pub struct NextStep {
     pub errors: usize,
 }
 
+/// What a state begins with, as known at an issue time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Start {
+    /// Which lent shape: that known at this time.
+    shape: Option<Timestamp>,
+    /// First step after the newest change of the series.
+    since: Option<i64>,
+}
+
+/// Changes of a series that are kept.
+const MOST_CHANGES: usize = 16;
 /// Errors wanted before their quantile is used.
 const ENOUGH_NEXT: usize = 10;
 
@@ -95,7 +110,13 @@ pub struct Forecaster {
     calendar: Calendar,
     history: History,
     state: State,
+    /// What the state was begun with.
+    begun: Start,
     full: Option<Full>,
+    /// The day of siblings.
+    shape: Option<Shape>,
+    /// Changes of the series: when each was decided and the first step after it, in order of decision.
+    changes: Vec<(Timestamp, i64)>,
     /// Issue time the state stands for.
     as_of: Timestamp,
     /// When a value older than the newest learned becomes known: from then on the state must be rebuilt.
@@ -109,9 +130,20 @@ impl Forecaster {
         let config = config.checked()?;
         let calendar = Calendar::new(&config);
         let history = History::new(config.step, config.history);
-        let state = State::new(&config, &calendar);
+        let state = State::new(&config, &calendar, None);
         let full = (config.family == Family::Full).then(|| Full::new(&config, &calendar));
-        Ok(Self { config, calendar, history, state, full, as_of: Timestamp::MIN, late: None })
+        Ok(Self {
+            config,
+            calendar,
+            history,
+            state,
+            begun: Start::default(),
+            full,
+            shape: None,
+            changes: Vec::new(),
+            as_of: Timestamp::MIN,
+            late: None,
+        })
     }
 
     /// The settings, as checked.
@@ -150,6 +182,34 @@ impl Forecaster {
         }
     }
 
+    /// The shape of the day as known at `issued_at`, for siblings to begin with; none before a week is known, and for
+    /// series that are not above 0 in the mean.
+    pub fn lend_shape(&mut self, issued_at: Timestamp) -> Option<Shape> {
+        self.advance(issued_at);
+        self.state.shape(&self.calendar, issued_at)
+    }
+
+    /// Takes the median of what siblings lent in place of a standard shape of the day; replaces what was taken before,
+    /// none is a standard shape again. Only forecasts issued when all of it was known see it, and only what the series
+    /// itself has not shown yet is taken from it. Shapes of solar generation serve solar generation only.
+    pub fn take_shapes(&mut self, siblings: &[Shape]) {
+        let alike = |shape: &&Shape| shape.sun() == (self.config.character == Character::Solar);
+        self.shape = Shape::median(&siblings.iter().filter(alike).cloned().collect::<Vec<_>>());
+        self.state = State::new(&self.config, &self.calendar, None);
+        self.begun = Start::default();
+    }
+
+    /// Goes on from a decision of an earlier run: what [`Self::refit`] does with its own.
+    pub fn adopt(&mut self, refit: &Refit) {
+        let Some(since) = refit.since.filter(|_| refit.adopted) else { return };
+        self.changes.push((refit.decided_at, self.calendar.index(since)));
+        self.changes.sort_unstable();
+        self.changes.dedup();
+        if self.changes.len() > MOST_CHANGES {
+            self.changes.remove(0);
+        }
+    }
+
     /// Forecasts `horizon` steps (at most 20 000), the first being the step that contains `issued_at`.
     ///
     /// Learns what became known since the last call. An issue time before an earlier call's is served correctly, from
@@ -159,9 +219,17 @@ impl Forecaster {
         let first = self.calendar.index(issued_at);
         let grid = fitting_grid(self.calendar.time(first), self.config.step, horizon);
         if let Some(full) = &mut self.full
-            && let Some((block, method)) = full.forecast(&self.config, &self.calendar, first, grid.len())
+            && let Some((block, method)) =
+                full.forecast(&self.config, &self.calendar, (first, grid.len()), self.begun.shape.is_some())
         {
             let because = told(&block.members);
+            let quantiles = self.config.quantiles.iter().copied().zip(block.quantiles).collect();
+            return Forecast { issued_at, grid, mean: block.mean, quantiles, method, because };
+        }
+        let own = self.history.view(issued_at);
+        if let Some(full) = &self.full
+            && let Some((block, method, because)) = full.young_wind(&self.config, &own, (first, grid.len()))
+        {
             let quantiles = self.config.quantiles.iter().copied().zip(block.quantiles).collect();
             return Forecast { issued_at, grid, mean: block.mean, quantiles, method, because };
         }
@@ -221,12 +289,18 @@ impl Forecaster {
 
     /// Brings the state to what is known at `issued_at`.
     pub(crate) fn advance(&mut self, issued_at: Timestamp) {
-        if issued_at < self.as_of || self.late.is_some_and(|late| late <= issued_at) {
-            self.state = State::new(&self.config, &self.calendar);
-            self.full.iter_mut().for_each(Full::reset);
+        let again = issued_at < self.as_of || self.late.is_some_and(|late| late <= issued_at);
+        let start = self.start(issued_at);
+        if again || start.since != self.begun.since {
+            self.full.iter_mut().for_each(|full| full.reset(start.since));
+        }
+        if again || start != self.begun {
+            self.state = self.fresh(start, issued_at);
+            self.begun = start;
         }
         let view = self.history.view(issued_at);
-        let from = self.state.seen.map_or(i64::MIN, |seen| seen.saturating_add(1));
+        let begin = start.since.unwrap_or(i64::MIN);
+        let from = self.state.seen.map_or(begin, |seen| seen.saturating_add(1));
         // A step that has not begun cannot have been measured; whoever claims so is not believed.
         let now = self.calendar.index(issued_at);
         for (index, sample) in view.since(from).take_while(|(i, _)| *i <= now) {
@@ -239,6 +313,64 @@ impl Forecaster {
         self.as_of = issued_at;
     }
 
+    /// What is known at an issue time of how to begin.
+    fn start(&self, issued_at: Timestamp) -> Start {
+        let shape = self.shape.as_ref().map(Shape::known_at).filter(|known| *known <= issued_at);
+        Start { shape, since: self.since(issued_at) }
+    }
+
+    /// A state before its first value. After a change it begins with the shape that the day had before.
+    fn fresh(&self, start: Start, issued_at: Timestamp) -> State {
+        let new = |shape: Option<&Shape>| State::new(&self.config, &self.calendar, shape);
+        let lent = self.shape.as_ref().filter(|_| start.shape.is_some());
+        let Some(since) = start.since else { return new(lent) };
+        let mut before = new(lent);
+        for (index, sample) in self.history.view(issued_at).since(i64::MIN).take_while(|(i, _)| *i < since) {
+            before.absorb(&self.calendar, &self.config, index, sample.value.ok());
+        }
+        let own = before.shape(&self.calendar, issued_at).map(Shape::for_itself);
+        new(own.as_ref().or(lent))
+    }
+
+    /// First step after the newest change decided at `issued_at` or before.
+    pub(crate) fn since(&self, issued_at: Timestamp) -> Option<i64> {
+        self.changes.iter().rev().find(|(decided, _)| *decided <= issued_at).map(|(_, since)| *since)
+    }
+
+    /// The same forecaster to be judged, as if its newest change (or `since`) had always been known; without the whole
+    /// family where that is not asked for.
+    pub(crate) fn apart(&self, since: Option<i64>, whole: bool) -> Self {
+        let since = since.or_else(|| self.since(self.as_of));
+        Self {
+            config: self.config.clone(),
+            calendar: self.calendar.clone(),
+            history: self.history.clone(),
+            state: State::new(&self.config, &self.calendar, None),
+            begun: Start::default(),
+            full: self.full.clone().filter(|_| whole),
+            shape: self.shape.clone(),
+            changes: since.map(|since| (Timestamp::MIN, since)).into_iter().collect(),
+            as_of: Timestamp::MAX,
+            late: None,
+        }
+    }
+
+    /// Number of a step since 1970, and its start.
+    pub(crate) fn index(&self, time: Timestamp) -> i64 {
+        self.calendar.index(time)
+    }
+
+    pub(crate) fn time(&self, index: i64) -> Timestamp {
+        self.calendar.time(index)
+    }
+
+    /// Values of the steps from `from` until `until`, as known at `issued_at`.
+    pub(crate) fn truth(&self, issued_at: Timestamp, from: Timestamp, until: Timestamp) -> Vec<(i64, f64)> {
+        let (from, until) = (self.index(from), self.index(until));
+        let known = self.history.view(issued_at).since(from).take_while(|(i, _)| *i < until);
+        known.filter_map(|(i, s)| Some((i, self.config.bounded(s.value.ok()?)))).collect()
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         self.history.view(self.as_of)
     }
@@ -248,13 +380,34 @@ impl Forecaster {
     }
 
     fn rung(&self, now: i64) -> (&'static str, String) {
+        let (method, mut because) = self.bare_rung(now);
+        if let Some(since) = self.begun.since {
+            because = format!(
+                "{because}; what came before {} is forgotten, since the series changed",
+                self.time(since)
+            );
+        }
+        (method, because)
+    }
+
+    /// The rung without what is said of a change.
+    fn bare_rung(&self, now: i64) -> (&'static str, String) {
+        let siblings = self.shape.as_ref().filter(|_| self.begun.shape.is_some()).map(Shape::siblings);
         let hours = self.calendar.step as f64 / 3600.0;
         let (Some(first), Some(last)) = (self.state.first, self.state.last) else {
+            if let Some(siblings) = siblings {
+                let level = if self.config.prior.is_some() { "the level told" } else { "their level" };
+                let because = format!("nothing measured yet: the day of {} at {level}", counted(siblings));
+                return ("sibling-shape", because);
+            }
             return ("standard-shape", "nothing measured yet: a standard shape of the day".to_owned());
         };
         let days = (last - first + 1) as f64 * hours / 24.0;
         let age = ((now - last - 1).max(0)) as f64 * hours;
-        if days < 1.0 {
+        if let Some(siblings) = siblings.filter(|_| days < 1.0) {
+            let shape = format!("the day of {} at the level measured so far", counted(siblings));
+            ("scaled-sibling-shape", format!("{:.0} h known: {shape}", days * 24.0))
+        } else if days < 1.0 {
             (
                 "scaled-shape",
                 format!(
@@ -276,6 +429,10 @@ impl Forecaster {
             )
         }
     }
+}
+
+fn counted(siblings: usize) -> String {
+    if siblings == 1 { "a sibling".to_owned() } else { format!("{siblings} siblings") }
 }
 
 /// Who carries a blend, in words.

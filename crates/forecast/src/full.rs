@@ -5,11 +5,12 @@ use sos_units::Reading;
 
 use crate::blend::Block;
 use crate::calendar::Calendar;
-use crate::config::ForecastConfig;
+use crate::config::{Character, ForecastConfig};
 use crate::daily::Daily;
 use crate::history::{History, View};
 use crate::panel::Panel;
 use crate::running::{self, Running};
+use crate::wind;
 
 /// Days of data from which blocks of days are compared.
 const DAILY_FROM: usize = 15;
@@ -46,10 +47,10 @@ impl Full {
         Self { panel, next: i64::MIN, past, known, daily: Vec::new(), running: None, per_day }
     }
 
-    /// Forgets what was learned but not what was observed.
-    pub(crate) fn reset(&mut self) {
+    /// Forgets what was learned but not what was observed; learns from the step `since` on.
+    pub(crate) fn reset(&mut self, since: Option<i64>) {
         self.panel = Panel::new(self.per_day, self.past.len(), self.known.len());
-        self.next = i64::MIN;
+        self.next = since.unwrap_or(i64::MIN);
         self.past.iter_mut().chain(&mut self.known).for_each(|(_, next)| *next = i64::MIN);
         self.daily.clear();
         self.running = None;
@@ -108,13 +109,42 @@ impl Full {
         }
     }
 
-    /// Steps from `issued` on, if the family has enough to say something; with its name.
+    /// What a wind plant may give while [`Self::forecast`] has nothing to say, with the name of the rung and the reason.
+    pub(crate) fn young_wind(
+        &self,
+        config: &ForecastConfig,
+        own: &View<'_>,
+        steps: (i64, usize),
+    ) -> Option<(Block, &'static str, String)> {
+        if config.character != Character::Wind {
+            return None;
+        }
+        let known: Vec<View<'_>> =
+            self.known.iter().map(|(history, _)| history.view(own.issued_at())).collect();
+        let young = wind::expect(config, own, &known, steps)?;
+        let name =
+            config.covariates.iter().filter(|c| c.known_ahead).nth(young.column).map_or("", |c| &c.name);
+        let hours = young.lessons as f64 * config.step.as_secs() as f64 / 3600.0;
+        let (method, because) = if young.lessons == 0 {
+            (
+                "standard-curve",
+                format!("nothing measured yet: power-curve of a standard turbine at the wind of {name}"),
+            )
+        } else {
+            let known = format!("{hours:.0} h known: power-curve of what came at the wind of {name}");
+            ("power-curve", format!("{known}, a standard turbine's where it was not seen yet"))
+        };
+        Some((young.block, method, because))
+    }
+
+    /// Steps from `issued` on, if the family has enough to say something; with its name. Where the day of siblings is
+    /// known (`shaped`), horizons of days wait until days can be compared.
     pub(crate) fn forecast(
         &mut self,
         config: &ForecastConfig,
         calendar: &Calendar,
-        first: i64,
-        len: usize,
+        (first, len): (i64, usize),
+        shaped: bool,
     ) -> Option<(Block, &'static str)> {
         let local = |index: i64| calendar.local_step(index);
         self.panel.reach(local(first));
@@ -127,6 +157,8 @@ impl Full {
         let long = hours >= DAILY_HOURS && end >= DAILY_FROM * self.per_day;
         let (block, name) = if long {
             (self.by_days(config, end, leads), "blend")
+        } else if shaped && hours >= DAILY_HOURS {
+            return None;
         } else if end >= running::FEWEST_ROWS && leads <= running::MOST_LEADS {
             (self.by_steps(config, end, leads), "running-blend")
         } else {

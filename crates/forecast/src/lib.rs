@@ -9,10 +9,15 @@
 //! A [`Forecaster`] learns only through a [`View`], which is bound to an issue time and does not return what became
 //! known later. An issue time before the newest one rebuilds the model from what was known then.
 //!
+//! # Young and changed series
+//! A young series may begin with the [`Shape`] that its siblings lend ([`Forecaster::take_shapes`]), and one that has
+//! changed may forget what it was ([`Forecaster::refit`]). Both carry when they were known: forecasts issued before do not
+//! see them.
+//!
 //! # Two families
 //! [`Family::Incremental`] learns with every value and forecasts in microseconds: the loop of a site uses it.
 //! [`Family::Full`] asks it and many more, each judged by its own past forecasts (`docs/decisions/0052`): for a day ahead
-//! `daily.rs`, for the next steps `running.rs`; members are in `experts/`, weights in `blend.rs`, quantiles in
+//! `daily.rs`, for the next steps `running.rs`, for a young wind plant `wind.rs`; members are in `experts/`, weights in `blend.rs`, quantiles in
 //! `spread.rs`, and what they look at is a `Panel`, cut off at the issue time by a `Seen`.
 //!
 //! # The incremental model
@@ -38,17 +43,22 @@ mod history;
 mod holidays;
 pub mod metrics;
 mod panel;
-mod refits;
+mod refit;
 mod rivals;
 mod running;
+mod schedule;
+mod shape;
 mod spread;
 mod state;
 mod sum;
+mod wind;
 
 pub use config::{Character, ConfigError, Covariate, Family, ForecastConfig};
 pub use forecaster::{Forecast, Forecaster, Hours, NextStep};
 pub use history::{History, Sample, View};
 pub use holidays::countries;
-pub use refits::Refits;
+pub use refit::Refit;
 pub use rivals::Rivals;
+pub use schedule::RefitSchedule;
+pub use shape::Shape;
 pub use sum::SumForecaster;

@@ -244,6 +244,11 @@ impl Seen<'_> {
         self.known[column].at(at, self.per_day)
     }
 
+    /// A covariate known ahead as it was announced; none where it was not.
+    pub(crate) fn announced(&self, column: usize, at: usize) -> Option<f64> {
+        self.known[column].raw.get(at).copied().filter(|v| v.is_finite())
+    }
+
     /// Number of a step since 1970 on the local clock.
     pub(crate) const fn index(&self, at: usize) -> i64 {
         self.first + at as i64

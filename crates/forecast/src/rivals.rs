@@ -71,12 +71,12 @@ impl Rivals {
 
     /// What to keep for a restart: of the incremental family, of all members.
     #[must_use]
-    pub const fn record(&self) -> [AccuracyRecord; 2] {
+    pub fn record(&self) -> [AccuracyRecord; 2] {
         [self.incremental.record(), self.all.record()]
     }
 
     /// Goes on from a record.
-    pub const fn restore(&mut self, [incremental, all]: &[AccuracyRecord; 2]) {
+    pub fn restore(&mut self, [incremental, all]: &[AccuracyRecord; 2]) {
         self.incremental.restore(incremental);
         self.all.restore(all);
     }

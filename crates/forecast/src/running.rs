@@ -8,6 +8,7 @@ use crate::blend::{self, Block, Point};
 use crate::config::ForecastConfig;
 use crate::experts::linear::{Moments, Scale};
 use crate::experts::naive;
+use crate::experts::power_curve::PowerCurve;
 use crate::experts::profile::Profile;
 use crate::panel::{Panel, Seen};
 use crate::spread;
@@ -36,7 +37,8 @@ const BINS: usize = 8;
 const RANGES: [usize; 5] = [1, 3, 6, 12, 24];
 
 const LAST: usize = 0;
-const FIXED: [&str; 6] = ["last", "smooth-3", "smooth-10", "day", "week", "profile"];
+const POWER_CURVE: usize = 6;
+const FIXED: [&str; 7] = ["last", "smooth-3", "smooth-10", "day", "week", "profile", "power-curve"];
 
 /// The family; see the module.
 #[derive(Clone, Debug)]
@@ -47,6 +49,7 @@ pub(crate) struct Running {
     point: usize,
     regressions: Vec<Regression>,
     profile: Profile,
+    curve: PowerCurve,
     points: VecDeque<Point>,
 }
 
@@ -82,6 +85,7 @@ impl Running {
             point: first_point,
             regressions,
             profile,
+            curve: PowerCurve::new(start),
             points: VecDeque::new(),
         }
     }
@@ -112,8 +116,14 @@ impl Running {
         let points: Vec<&Point> = self.points.iter().collect();
         // Errors of rates grow with their level: weights by squares would hear the busiest hours only, so the mean is
         // the median's blend without its bias.
-        let (issued, _, carried) =
-            blend::blend(&points, seen.raw, &blend::ranges(self.leads, RANGES), &made, (LAST, HALF_LIFE));
+        let reference = if made[POWER_CURVE].is_some() { POWER_CURVE } else { LAST };
+        let (issued, _, carried) = blend::blend(
+            &points,
+            seen.raw,
+            &blend::ranges(self.leads, RANGES),
+            &made,
+            (reference, HALF_LIFE),
+        );
         let raw_mean = issued.clone();
         let bias = blend::bias(&points, seen.raw, HALF_LIFE);
         let mean: Vec<f64> = raw_mean.iter().map(|v| config.bounded(v + bias)).collect();
@@ -168,6 +178,7 @@ impl Running {
             (seen.end() > seen.per_day).then(|| naive::day(seen, leads)),
             (seen.end() > 7 * seen.per_day).then(|| naive::week(seen, leads)),
             Some(self.profile.expect(config, seen, leads)),
+            self.curve.expect(config, seen, leads),
         ];
         for regression in &self.regressions {
             let Some(moments) = regression.moments.as_ref().filter(|m| m.count() >= FEWEST_LESSONS) else {

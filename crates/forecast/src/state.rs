@@ -2,14 +2,19 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
+
 use crate::base::Base;
 use crate::calendar::{Calendar, Place};
 use crate::config::ForecastConfig;
 use crate::errors::{ErrorRing, StepErrors, scaled_quantile};
 use crate::gains::Gains;
+use crate::shape::Shape;
 
 /// Longest lead with gains and errors of its own, in hours; longer leads share those of the last.
 const LONGEST_HOURS: i64 = 48;
+/// A shape of the day is lent from so much on: one of each weekday.
+const SHAPE_SECONDS: i64 = 7 * 86_400;
 /// Errors kept per lead: four weeks, one an hour.
 const ERRORS: usize = 672;
 
@@ -54,13 +59,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: &ForecastConfig, calendar: &Calendar) -> Self {
+    /// A state that has learned nothing but, where one is lent, the shape of the day.
+    pub(crate) fn new(config: &ForecastConfig, calendar: &Calendar, shape: Option<&Shape>) -> Self {
         let per_hour = calendar.steps_per_hour();
         let hours = calendar.step as f64 / 3600.0;
         let leads = lead_points((LONGEST_HOURS * 3600 / calendar.step).max(1));
         let gains: Vec<Gains> = leads.iter().map(|l| Gains::new(*l as f64 * hours)).collect();
         Self {
-            base: Base::new(config, calendar.slots(), 24.0 / hours),
+            base: Base::new(config, calendar.slots(), 24.0 / hours, shape),
             next_gains: vec![Gains::new(hours); usize::try_from(per_hour).unwrap_or(1)],
             rings: vec![ErrorRing::new(ERRORS); leads.len()],
             gains,
@@ -77,6 +83,13 @@ impl State {
             // Gains forget with a half-life of 14 days at one lesson an hour.
             keep_gains: 0.5_f64.powf(1.0 / (14.0 * 24.0)),
         }
+    }
+
+    /// The shape of the day as learned so far; none before a week is known.
+    pub(crate) fn shape(&self, calendar: &Calendar, known_at: Timestamp) -> Option<Shape> {
+        let steps = self.last? - self.first? + 1;
+        (steps * calendar.step >= SHAPE_SECONDS)
+            .then(|| self.base.shape(known_at, calendar.slot_seconds()))?
     }
 
     /// Learns one step; steps come in order of time.

@@ -1,6 +1,6 @@
 //! All members of the forecasting family, brought up to date beside the loop within a budget of processor time.
 //!
-//! A thread owns the forecasters; the loop sends it what is measured and asks for a forecast when [`Refits`] says so. In
+//! A thread owns the forecasters; the loop sends it what is measured and asks for a forecast when [`RefitSchedule`] says so. In
 //! lock-step the loop waits for the answer at the next tick, so that a replay can be repeated; else it takes what has
 //! come. A thread that ends leaves the site with its incremental forecasts.
 
@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use sos_forecast::accuracy::AccuracyRecord;
-use sos_forecast::{ConfigError, Family, Forecast, ForecastConfig, Forecaster, Refits, Rivals};
+use sos_forecast::{ConfigError, Family, Forecast, ForecastConfig, Forecaster, RefitSchedule, Rivals};
 use sos_model::Members;
 use sos_units::Reading;
 
@@ -42,7 +42,7 @@ struct Done {
 pub(super) struct Background {
     jobs: SyncSender<Job>,
     done: Receiver<Done>,
-    refits: Refits,
+    refits: RefitSchedule,
     /// Whether the loop waits for what it asked for.
     lock_step: bool,
 }
@@ -55,7 +55,7 @@ impl Background {
     pub(super) fn start(
         site: &str,
         configs: &[ForecastConfig],
-        refits: Refits,
+        refits: RefitSchedule,
         lock_step: bool,
     ) -> Result<Self, String> {
         let full = |config: &ForecastConfig| {
@@ -132,7 +132,7 @@ impl Outlook {
             Speed::LockStep => None,
             Speed::Factor(factor) => Some(share / factor),
         };
-        let refits = Refits::new(configs.len(), forecasting.refit_every, share);
+        let refits = RefitSchedule::new(configs.len(), forecasting.refit_every, share);
         let lock_step = speed == Speed::LockStep;
         self.background = Some(Background::start(&model.name, &configs, refits, lock_step)?);
         Ok(())
@@ -236,7 +236,7 @@ mod tests {
     /// A month of two series in lock-step; the forecasts that came, with the hour in which they did.
     fn run() -> Vec<(i32, usize, Forecast)> {
         let config = ForecastConfig::new(Character::Load, HOUR, TimeZone::UTC);
-        let refits = Refits::new(2, HOUR * 6, None);
+        let refits = RefitSchedule::new(2, HOUR * 6, None);
         let mut background = Background::start("home", &[config.clone(), config], refits, true).unwrap();
         let mut all = Vec::new();
         for hour in 0..30 * 24 {
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_series_asked_for_comes_before_its_time() {
         let config = ForecastConfig::new(Character::Load, HOUR, TimeZone::UTC);
-        let refits = Refits::new(1, HOUR * 24, None);
+        let refits = RefitSchedule::new(1, HOUR * 24, None);
         let mut background = Background::start("home", &[config], refits, true).unwrap();
         assert!(background.turn(at(0), |_| 24).unwrap().is_empty());
         assert_eq!(background.turn(at(1), |_| 24).unwrap().len(), 1);

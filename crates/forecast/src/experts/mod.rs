@@ -4,5 +4,6 @@ pub(crate) mod clear_sky;
 pub(crate) mod decomposed;
 pub(crate) mod linear;
 pub(crate) mod naive;
+pub(crate) mod power_curve;
 pub(crate) mod profile;
 pub(crate) mod trees;

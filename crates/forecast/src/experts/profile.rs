@@ -18,7 +18,7 @@ impl Profile {
         // The panel keeps local time already.
         let local = ForecastConfig { time_zone: jiff::tz::TimeZone::UTC, ..config.clone() };
         let calendar = Calendar::new(&local);
-        Self { state: State::new(config, &calendar), calendar, next: from }
+        Self { state: State::new(config, &calendar, None), calendar, next: from }
     }
 
     pub(crate) fn expect(&mut self, config: &ForecastConfig, seen: &Seen<'_>, leads: usize) -> Vec<f64> {

@@ -4,7 +4,10 @@
 mod accuracy;
 mod family;
 mod no_look_ahead;
+mod refit;
 mod robustness;
+mod siblings;
+mod wind;
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use sos_forecast::{Character, ForecastConfig, Forecaster};

@@ -114,6 +114,84 @@ fn odd_series_have_a_named_fallback_and_never_a_number_that_is_none() {
     }
 }
 
+/// Homes of different size in hours from 2020-01-01 on; `load` begins in its own row.
+fn homes(rows: i64, begins: i64, later: impl Fn(i64) -> f64) -> String {
+    let mut text = String::from("time,load,first,second\n");
+    for row in 0..rows {
+        let time = jiff::Timestamp::from_second(1_577_836_800 + row * 3600).unwrap();
+        let home = |size: f64| size * if (17..22).contains(&(row % 24)) { 4.0 } else { 1.0 } + later(row);
+        let own = if row < begins { String::new() } else { home(2.0).to_string() };
+        writeln!(text, "{time},{own},{},{}", home(5.0), home(9.0)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_young_series_begins_with_the_day_of_its_siblings() {
+    let dir = folder(&[
+        ("f.csv", homes(24 * 20, 24 * 20 - 6, |_| 0.0)),
+        ("none.csv", homes(24 * 20, i64::MAX, |_| 0.0)),
+        ("later.csv", homes(24 * 30, 24 * 20 - 6, |row| if row >= 24 * 20 { 1e6 } else { 0.0 })),
+    ]);
+    let issue = |file: &str, more: &[&str]| {
+        let at = [
+            "forecast",
+            file,
+            "--target",
+            "load",
+            "--siblings",
+            "first,second",
+            "--at",
+            "2020-01-20T23:00:00Z",
+        ];
+        answer(dir.path(), &[&at, more].concat())
+    };
+    let mean =
+        |told: &str, row: usize| told.lines().nth(row).unwrap().split(',').nth(2).unwrap().parse::<f64>();
+    let told = issue("f.csv", &[]);
+    assert!(told.lines().skip(1).all(|line| line.ends_with(",scaled-sibling-shape")), "{told}");
+    // 2 kW at night, 8 kW in the evening.
+    assert!(
+        (mean(&told, 4).unwrap() - 2.0).abs() < 0.3 && (mean(&told, 20).unwrap() - 8.0).abs() < 0.8,
+        "{told}"
+    );
+    let begun = issue("none.csv", &["--prior", "3.25"]);
+    assert!(begun.lines().skip(1).all(|line| line.ends_with(",sibling-shape")), "{begun}");
+    assert!((mean(&begun, 4).unwrap() - 2.0).abs() < 0.1, "{begun}");
+    assert!(issue("f.csv", &["-o", "json"]).contains("the day of 2 siblings"));
+    assert_eq!(issue("later.csv", &[]), told, "what comes later to siblings and target is not seen");
+}
+
+#[test]
+fn a_new_wind_plant_begins_with_a_power_curve_at_the_wind_that_is_known() {
+    let dir =
+        folder(&[("f.csv", hourly(24 * 3, |row| if row < 2 { "0".to_owned() } else { String::new() }))]);
+    let wind =
+        ["forecast", "f.csv", "--target", "load", "--kind", "wind", "--known", "wind", "--prior", "100"];
+    let told = answer(dir.path(), &wind);
+    let rows: Vec<Vec<&str>> = told.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    // The file's wind is the row modulo 7, m/s; the first row forecast is the third one.
+    let mean = |row: usize| rows[row][2].parse::<f64>().unwrap();
+    assert!(mean(4) > 2.0 * mean(0) && mean(4) > 3.0, "{told}");
+    assert!(rows.iter().all(|row| row[6] == "power-curve"), "{told}");
+    assert!(answer(dir.path(), &[&wind[..], &["-o", "json"]].concat()).contains("at the wind of wind"));
+}
+
+#[test]
+fn wrong_siblings_are_refused_and_young_ones_told() {
+    let text = homes(24 * 20, 24 * 19, |_| 0.0);
+    refused(&text, &["--siblings", "load"], &["--siblings load", "is the target"]);
+    refused(&text, &["--siblings", "first", "--known", "first"], &["--siblings first", "--known too"]);
+    refused(&text, &["--siblings", "first", "--ignore", "first"], &["--siblings first", "--ignore too"]);
+    refused(&text, &["--siblings", "third"], &["third", "second"]);
+    refused(&text, &["--prior", "-1"], &["-1", "not a possible value"]);
+    let dir = folder(&[("f.csv", homes(24 * 3, 24 * 2 + 12, |_| 0.0))]);
+    let ran = forecast(dir.path(), &["--siblings", "first"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("sibling \"first\" lends nothing"), "{}", ran.stderr);
+    assert!(ran.stdout.contains(",scaled-shape"), "{}", ran.stdout);
+}
+
 #[test]
 fn a_fan_chart_is_drawn() {
     let dir = folder(&[("f.csv", hourly(24 * 40, |row| day(row).to_string()))]);

@@ -37,6 +37,8 @@ pub(crate) struct Input {
     /// `NAN` where missing.
     pub(crate) target: Vec<f64>,
     pub(crate) covariates: Vec<Column>,
+    /// Columns whose day the target begins with; `NAN` where missing.
+    pub(crate) siblings: Vec<(String, Vec<f64>)>,
     pub(crate) zone: TimeZone,
 }
 
@@ -61,6 +63,13 @@ impl Input {
                 wanted.push(name.clone());
             }
         }
+        let known = wanted.len();
+        for name in args.siblings.iter().filter(|name| !name.is_empty()) {
+            check_sibling(args, name)?;
+            if !wanted.contains(name) {
+                wanted.push(name.clone());
+            }
+        }
         let strict = wanted.len();
         let passed_over = |name: &String| {
             *name == time || wanted.contains(name) || args.ignore.contains(name) || name.is_empty()
@@ -70,19 +79,20 @@ impl Input {
         let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let columns = Columns { path: &path, time: &time, values: &names, zone: Some(&zone), step: None };
         let table = read_table(&columns, Cursor::new(&bytes)).map_err(|problems| bad(&problems))?;
-        Self::from_table(path, table, &wanted, strict, zone)
+        Self::from_table(path, table, &wanted, known..strict, zone)
     }
 
     fn from_table(
         path: String,
         mut table: Table,
         wanted: &[String],
-        strict: usize,
+        siblings: std::ops::Range<usize>,
         zone: TimeZone,
     ) -> Result<Self, Failure> {
         let mut take = |name: &String| table.columns.remove(name).unwrap_or_default();
         let target: Vec<f64> = take(&wanted[0]).into_iter().map(|v| v.unwrap_or(f64::NAN)).collect();
-        if target.iter().all(|v| v.is_nan()) {
+        // A series that has not begun yet can begin with the day of its siblings.
+        if siblings.is_empty() && target.iter().all(|v| v.is_nan()) {
             let why = if table.notes.repeated > 0 {
                 " that is not contradicted by a row of the same time"
             } else {
@@ -93,11 +103,17 @@ impl Input {
                 "{path}: column \"{name}\" has no value{why}; expected at least one"
             )));
         }
-        let covariates = wanted[1..]
-            .iter()
-            .enumerate()
-            .map(|(at, name)| Column { name: name.clone(), known_ahead: at + 1 < strict, values: take(name) })
-            .collect();
+        let (mut covariates, mut lending) = (Vec::new(), Vec::new());
+        for (at, name) in wanted.iter().enumerate().skip(1) {
+            let values = take(name);
+            if siblings.contains(&at) {
+                let values = values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect();
+                lending.push((name.clone(), values));
+            } else {
+                let known_ahead = at < siblings.start;
+                covariates.push(Column { name: name.clone(), known_ahead, values });
+            }
+        }
         let notes = table.notes;
         let unusual = [
             (notes.gaps, "steps without a row"),
@@ -117,7 +133,15 @@ impl Input {
                 "{path}: rows are {length} apart, which does not divide a day; expected for example 1 min, 15 min or 1 h"
             )));
         }
-        Ok(Self { path, name: wanted[0].clone(), grid: table.grid, target, covariates, zone })
+        Ok(Self {
+            path,
+            name: wanted[0].clone(),
+            grid: table.grid,
+            target,
+            covariates,
+            siblings: lending,
+            zone,
+        })
     }
 
     pub(crate) fn step(&self) -> SignedDuration {
@@ -134,6 +158,14 @@ impl Input {
 
     pub(crate) fn time(&self, row: usize) -> Timestamp {
         self.grid.at(row)
+    }
+
+    /// What tells the kind of series as known when `row` was complete: the target, or a sibling while the target is young.
+    pub(crate) fn telling(&self, row: usize) -> &[f64] {
+        let known = |values: &[f64]| values[..=row].iter().filter(|v| v.is_finite()).count();
+        let young = known(&self.target) < 3 * self.per_day();
+        let sibling = self.siblings.iter().map(|(_, values)| values).max_by_key(|values| known(values));
+        &sibling.filter(|_| young).unwrap_or(&self.target)[..=row]
     }
 
     pub(crate) fn reading(&self, row: usize) -> Reading<f64> {
@@ -164,6 +196,20 @@ impl Input {
         }
         Ok(self.grid.index_of(time).unwrap_or(self.rows() - 1))
     }
+}
+
+/// A sibling is nothing else at the same time.
+fn check_sibling(args: &Args, name: &String) -> Result<(), Failure> {
+    let other = if *name == args.target {
+        "is the target"
+    } else if args.known.contains(name) {
+        "is given with --known too"
+    } else if args.ignore.contains(name) {
+        "is given with --ignore too"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::input(format!("--siblings {name}: this column {other}; expected columns of similar series")))
 }
 
 fn bad(problems: &[Problem]) -> Failure {

@@ -4,6 +4,7 @@ mod chart;
 mod input;
 mod judge;
 mod rows;
+mod siblings;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use sos_model::{duration_text, read_duration};
 
 use self::input::Input;
 use self::judge::Judge;
+use self::siblings::Siblings;
 use crate::outcome::{Failure, Outcome};
 use crate::output::OutputArgs;
 
@@ -26,6 +28,7 @@ const MOST_STEPS: i64 = 20_000;
 #[command(after_help = "Examples:
   sos forecast load.csv --target load_mw --horizon 24h
   sos forecast prices.csv --target price --known wind_forecast,load_forecast --from 2020-06-01T23:00:00Z --every 24h
+  sos forecast homes.csv --target new_home --siblings home_1,home_2,home_3
   sos forecast requests.csv --target count --horizon 10min --svg fan.svg")]
 pub(crate) struct Args {
     /// CSV file with a header; `-` for standard input
@@ -45,6 +48,12 @@ pub(crate) struct Args {
     /// Columns that are not looked at [default: all other columns of numbers may help, up to the issue time]
     #[arg(long, value_name = "COL,…", value_delimiter = ',')]
     ignore: Vec<String>,
+    /// Columns of similar series, such as other homes: while the target is young, its day begins as theirs. Up to the issue time, and for nothing else
+    #[arg(long, value_name = "COL,…", value_delimiter = ',')]
+    siblings: Vec<String>,
+    /// Level to start from while nothing is measured: rated power of solar or wind, mean of all else, in the unit of the target
+    #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
+    prior: Option<f64>,
     /// Last completed row that is seen [default: the last row]
     #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
     at: Option<String>,
@@ -132,8 +141,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     // Older rows than a forecaster keeps need not be told.
     let oldest = issues[0].saturating_sub(forecaster.config().history);
     let mut fed = Fed { row: oldest, ahead: oldest };
+    let mut siblings = Siblings::new(forecaster.config(), &input, oldest)?;
     for row in issues {
         fed.up_to(&mut forecaster, &input, row, steps);
+        siblings.lend(&mut forecaster, &input, row);
         let forecast = forecaster.forecast(input.time(row + 1), steps);
         judge.add(row, &forecast);
         issued.push(Issued { at: input.time(row), forecast });
@@ -152,9 +163,10 @@ fn config(args: &Args, input: &Input, first_issue: usize) -> Result<ForecastConf
     // Guessed from what was known at the first issue time only.
     let character = args
         .kind
-        .map_or_else(|| Character::guessed(&input.target[..=first_issue], input.per_day()), Kind::character);
+        .map_or_else(|| Character::guessed(input.telling(first_issue), input.per_day()), Kind::character);
     let mut config = ForecastConfig::new(character, input.step(), input.zone.clone()).full();
     config.quantiles.clone_from(&args.quantiles);
+    config.prior = args.prior;
     config.latitude = args.latitude;
     config.country.clone_from(&args.country);
     config.covariates = input

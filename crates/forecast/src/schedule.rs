@@ -19,7 +19,7 @@ struct Due {
 /// Decides which series is refitted next: those asked for first, then the one that has waited longest, none while the budget is
 /// spent. A refit is paid for by what the last one of its series took, and settled when it is done.
 #[derive(Clone, Debug)]
-pub struct Refits {
+pub struct RefitSchedule {
     every: SignedDuration,
     share: Option<f64>,
     credit: f64,
@@ -27,7 +27,7 @@ pub struct Refits {
     series: Vec<Due>,
 }
 
-impl Refits {
+impl RefitSchedule {
     /// For `series` series, each refitted `every` so often (above zero), with at most `share` seconds of processor time
     /// a second (0 or above); none is no limit.
     #[must_use]
@@ -96,8 +96,9 @@ mod tests {
 
     #[test]
     fn without_a_limit_everything_is_refitted_once_a_period() {
-        let mut refits = Refits::new(3, EVERY, None);
-        let all = |refits: &mut Refits, now| std::iter::from_fn(|| refits.next(now)).collect::<Vec<usize>>();
+        let mut refits = RefitSchedule::new(3, EVERY, None);
+        let all =
+            |refits: &mut RefitSchedule, now| std::iter::from_fn(|| refits.next(now)).collect::<Vec<usize>>();
         assert_eq!(all(&mut refits, at(100)), [0, 1, 2]);
         assert!(all(&mut refits, at(30_000)).is_empty(), "all run");
         (0..3).for_each(|series| refits.done(series, 9.0));
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_comes_first_and_at_once() {
-        let mut refits = Refits::new(3, EVERY, None);
+        let mut refits = RefitSchedule::new(3, EVERY, None);
         refits.ask(2);
         assert_eq!(refits.next(at(0)), Some(2));
         refits.done(2, 1.0);
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn processor_time_stays_within_the_share_in_the_long_run() {
         let share = 0.01;
-        let mut refits = Refits::new(50, EVERY, Some(share));
+        let mut refits = RefitSchedule::new(50, EVERY, Some(share));
         let (mut spent, mut done) = (0.0, vec![0; 50]);
         for minute in 0..7 * 24 * 60 {
             while let Some(series) = refits.next(at(minute * 60)) {
