@@ -167,7 +167,7 @@ impl Outlook {
     }
 
     /// What is forecast by a forecaster of its own, in the order of these.
-    fn singles(&self, model: &SiteModel) -> impl Iterator<Item = Subject> + use<> {
+    pub(super) fn singles(&self, model: &SiteModel) -> impl Iterator<Item = Subject> + use<> {
         self.subjects(model).into_iter().filter(|subject| subject.kind != NEED_KIND)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sos_forecast::accuracy::{Accuracy, AccuracyRecord, Issued};
-use sos_forecast::{Forecast, ForecastConfig, Forecaster, Rivals, SumForecaster};
+use sos_forecast::{Forecast, ForecastConfig, Forecaster, Refit, Rivals, SumForecaster};
 use sos_store::{Labels, Sample, SeriesId, Store, StoreError, Tx};
 use sos_units::Reading;
 
@@ -79,12 +79,14 @@ pub(super) struct Tracked<F = Forecaster> {
     pub(super) track: Track,
     /// Where all members are asked too.
     pub(super) rivals: Option<Rivals>,
+    /// Decisions to forget what came before a change, oldest first.
+    pub(super) refits: Vec<Refit>,
 }
 
 impl Tracked {
     pub(super) fn new(forecaster: Forecaster) -> Self {
         let track = Track::new(forecaster.config());
-        Self { forecaster, track, rivals: None }
+        Self { forecaster, track, rivals: None, refits: Vec::new() }
     }
 
     /// Learns the mean of a step.
@@ -108,7 +110,7 @@ impl Tracked {
 
 impl Tracked<SumForecaster> {
     pub(super) fn sum(forecaster: SumForecaster, config: &ForecastConfig) -> Self {
-        Self { forecaster, track: Track::new(config), rivals: None }
+        Self { forecaster, track: Track::new(config), rivals: None, refits: Vec::new() }
     }
 
     /// Learns the mean of a step of the sum.
@@ -299,6 +301,7 @@ impl Outlook {
         let rivals: BTreeMap<String, [AccuracyRecord; 2]> = kept(store, &rivals_key(model))?;
         let subjects = self.subjects(model);
         self.restore_rivals(model, &rivals);
+        self.restore_refits(store, model)?;
         for (subject, track) in subjects.into_iter().zip(self.all_mut()) {
             if let Some(record) = records.get(&subject.name) {
                 track.accuracy.restore(record);

@@ -16,6 +16,7 @@ pub mod periods;
 pub mod plan;
 mod record;
 pub mod reference;
+mod renew;
 pub mod settlement;
 pub mod task;
 mod telemetry;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::Step;
@@ -41,6 +42,8 @@ pub struct Outlook {
     need_mean: Averager,
     /// The same tick by tick, for the next one.
     net: Forecaster,
+    /// Local day on which series were looked at last.
+    pub(super) renewed: Option<Date>,
     /// Where all members are asked.
     pub(super) background: Option<Background>,
     hours: HourlyNeed,
@@ -123,6 +126,7 @@ impl Outlook {
             need: Tracked::sum(need, &sum),
             need_mean: Averager::default(),
             net: make(Character::Net, model.tick)?,
+            renewed: None,
             background: None,
             hours: HourlyNeed::default(),
             expected_step: None,

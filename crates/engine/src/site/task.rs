@@ -320,6 +320,7 @@ impl Site {
         }
         self.outlook.refresh(&model, now);
         if self.plan_is_due(now) {
+            self.renew_forecasts(now);
             self.make_plan(now);
         }
         if self.outlook.has_unstored() {

@@ -1,46 +1,66 @@
-//! A small site for tests: one battery of 6.4 kWh and 5 kW, one load, 4 kW of import.
+//! Small sites for tests, with 4 kW of import.
 
 use std::collections::BTreeMap;
 
 use super::model::{SiteModel, assemble};
 
-/// The site; `battery` holds further lines of the battery's spec.
+/// One battery of 6.4 kWh and 5 kW, one load; `battery` holds further lines of the battery's spec.
 pub(crate) fn site(battery: &str) -> SiteModel {
-    let text = format!(
-        "apiVersion: sos.energy/v1alpha1
+    assembled(format!("{HOME}{}{}", battery_of(battery), load("load", 503)))
+}
+
+/// The loads `load-1` and `load-2`.
+pub(crate) fn two_loads() -> SiteModel {
+    assembled(format!("{HOME}{}{}", load("load-1", 502), load("load-2", 503)))
+}
+
+const HOME: &str = "apiVersion: sos.energy/v1alpha1
 kind: Site
-metadata: {{ name: home }}
+metadata: { name: home }
 spec:
   timeZone: Etc/UTC
   currency: EUR
   tick: 15 min
   planEvery: 1 h
-  connection: {{ importLimit: 4 kW, importPrice: {{ fixed: 0.3 EUR/kWh }} }}
+  connection: { importLimit: 4 kW, importPrice: { fixed: 0.3 EUR/kWh } }
 ---
 apiVersion: sos.energy/v1alpha1
 kind: Service
-metadata: {{ name: adapter }}
-spec: {{ command: [adapter], ports: [{{ name: adapter }}], adapter: true }}
----
+metadata: { name: adapter }
+spec: { command: [adapter], ports: [{ name: adapter }], adapter: true }
+";
+
+fn battery_of(lines: &str) -> String {
+    format!(
+        "---
 apiVersion: sos.energy/v1alpha1
 kind: Asset
 metadata: {{ name: battery }}
 spec:
   site: home
   type: battery
-  {battery}
+  {lines}
   via: {{ service: adapter, device: {{ host: 127.0.0.1, port: 502 }} }}
   battery: {{ capacity: 6.4 kWh, maxCharge: 5 kW, maxDischarge: 5 kW }}
----
+"
+    )
+}
+
+fn load(name: &str, port: u16) -> String {
+    format!(
+        "---
 apiVersion: sos.energy/v1alpha1
 kind: Asset
-metadata: {{ name: load }}
+metadata: {{ name: {name} }}
 spec:
   site: home
   type: load
-  via: {{ service: adapter, device: {{ host: 127.0.0.1, port: 503 }} }}
+  via: {{ service: adapter, device: {{ host: 127.0.0.1, port: {port} }} }}
 "
-    );
+    )
+}
+
+fn assembled(text: String) -> SiteModel {
     let declared = sos_model::load_checked(&[("site.yaml".into(), text.into_bytes())], &[]).unwrap();
     let site = declared.iter().find_map(|one| one.site()).unwrap();
     let assets =
