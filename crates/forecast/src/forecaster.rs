@@ -219,8 +219,7 @@ impl Forecaster {
         let first = self.calendar.index(issued_at);
         let grid = fitting_grid(self.calendar.time(first), self.config.step, horizon);
         if let Some(full) = &mut self.full
-            && let Some((block, method)) =
-                full.forecast(&self.config, &self.calendar, (first, grid.len()), self.begun.shape.is_some())
+            && let Some((block, method)) = full.forecast(&self.config, &self.calendar, (first, grid.len()))
         {
             let because = told(&block.members);
             let quantiles = self.config.quantiles.iter().copied().zip(block.quantiles).collect();

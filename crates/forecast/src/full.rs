@@ -137,14 +137,13 @@ impl Full {
         Some((young.block, method, because))
     }
 
-    /// Steps from `issued` on, if the family has enough to say something; with its name. Where the day of siblings is
-    /// known (`shaped`), horizons of days wait until days can be compared.
+    /// Steps from `issued` on, if the family has enough to say something; with its name. Horizons of days wait until days
+    /// can be compared: before that the profile is better than what steps teach.
     pub(crate) fn forecast(
         &mut self,
         config: &ForecastConfig,
         calendar: &Calendar,
         (first, len): (i64, usize),
-        shaped: bool,
     ) -> Option<(Block, &'static str)> {
         let local = |index: i64| calendar.local_step(index);
         self.panel.reach(local(first));
@@ -154,11 +153,11 @@ impl Full {
             .collect();
         let leads = offsets.iter().copied().max()? + 1;
         let hours = leads as f64 * 24.0 / self.per_day as f64;
-        let long = hours >= DAILY_HOURS && end >= DAILY_FROM * self.per_day;
-        let (block, name) = if long {
+        let (block, name) = if hours >= DAILY_HOURS {
+            if end < DAILY_FROM * self.per_day {
+                return None;
+            }
             (self.by_days(config, end, leads), "blend")
-        } else if shaped && hours >= DAILY_HOURS {
-            return None;
         } else if end >= running::FEWEST_ROWS && leads <= running::MOST_LEADS {
             (self.by_steps(config, end, leads), "running-blend")
         } else {

@@ -81,9 +81,13 @@ impl Outlook {
 
     /// Judges the series whose forecasts have become much worse; what was adopted.
     fn refit_changed(&mut self, model: &SiteModel, now: Timestamp) -> Vec<(Subject, Refit)> {
+        let subjects: Vec<Subject> = self.singles(model).collect();
+        let kinds: Vec<&str> = subjects.iter().map(|subject| subject.kind).collect();
+        let risen: Vec<bool> = self.trackeds().map(|tracked| tracked.track.accuracy.risen()).collect();
+        let own = own_changes(&kinds, &risen);
         let mut adopted = Vec::new();
-        for (subject, tracked) in self.singles(model).zip(self.trackeds()) {
-            if !tracked.track.accuracy.risen() {
+        for ((subject, tracked), own) in subjects.into_iter().zip(self.trackeds()).zip(own) {
+            if !own {
                 continue;
             }
             let refit = tracked.forecaster.refit(now);
@@ -117,6 +121,19 @@ impl Outlook {
         }
         Ok(())
     }
+}
+
+/// Which series may have changed by themselves: those that have become worse, but for what at least half of the others
+/// of their kind share, which is the weather or the season.
+fn own_changes(kinds: &[&str], risen: &[bool]) -> Vec<bool> {
+    let count = |kind: &str, wanted: &dyn Fn(bool) -> bool| {
+        kinds.iter().zip(risen).filter(|(k, risen)| **k == kind && wanted(**risen)).count()
+    };
+    let own = |(kind, risen): (&&str, &bool)| {
+        let (others, worse) = (count(kind, &|_| true) - 1, count(kind, &|risen| risen));
+        *risen && (others == 0 || 2 * (worse - 1) < others)
+    };
+    kinds.iter().zip(risen).map(own).collect()
 }
 
 fn key(model: &SiteModel) -> String {
@@ -164,6 +181,16 @@ mod tests {
             }
             outlook.observe(at(step), at(step + 1), at(step + 1), &powers);
         }
+    }
+
+    #[test]
+    fn what_all_roofs_share_is_the_weather() {
+        let kinds = ["load", "load", "solar", "solar", "solar", "carbon"];
+        let own = |risen: [bool; 6]| own_changes(&kinds, &risen);
+        let all_but_one_roof = [true, false, true, true, false, true];
+        assert_eq!(own(all_but_one_roof), [true, false, false, false, false, true]);
+        let one_roof = [false, false, true, false, false, false];
+        assert_eq!(own(one_roof), one_roof);
     }
 
     #[test]
