@@ -16,26 +16,29 @@ type Pair = (Arc<str>, Arc<str>);
 ///
 /// # Guarantees
 /// Two sets are equal when they have the same pairs. The metric name is kept beside the other labels, so that
-/// [`Labels::without_name`] shares all the rest. Cloning is cheap.
+/// [`Labels::without_name`] shares everything. Cloning is one reference count.
 #[derive(Clone)]
 pub struct Labels {
-    name: Option<Arc<str>>,
-    rest: Arc<Rest>,
+    shared: Arc<Shared>,
+    /// Whether the name that is shared does not count.
+    nameless: bool,
 }
 
-struct Rest {
-    hash: u64,
+struct Shared {
+    name: Option<Arc<str>>,
     /// Ordered by name, without the metric name.
     pairs: Box<[Pair]>,
+    /// Of the pairs.
+    hash: u64,
 }
 
-static NONE: LazyLock<Arc<Rest>> =
-    LazyLock::new(|| Arc::new(Rest { hash: hash_pairs([]), pairs: Box::new([]) }));
+static NONE: LazyLock<Arc<Shared>> =
+    LazyLock::new(|| Arc::new(Shared { name: None, pairs: Box::new([]), hash: hash_pairs([]) }));
 
 impl Labels {
     /// No labels at all.
     pub fn empty() -> Self {
-        Self { name: None, rest: Arc::clone(&NONE) }
+        Self { shared: Arc::clone(&NONE), nameless: true }
     }
 
     /// From pairs in any order; of a repeated name the last value counts, an empty value means "no such label".
@@ -60,33 +63,37 @@ impl Labels {
             }
         }
         unique.retain(|(_, value)| !value.is_empty());
-        Self::of_sorted(name, unique)
+        Self::of_sorted(name, unique.into())
     }
 
-    fn of_sorted(name: Option<Arc<str>>, pairs: Vec<Pair>) -> Self {
-        if pairs.is_empty() {
-            return Self { name, rest: Arc::clone(&NONE) };
+    fn of_sorted(name: Option<Arc<str>>, pairs: Box<[Pair]>) -> Self {
+        if pairs.is_empty() && name.is_none() {
+            return Self::empty();
         }
-        let hash = hash_pairs(pairs.iter().map(|(n, v)| (&**n, &**v)));
-        Self { name, rest: Arc::new(Rest { hash, pairs: pairs.into() }) }
+        let hash = hash_pairs(pairs.iter().map(view));
+        Self { nameless: name.is_none(), shared: Arc::new(Shared { name, pairs, hash }) }
     }
 
     /// The name of the metric, when there is one.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.owned_name().map(|name| &**name)
+    }
+
+    fn owned_name(&self) -> Option<&Arc<str>> {
+        self.shared.name.as_ref().filter(|_| !self.nameless)
     }
 
     /// The value of a label, empty when the set does not have it.
     pub fn get(&self, label: &str) -> &str {
         if label == METRIC_NAME {
-            return self.name.as_deref().unwrap_or_default();
+            return self.name().unwrap_or_default();
         }
-        self.find(label).map_or("", |index| &self.rest.pairs[index].1)
+        self.find(label).map_or("", |index| &self.shared.pairs[index].1)
     }
 
     /// Position of a label among the others than the metric name.
     fn find(&self, label: &str) -> Option<usize> {
-        let pairs = &self.rest.pairs;
+        let pairs = &self.shared.pairs;
         if pairs.len() > 8 {
             return pairs.binary_search_by(|(name, _)| (**name).cmp(label)).ok();
         }
@@ -95,37 +102,42 @@ impl Labels {
 
     /// Names and values ordered by name, the metric name among them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let split = self.rest.pairs.partition_point(|(name, _)| &**name < METRIC_NAME);
-        let (before, after) = self.rest.pairs.split_at(split);
-        let name = self.name.as_deref().map(|name| (METRIC_NAME, name));
+        let split = self.shared.pairs.partition_point(|(name, _)| &**name < METRIC_NAME);
+        let (before, after) = self.shared.pairs.split_at(split);
+        let name = self.name().map(|name| (METRIC_NAME, name));
         before.iter().map(view).chain(name).chain(after.iter().map(view))
     }
 
     /// Names and values ordered by name, without the metric name.
     pub fn rest(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.rest.pairs.iter().map(view)
+        self.shared.pairs.iter().map(view)
+    }
+
+    fn same_rest(&self, other: &Self) -> bool {
+        let (one, other) = (&self.shared, &other.shared);
+        Arc::ptr_eq(one, other) || (one.hash == other.hash && one.pairs == other.pairs)
     }
 
     /// Whether there is no label.
     pub fn is_empty(&self) -> bool {
-        self.name.is_none() && self.rest.pairs.is_empty()
+        self.name().is_none() && self.shared.pairs.is_empty()
     }
 
     /// The same labels without the metric name.
     pub fn without_name(&self) -> Self {
-        Self { name: None, rest: Arc::clone(&self.rest) }
+        Self { shared: Arc::clone(&self.shared), nameless: true }
     }
 
     /// The same labels with one changed, added, or (with an empty value) removed.
     pub fn with(&self, label: &str, value: &str) -> Self {
         if label == METRIC_NAME {
             let name = (!value.is_empty()).then(|| Arc::from(value));
-            return Self { name, rest: Arc::clone(&self.rest) };
+            return Self::of_sorted(name, self.shared.pairs.clone());
         }
         if self.get(label) == value {
             return self.clone();
         }
-        let mut pairs = self.rest.pairs.to_vec();
+        let mut pairs = self.shared.pairs.to_vec();
         let place = pairs.binary_search_by(|(name, _)| (**name).cmp(label));
         match place {
             Ok(index) if value.is_empty() => {
@@ -134,7 +146,7 @@ impl Labels {
             Ok(index) => pairs[index].1 = Arc::from(value),
             Err(index) => pairs.insert(index, (Arc::from(label), Arc::from(value))),
         }
-        Self::of_sorted(self.name.clone(), pairs)
+        Self::of_sorted(self.owned_name().cloned(), pairs.into())
     }
 
     /// Only the labels of `names`.
@@ -144,9 +156,12 @@ impl Labels {
 
     /// All labels but those of `names`; the metric name stays unless it is named.
     pub fn remove(&self, names: &[Arc<str>]) -> Self {
+        if names.is_empty() {
+            return self.clone();
+        }
         let named = names.iter().any(|n| &**n == METRIC_NAME);
-        let rest = Subset { labels: self, kept: Kept::AllBut(names) }.to_labels();
-        Self { name: if named { None } else { self.name.clone() }, ..rest }
+        let part = Subset { labels: self, kept: Kept::AllBut(names) };
+        Self::of_sorted(self.owned_name().filter(|_| !named).cloned(), part.pairs().cloned().collect())
     }
 }
 
@@ -172,15 +187,13 @@ fn hash_whole<H: Hasher>(name: Option<&str>, rest: u64, state: &mut H) {
 
 impl Hash for Labels {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        hash_whole(self.name(), self.rest.hash, state);
+        hash_whole(self.name(), self.shared.hash, state);
     }
 }
 
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-            && (Arc::ptr_eq(&self.rest, &other.rest)
-                || (self.rest.hash == other.rest.hash && self.rest.pairs == other.rest.pairs))
+        self.name() == other.name() && self.same_rest(other)
     }
 }
 
@@ -246,7 +259,7 @@ impl Subset<'_> {
     }
 
     fn pairs(&self) -> impl Iterator<Item = &Pair> {
-        self.labels.rest.pairs.iter().filter(|(name, _)| match self.kept {
+        self.labels.shared.pairs.iter().filter(|(name, _)| match self.kept {
             Kept::Only(names) => names.contains(name),
             Kept::AllBut(names) => !names.contains(name),
         })
@@ -261,14 +274,14 @@ impl Subset<'_> {
         if self.is_rest() {
             return self.labels.without_name();
         }
-        let name = self.name().and(self.labels.name.clone());
+        let name = self.name().and(self.labels.owned_name().cloned());
         Labels::of_sorted(name, self.pairs().cloned().collect())
     }
 }
 
 impl Hash for Subset<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let rest = if self.is_rest() { self.labels.rest.hash } else { hash_pairs(self.pairs().map(view)) };
+        let rest = if self.is_rest() { self.labels.shared.hash } else { hash_pairs(self.pairs().map(view)) };
         hash_whole(self.name(), rest, state);
     }
 }
@@ -279,9 +292,9 @@ impl indexmap::Equivalent<Labels> for Subset<'_> {
             return false;
         }
         if self.is_rest() {
-            return Arc::ptr_eq(&self.labels.rest, &key.rest) || self.labels.rest.pairs == key.rest.pairs;
+            return self.labels.same_rest(key);
         }
-        self.pairs().eq(key.rest.pairs.iter())
+        self.pairs().eq(key.shared.pairs.iter())
     }
 }
 

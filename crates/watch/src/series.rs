@@ -1,6 +1,7 @@
 //! What the evaluator reads: series of samples, and the contract of whoever has them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::labels::Labels;
@@ -23,12 +24,32 @@ pub struct Sample {
     pub v: f64,
 }
 
-/// A series with its samples.
+/// A series with the part of its samples that was asked for.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub labels: Labels,
-    /// In strictly ascending time.
-    pub samples: Arc<Vec<Sample>>,
+    /// In strictly ascending time; shared, and possibly more than what was asked for.
+    samples: Arc<Vec<Sample>>,
+    /// What was asked for, as indices.
+    part: Range<usize>,
+}
+
+impl Series {
+    /// Of all the samples, which must be in strictly ascending time.
+    pub fn new(labels: Labels, samples: Arc<Vec<Sample>>) -> Self {
+        let part = 0..samples.len();
+        Self { labels, samples, part }
+    }
+
+    /// Of those samples between two times in ms, both inclusive; nothing is copied.
+    pub fn between(labels: Labels, samples: Arc<Vec<Sample>>, start_ms: i64, end_ms: i64) -> Self {
+        let part = between(&samples, start_ms, end_ms);
+        Self { labels, samples, part }
+    }
+
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples[self.part.clone()]
+    }
 }
 
 /// What a query asks of a [`Source`].
@@ -56,9 +77,8 @@ pub enum SourceError {
 /// Where series come from.
 ///
 /// # Guarantees expected
-/// Each label set at most once; samples in strictly ascending time, staleness markers among them. Samples outside the
-/// asked range may be handed out too: a source that holds whole series in memory shares them instead of cutting.
-/// The order of the series is the order of an unsorted result, so it should not change from call to call.
+/// Each label set at most once; samples in strictly ascending time and within the asked range, staleness markers among
+/// them. A source that holds whole series in memory shares them by [`Series::between`] instead of copying. The order of the series is the order of an unsorted result, so it should not change from call to call.
 pub trait Source {
     /// All series that satisfy every matcher and have samples between `start_ms` and `end_ms`.
     ///
@@ -110,14 +130,17 @@ impl Source for Memory {
         };
         let mut found = Vec::new();
         let mut count = 0_u64;
+        // The name was looked up already.
+        let others: Vec<&Matcher> =
+            selection.matchers.iter().filter(|m| m.metric_name() != name || name.is_none()).collect();
         for (labels, samples) in metrics.into_iter().flatten() {
-            if !selection.matchers.iter().all(|m| m.matches(labels.get(m.name()))) {
+            if !others.iter().all(|m| m.matches(labels.get(m.name()))) {
                 continue;
             }
-            let held = within(samples, selection.start_ms, selection.end_ms).len() as u64;
-            count += held;
-            if held > 0 {
-                found.push(Series { labels: labels.clone(), samples: Arc::clone(samples) });
+            let part = between(samples, selection.start_ms, selection.end_ms);
+            count += part.len() as u64;
+            if !part.is_empty() {
+                found.push(Series { labels: labels.clone(), samples: Arc::clone(samples), part });
             }
         }
         if count > selection.max_samples {
@@ -127,11 +150,14 @@ impl Source for Memory {
     }
 }
 
-/// The samples between two times in ms, both inclusive.
-pub(crate) fn within(samples: &[Sample], start_ms: i64, end_ms: i64) -> &[Sample] {
+/// The samples between two times in ms, both inclusive, as indices.
+fn between(samples: &[Sample], start_ms: i64, end_ms: i64) -> Range<usize> {
     let from = samples.partition_point(|s| s.t < start_ms);
-    let to = from + samples[from..].partition_point(|s| s.t <= end_ms);
-    &samples[from..to]
+    let to = match samples.last() {
+        Some(last) if last.t > end_ms => from + samples[from..].partition_point(|s| s.t <= end_ms),
+        _ => samples.len(),
+    };
+    from..to
 }
 
 #[cfg(test)]
@@ -147,7 +173,7 @@ mod tests {
         let matchers = [Matcher::new(MatchOp::Equal, "__name__", "up").unwrap()];
         let all = Selection { matchers: &matchers, start_ms: 0, end_ms: 30, max_samples: 3 };
         let found = memory.select(&all).unwrap();
-        let values: Vec<f64> = found[0].samples.iter().map(|s| s.v).collect();
+        let values: Vec<f64> = found[0].samples().iter().map(|s| s.v).collect();
         assert_eq!(values, [1.0, 5.0, 3.0]);
         let few = Selection { max_samples: 2, ..all };
         assert_eq!(memory.select(&few).unwrap_err(), SourceError::TooMany { samples: 3 });

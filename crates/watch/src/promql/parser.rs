@@ -232,9 +232,8 @@ impl<'q> Parser<'q> {
     fn primary(&mut self) -> Parsed<Expr> {
         let token = self.peek();
         match token.tok {
-            Tok::Number => {
-                let value = text::number(self.text(token)).map_err(|m| Error::parse(token.span, m))?;
-                self.advance();
+            Tok::Number | Tok::Duration => {
+                let value = self.seconds("", "number")?;
                 self.make(Node::Number(value), token.span)
             }
             Tok::Text => {
@@ -433,13 +432,32 @@ impl<'q> Parser<'q> {
         }
     }
 
+    /// A duration in ms; a plain number means seconds, as in newer releases.
     fn duration(&mut self, context: &str, expected: &str) -> Parsed<i64> {
-        let token = self.expect(Tok::Duration, context, expected)?;
-        match crate::duration::parse(self.text(token)) {
-            Ok(0) => Err(Error::parse(token.span, "duration must be greater than 0")),
-            Ok(ms) => Ok(ms),
+        let token = self.peek();
+        let ms = match token.tok {
+            Tok::Duration => crate::duration::parse(self.text(token)),
+            Tok::Number => text::number(self.text(token)).and_then(|seconds| whole_ms(seconds, "duration")),
+            _ => return Err(self.unexpected(context, expected)),
+        };
+        self.advance();
+        match ms {
+            Ok(ms) if ms > 0 => Ok(ms),
+            Ok(_) => Err(Error::parse(token.span, "duration must be greater than 0")),
             Err(message) => Err(Error::parse(token.span, message)),
         }
+    }
+
+    /// A number, or a duration as its seconds.
+    fn seconds(&mut self, context: &str, expected: &str) -> Parsed<f64> {
+        let token = self.peek();
+        let seconds = match token.tok {
+            Tok::Duration => crate::duration::parse(self.text(token)).map(|ms| ms as f64 / 1000.0),
+            Tok::Number => text::number(self.text(token)),
+            _ => return Err(self.unexpected(context, expected)),
+        };
+        self.advance();
+        seconds.map_err(|message| Error::parse(token.span, message))
     }
 
     fn at_time(&mut self) -> Parsed<At> {
@@ -455,16 +473,10 @@ impl<'q> Parser<'q> {
         if !negative {
             self.eat(Tok::Add);
         }
-        let token = self.expect(Tok::Number, "@", "timestamp")?;
-        let seconds = text::number(self.text(token)).map_err(|m| Error::parse(token.span, m))?;
-        let seconds = if negative { -seconds } else { seconds };
-        let ms = (seconds * 1000.0).round();
-        // Bounds in which sums with any duration stay in range.
-        if ms.is_nan() || ms.abs() > (i64::MAX / 4) as f64 {
-            let message = format!("timestamp out of bounds for @ modifier: {seconds}");
-            return Err(Error::parse(first.span.to(token.span), message));
-        }
-        Ok(At::Time(ms as i64))
+        let seconds = self.seconds("@", "timestamp")?;
+        let span = first.span.to(self.tokens[self.next - 1].span);
+        let ms = whole_ms(if negative { -seconds } else { seconds }, "timestamp for @ modifier");
+        ms.map(At::Time).map_err(|message| Error::parse(span, message))
     }
 
     /// Changes the shift of a selector, range or subquery.
@@ -517,6 +529,15 @@ impl<'q> Parser<'q> {
             _ => refuse("ranges only allowed for vector selectors"),
         }
     }
+}
+
+/// Whole ms of seconds, within bounds in which sums with any duration stay in range.
+fn whole_ms(seconds: f64, what: &str) -> Result<i64, String> {
+    let ms = (seconds * 1000.0).round();
+    if ms.is_nan() || ms.abs() > (i64::MAX / 4) as f64 {
+        return Err(format!("{what} out of bounds: {seconds}"));
+    }
+    Ok(ms as i64)
 }
 
 /// Words of the language that cannot name a function.

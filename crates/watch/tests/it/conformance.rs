@@ -6,6 +6,7 @@ use crate::script::{self, Tally};
 use crate::skipped::skipped;
 
 /// Runs all `.test` files of a folder in order of name; every failure is printed.
+#[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn run_folder(folder: &Path) -> Tally {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -27,6 +28,7 @@ fn run_folder(folder: &Path) -> Tally {
 
 /// `PROMQL_TESTS=DIR cargo test --release -p sos-watch promql_conformance -- --nocapture`
 #[test]
+#[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn promql_conformance() {
     let Some(folder) = std::env::var_os("PROMQL_TESTS") else {
         skipped("PROMQL_TESTS names no folder of Prometheus' .test files");

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails loudly, in its helpers too")]
 
 mod conformance;
+mod errors;
+mod limits;
+mod properties;
 mod script;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
+mod speed;

@@ -1,13 +1,12 @@
 //! Range selectors and subqueries: the samples within a window that moves with the step.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::{ABSENT, Evaluation, Grid, Row, is_present};
 use crate::labels::Labels;
 use crate::promql::ast::{Expr, Node, Selector, Subquery};
 use crate::promql::error::{Error, ErrorKind, Span};
-use crate::series::{Sample, is_stale, within};
+use crate::series::{Sample, Series, is_stale};
 
 /// The samples in a range, edges included, at one step.
 #[derive(Clone, Copy, Debug)]
@@ -30,19 +29,6 @@ impl Window<'_> {
     pub(crate) fn range_seconds(&self) -> f64 {
         let ms = self.end - self.start;
         (ms / 1000) as f64 + ((ms % 1000) * 1_000_000) as f64 / 1e9
-    }
-}
-
-/// Samples of one series over all windows, shared with the source or made here.
-pub(crate) struct Track {
-    pub(crate) labels: Labels,
-    samples: Arc<Vec<Sample>>,
-    part: Range<usize>,
-}
-
-impl Track {
-    pub(crate) fn samples(&self) -> &[Sample] {
-        &self.samples[self.part.clone()]
     }
 }
 
@@ -111,13 +97,13 @@ impl Evaluation<'_> {
     }
 
     /// Counts what would be touched before touching it, where it could be more than allowed at all.
-    fn refuse_too_many(&self, tracks: &[Track], windows: &Windows, span: Span) -> Result<(), Error> {
+    fn refuse_too_many(&self, tracks: &[Series], windows: &Windows, span: Span) -> Result<(), Error> {
         let samples: u64 = tracks.iter().map(|track| track.samples().len() as u64).sum();
         if self.budget.plan(samples.saturating_mul(windows.grid.count as u64), span).is_ok() {
             return Ok(());
         }
         let in_windows =
-            |track: &Track| windows.over(track.samples()).map(|(_, w)| w.samples.len() as u64).sum::<u64>();
+            |track: &Series| windows.over(track.samples()).map(|(_, w)| w.samples.len() as u64).sum::<u64>();
         self.budget.plan(tracks.iter().map(in_windows).sum(), span)
     }
 
@@ -127,32 +113,27 @@ impl Evaluation<'_> {
         range_ms: i64,
         grid: &Grid,
         span: Span,
-    ) -> Result<Vec<Track>, Error> {
+    ) -> Result<Vec<Series>, Error> {
         let first = self.shifted(selector.shift, grid.start).saturating_sub(range_ms);
         let last = self.shifted(selector.shift, grid.end());
         let series = self.load(selector, first, last, span)?;
-        Ok(series
-            .into_iter()
-            .map(|series| {
-                let from = series.samples.partition_point(|sample| sample.t < first);
-                let part = from..from + within(&series.samples[from..], first, last).len();
-                without_stale(Track { labels: series.labels, samples: series.samples, part })
-            })
-            .filter(|track| !track.part.is_empty())
-            .collect())
+        Ok(series.into_iter().map(without_stale).filter(|one| !one.samples().is_empty()).collect())
     }
 
     /// Evaluates the inner expression over all times that any window reaches, at multiples of its step.
-    fn subquery_tracks(&mut self, subquery: &Subquery, grid: &Grid, span: Span) -> Result<Vec<Track>, Error> {
+    fn subquery_tracks(
+        &mut self,
+        subquery: &Subquery,
+        grid: &Grid,
+        span: Span,
+    ) -> Result<Vec<Series>, Error> {
         let Some(inner_grid) = self.subquery_grid(subquery, grid, span)? else { return Ok(Vec::new()) };
         let rows = self.vector(&subquery.inner, &inner_grid)?;
         Ok(rows
             .into_iter()
             .map(|row| {
                 let timed = inner_grid.times().zip(row.values).filter(|(_, v)| is_present(*v));
-                let samples: Vec<Sample> = timed.map(|(t, v)| Sample { t, v }).collect();
-                let part = 0..samples.len();
-                Track { labels: row.labels, samples: Arc::new(samples), part }
+                Series::new(row.labels, Arc::new(timed.map(|(t, v)| Sample { t, v }).collect()))
             })
             .collect())
     }
@@ -199,13 +180,12 @@ impl Evaluation<'_> {
 }
 
 /// Staleness markers are no samples; a series with some is copied without them.
-fn without_stale(track: Track) -> Track {
-    if !track.samples().iter().any(|sample| is_stale(sample.v)) {
-        return track;
+fn without_stale(series: Series) -> Series {
+    if !series.samples().iter().any(|sample| is_stale(sample.v)) {
+        return series;
     }
-    let samples: Vec<Sample> = track.samples().iter().filter(|sample| !is_stale(sample.v)).copied().collect();
-    let part = 0..samples.len();
-    Track { labels: track.labels, samples: Arc::new(samples), part }
+    let samples = series.samples().iter().filter(|sample| !is_stale(sample.v)).copied().collect();
+    Series::new(series.labels, Arc::new(samples))
 }
 
 /// Where the windows of all steps lie.

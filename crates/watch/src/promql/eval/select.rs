@@ -3,7 +3,7 @@
 use super::{ABSENT, Evaluation, Grid, Row};
 use crate::promql::ast::Selector;
 use crate::promql::error::{Error, ErrorKind, Span};
-use crate::series::{Sample, Selection, Series, SourceError, is_stale, within};
+use crate::series::{Sample, Selection, Series, SourceError, is_stale};
 
 /// What is read off a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,10 @@ impl Evaluation<'_> {
         self.cells(series.len(), grid.count, span)?;
         let step = if selector.shift.at.is_some() { 0 } else { grid.step };
         let mut rows = Vec::with_capacity(series.len());
-        for Series { labels, samples } in series {
-            let samples = within(&samples, first.saturating_sub(lookback), last);
+        for one in series {
             let mut values = vec![ABSENT; grid.count];
-            if newest(samples, first, step, lookback, reading, &mut values) {
-                rows.push(Row { labels, values });
+            if newest(one.samples(), first, step, lookback, reading, &mut values) {
+                rows.push(Row { labels: one.labels, values });
             }
         }
         Ok(rows)
@@ -53,7 +52,7 @@ impl Evaluation<'_> {
             SourceError::TooMany { samples } => self.budget.too_many_samples(samples, span),
             SourceError::Failed(message) => Error::new(ErrorKind::Source, span, message),
         })?;
-        let samples = series.iter().map(|s| within(&s.samples, start_ms, end_ms).len() as u64).sum();
+        let samples = series.iter().map(|one| one.samples().len() as u64).sum();
         self.budget.load(samples, span)?;
         Ok(series)
     }

@@ -78,6 +78,9 @@ const fn special(name: &'static str, args: &'static [Type], f: SpecialFn) -> Fun
 }
 
 /// Every function. To add one, write what computes it and its line here.
+///
+/// Those of Prometheus 2.42, and of later releases `double_exponential_smoothing`, `first_over_time`, `mad_over_time`,
+/// `sort_by_label`, `sort_by_label_desc` and `ts_of_…_over_time`.
 static FUNCTIONS: &[Function] = &[
     each("abs", f64::abs),
     special("absent", &[Vector], absent::absent),
@@ -104,7 +107,13 @@ static FUNCTIONS: &[Function] = &[
     each("deg", math::deg),
     range("delta", rate::delta),
     range("deriv", regression::deriv),
+    function(
+        "double_exponential_smoothing",
+        &[Matrix, Scalar, Scalar],
+        Run::RangeWith(regression::holt_winters),
+    ),
     each("exp", f64::exp),
+    function("first_over_time", &[Matrix], Run::NamedRange(over_time::first)),
     each("floor", f64::floor),
     special("histogram_count", &[Vector], histogram::of_native),
     special("histogram_fraction", &[Scalar, Scalar, Vector], histogram::of_native),
@@ -124,6 +133,7 @@ static FUNCTIONS: &[Function] = &[
     each("ln", f64::ln),
     each("log10", math::log10),
     each("log2", math::log2),
+    range("mad_over_time", over_time::mad),
     range("max_over_time", over_time::max),
     range("min_over_time", over_time::min),
     date("minute", |t| f64::from(t.minute())),
@@ -144,6 +154,11 @@ static FUNCTIONS: &[Function] = &[
     each("sin", f64::sin),
     each("sinh", f64::sinh),
     special("sort", &[Vector], vectors::sort),
+    Function { optional: Optional::Any, ..special("sort_by_label", &[Vector, Text], vectors::sort_by_label) },
+    Function {
+        optional: Optional::Any,
+        ..special("sort_by_label_desc", &[Vector, Text], vectors::sort_by_label_desc)
+    },
     special("sort_desc", &[Vector], vectors::sort_desc),
     each("sqrt", f64::sqrt),
     range("stddev_over_time", over_time::stddev),
@@ -153,6 +168,10 @@ static FUNCTIONS: &[Function] = &[
     each("tanh", f64::tanh),
     Function { returns: Scalar, timed: true, ..special("time", &[], vectors::time) },
     Function { timed: true, ..special("timestamp", &[Vector], vectors::timestamp) },
+    range("ts_of_first_over_time", |window| time_of(window.samples.first())),
+    range("ts_of_last_over_time", |window| time_of(window.samples.last())),
+    range("ts_of_max_over_time", |window| time_of(over_time::last_max(window))),
+    range("ts_of_min_over_time", |window| time_of(over_time::last_min(window))),
     special("vector", &[Scalar], vectors::vector),
     date("year", |t| f64::from(t.year())),
 ];
@@ -216,6 +235,11 @@ fn range_with(
         f(window, &at_step)
     })?;
     Ok(Value::Vector(evaluation.distinct(rows, span)?))
+}
+
+/// When a sample was measured, in s.
+fn time_of(sample: Option<&crate::series::Sample>) -> Option<f64> {
+    sample.map(|sample| sample.t as f64 / 1000.0)
 }
 
 /// The text of a string argument.

@@ -3,6 +3,7 @@
 
 use crate::promql::eval::Window;
 use crate::promql::stats::{self, Sum};
+use crate::series::Sample;
 
 /// Running mean with compensated rounding; an infinite mean stays until an opposite infinity or NaN comes.
 pub(super) fn avg(window: &Window<'_>) -> Option<f64> {
@@ -32,6 +33,28 @@ pub(super) fn count(window: &Window<'_>) -> Option<f64> {
 
 pub(super) fn last(window: &Window<'_>) -> Option<f64> {
     window.samples.last().map(|sample| sample.v)
+}
+
+pub(super) fn first(window: &Window<'_>) -> Option<f64> {
+    window.samples.first().map(|sample| sample.v)
+}
+
+/// The last sample with the greatest value; NaN only when there is nothing else.
+pub(super) fn last_max<'s>(window: &Window<'s>) -> Option<&'s Sample> {
+    window.samples.iter().reduce(|max, s| if s.v >= max.v || max.v.is_nan() { s } else { max })
+}
+
+/// The last sample with the least value; NaN only when there is nothing else.
+pub(super) fn last_min<'s>(window: &Window<'s>) -> Option<&'s Sample> {
+    window.samples.iter().reduce(|min, s| if s.v <= min.v || min.v.is_nan() { s } else { min })
+}
+
+/// Median of the distances from the median.
+pub(super) fn mad(window: &Window<'_>) -> Option<f64> {
+    let mut values: Vec<f64> = window.values().collect();
+    let median = stats::quantile(0.5, &mut values);
+    values.iter_mut().for_each(|v| *v = (*v - median).abs());
+    Some(stats::quantile(0.5, &mut values))
 }
 
 pub(super) fn max(window: &Window<'_>) -> Option<f64> {

@@ -1,7 +1,10 @@
 //! Between scalars and vectors, times and orders.
 
+use std::cmp::Ordering;
+
+use super::text;
 use crate::labels::Labels;
-use crate::promql::ast::{Call, Node};
+use crate::promql::ast::{Call, Expr, Node};
 use crate::promql::error::{Error, Span};
 use crate::promql::eval::{ABSENT, Evaluation, Grid, Reading, Row, Value, is_present};
 use crate::promql::stats::nan_first;
@@ -70,4 +73,57 @@ pub(super) fn sort_desc(ev: &mut Evaluation<'_>, call: &Call, grid: &Grid, _: Sp
     let key = |row: &Row| row.values.first().copied().unwrap_or(ABSENT);
     rows.sort_by(|a, b| nan_first(key(a), key(b)).reverse());
     Ok(Value::Vector(rows))
+}
+
+/// By the values of labels in natural order, `a2` before `a10`; of equal ones by all labels.
+pub(super) fn sort_by_label(
+    ev: &mut Evaluation<'_>,
+    call: &Call,
+    grid: &Grid,
+    _: Span,
+) -> Result<Value, Error> {
+    let mut rows = ev.vector(&call.args[0], grid)?;
+    rows.sort_by(|a, b| by_label(&call.args[1..], a, b));
+    Ok(Value::Vector(rows))
+}
+
+/// The reverse of [`sort_by_label`].
+pub(super) fn sort_by_label_desc(
+    ev: &mut Evaluation<'_>,
+    call: &Call,
+    grid: &Grid,
+    _: Span,
+) -> Result<Value, Error> {
+    let mut rows = ev.vector(&call.args[0], grid)?;
+    rows.sort_by(|a, b| by_label(&call.args[1..], b, a));
+    Ok(Value::Vector(rows))
+}
+
+fn by_label(labels: &[Expr], a: &Row, b: &Row) -> Ordering {
+    let mut each = labels.iter().map(|label| natural(a.labels.get(text(label)), b.labels.get(text(label))));
+    each.find(|order| order.is_ne()).unwrap_or_else(|| a.labels.cmp(&b.labels))
+}
+
+/// Runs of digits compare as numbers, everything else as text.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    while !left.is_empty() && !right.is_empty() {
+        let (one, other) = (run(left), run(right));
+        let order = match (one.parse::<u128>(), other.parse::<u128>()) {
+            (Ok(one), Ok(other)) => one.cmp(&other),
+            _ => one.cmp(other),
+        };
+        if order.is_ne() {
+            return order;
+        }
+        (left, right) = (&left[one.len()..], &right[other.len()..]);
+    }
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+/// The digits at the start of a text, or what comes before the next digit.
+fn run(text: &str) -> &str {
+    let digits = text.starts_with(|c: char| c.is_ascii_digit());
+    let end = text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len());
+    &text[..end]
 }
