@@ -28,7 +28,6 @@ fn run_folder(folder: &Path) -> Tally {
 
 /// `PROMQL_TESTS=DIR cargo test --release -p sos-watch promql_conformance -- --nocapture`
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]
 fn promql_conformance() {
     let Some(folder) = std::env::var_os("PROMQL_TESTS") else {
         skipped("PROMQL_TESTS names no folder of Prometheus' .test files");

@@ -79,6 +79,11 @@ fn a_query_nested_without_end_is_refused() {
         let reason = ["nested deeper than", "unclosed", "subquery is only allowed"];
         assert!(reason.iter().any(|reason| message.contains(reason)), "{message}");
     }
+    for (open, close) in [("abs(", ")"), ("-(", ")"), ("last_over_time(max(", ")[1s:1s])")] {
+        let query = open.repeat(80) + "vector(1)" + &close.repeat(80);
+        let query = Query::parse(&query).unwrap();
+        assert!(query.instant(&Memory::new(), 0, &Options::default()).is_ok());
+    }
     assert!(said(&("(".repeat(1000) + "1" + &")".repeat(1000))).contains("nested deeper than 250 levels"));
 }
 
