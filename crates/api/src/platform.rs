@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Problem,
+    prometheus::Series,
     wire::{
         ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart,
         SiteForecasts, SiteLive, SiteReport, SiteSummary,
@@ -122,6 +123,8 @@ pub trait Platform: Send + Sync + 'static {
     fn site_report<'a>(&'a self, site: &'a str, period: ReportPeriod) -> Reply<'a, SiteReport>;
     /// The latest forecast of every series of a site.
     fn site_forecasts<'a>(&'a self, site: &'a str) -> Reply<'a, SiteForecasts>;
+    /// Everything that is stored as series, for queries.
+    fn series(&self) -> Arc<dyn Series>;
     /// Everything that happens from now on. A channel of some hundred entries is enough; a slow reader skips.
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;
 

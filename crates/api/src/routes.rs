@@ -11,7 +11,7 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::{Access, Role, handlers::*, server::App, session::*, sites::*, stream};
+use crate::{Access, Role, handlers::*, prometheus::*, server::App, session::*, sites::*, stream};
 
 /// One route as others may know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,18 @@ pub(crate) fn table() -> Vec<Route> {
         route(Method::GET, "/api/v1/services/{name}/rollout/history", viewer, get(rollout_history)),
         route(Method::POST, "/api/v1/services/{name}/rollout/undo", operator, post(rollout_undo)),
         route(Method::POST, "/api/v1/services/{name}/rollout/restart", operator, post(restart)),
+        route(Method::GET, "/api/v1/query", viewer, get(query)),
+        route(Method::POST, "/api/v1/query", viewer, post(query_form)),
+        route(Method::GET, "/api/v1/query_range", viewer, get(query_range)),
+        route(Method::POST, "/api/v1/query_range", viewer, post(query_range_form)),
+        route(Method::GET, "/api/v1/series", viewer, get(series)),
+        route(Method::POST, "/api/v1/series", viewer, post(series_form)),
+        route(Method::GET, "/api/v1/labels", viewer, get(labels)),
+        route(Method::POST, "/api/v1/labels", viewer, post(labels_form)),
+        route(Method::GET, "/api/v1/label/{name}/values", viewer, get(label_values)),
+        route(Method::GET, "/api/v1/metadata", viewer, get(metadata)),
+        route(Method::GET, "/api/v1/format_query", viewer, get(format_query)),
+        route(Method::GET, "/api/v1/status/buildinfo", viewer, get(build_info)),
         route(Method::GET, "/api/v1/openapi.json", viewer, get(document)),
     ]
 }
@@ -78,7 +90,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     info(title = "SOS", description = "Services and energy of one platform: resources, live state, commands."),
     paths(
         healthz, metrics, login, session, logout, sites, site_live, site_chart, site_report, site_forecasts, stream::stream, events, list, resource,
-        remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, document
+        remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, query, query_form, query_range, query_range_form, series, series_form, labels, labels_form,
+        label_values, metadata, format_query, build_info, document
     ),
     components(schemas(crate::wire::SiteLive, crate::wire::EventRecord)),
     security(("token" = []), ("cookie" = [])),
@@ -138,11 +151,14 @@ mod tests {
 
     #[test]
     fn only_health_and_login_are_open_and_only_reading_is_for_viewers() {
+        // Clients of Prometheus send long queries as forms.
+        let forms = ["/api/v1/query", "/api/v1/query_range", "/api/v1/series", "/api/v1/labels"];
         for route in routes() {
             let open = matches!(route.path, "/healthz" | "/api/v1/login");
             assert_eq!(route.access == Access::Open, open, "{route:?}");
-            let harmless =
-                route.method == Method::GET || matches!(route.path, "/api/v1/diff" | "/api/v1/session");
+            let harmless = route.method == Method::GET
+                || matches!(route.path, "/api/v1/diff" | "/api/v1/session")
+                || forms.contains(&route.path);
             if !open && !harmless {
                 assert!(matches!(route.access, Access::Needs(role) if role > Role::Viewer), "{route:?}");
             }

@@ -40,6 +40,8 @@ pub struct Options {
     pub https: bool,
     /// Most event streams and followed logs at once; more are refused with 503.
     pub max_streams: usize,
+    /// Most queries of series at once; more wait, and are refused with 503 when that takes long.
+    pub max_queries: usize,
     /// Most connections at once; more wait in the system's queue.
     pub max_connections: usize,
     /// Longest time from the request's head to the answer's head.
@@ -58,6 +60,7 @@ impl Options {
             allowed_hosts: Vec::new(),
             https: false,
             max_streams: 64,
+            max_queries: 4,
             max_connections: 512,
             request_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(15),
@@ -75,13 +78,16 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) counters: Counters,
     pub(crate) streams: Arc<Semaphore>,
+    /// Places for queries of series.
+    pub(crate) queries: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
 }
 
 impl App {
     fn new(platform: Arc<dyn Platform>, options: Options, stop: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(options.max_streams));
-        Self(Arc::new(Inner { platform, options, counters: Counters::default(), streams, stop }))
+        let queries = Arc::new(Semaphore::new(options.max_queries));
+        Self(Arc::new(Inner { platform, options, counters: Counters::default(), streams, queries, stop }))
     }
 }
 

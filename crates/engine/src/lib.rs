@@ -9,6 +9,7 @@ pub mod faults;
 pub mod folder;
 pub mod live;
 pub mod platform;
+pub mod query;
 pub mod report;
 pub mod resources;
 pub mod services;

@@ -196,7 +196,14 @@ pub(crate) enum Body {
 fn failure(status: StatusCode, text: &str) -> Failure {
     let (detail, problems) = match serde_json::from_str::<Problem>(text) {
         Ok(problem) => (problem.detail, problem.problems.iter().map(problem_line).collect()),
-        Err(_) => (format!("the server answered {status}; is it a server of sos?"), Vec::new()),
+        // The query API answers errors as Prometheus does.
+        Err(_) => match serde_json::from_str::<Value>(text)
+            .ok()
+            .and_then(|v| v["error"].as_str().map(str::to_owned))
+        {
+            Some(error) => (error, Vec::new()),
+            None => (format!("the server answered {status}; is it a server of sos?"), Vec::new()),
+        },
     };
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::NotPermitted(detail),

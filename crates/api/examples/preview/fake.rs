@@ -377,7 +377,36 @@ fn done<T: Send + 'static>(value: Result<T, Problem>) -> Reply<'static, T> {
 /// What stands before the token in that of its session.
 const SESSION: &str = "session-";
 
+/// Nothing is stored here.
+struct NoSeries;
+
+impl sos_watch::Source for NoSeries {
+    fn select(&self, _: &sos_watch::Selection<'_>) -> Result<Vec<sos_watch::Series>, sos_watch::SourceError> {
+        Ok(Vec::new())
+    }
+}
+
+impl sos_api::Series for NoSeries {
+    fn labels(
+        &self,
+        _: &[Vec<sos_watch::Matcher>],
+        _: i64,
+        _: i64,
+    ) -> Result<Vec<sos_watch::Labels>, sos_watch::SourceError> {
+        Ok(Vec::new())
+    }
+    fn metadata(&self) -> Result<Vec<sos_api::Metadata>, sos_watch::SourceError> {
+        Ok(Vec::new())
+    }
+    fn now_ms(&self) -> i64 {
+        0
+    }
+}
+
 impl Platform for Fake {
+    fn series(&self) -> Arc<dyn sos_api::Series> {
+        Arc::new(NoSeries)
+    }
     fn check_token(&self, token: &str) -> Option<Identity> {
         if self.revoked.lock().unwrap().iter().any(|revoked| revoked == token) {
             return None;

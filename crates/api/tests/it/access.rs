@@ -6,7 +6,13 @@ use crate::server::{Server, problem};
 
 fn filled(path: &str) -> String {
     let name = if path.contains("/services/") { "adapter" } else { "fontana" };
-    path.replace("{kind}", "Site").replace("{name}", name)
+    let query = match path {
+        "/api/v1/query" | "/api/v1/format_query" => "?query=1",
+        "/api/v1/query_range" => "?query=1&start=0&end=1&step=1",
+        "/api/v1/series" => "?match[]=up",
+        _ => "",
+    };
+    path.replace("{kind}", "Site").replace("{name}", name) + query
 }
 
 fn body_for(path: &str) -> String {

@@ -14,6 +14,7 @@ mod internal;
 mod logs;
 mod parts;
 mod plan;
+mod query;
 mod report;
 mod resource;
 mod rollout;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Top(top::Args),
     /// Show the schedule in force of a site, with reasons and binding limits
     Plan(plan::Args),
+    /// Ask for series in PromQL
+    Query(query::Args),
     /// Show what a site cost, emitted and saved since its start
     Report(report::Args),
     /// Forecast a column of a CSV file, with quantiles; no server needed
@@ -109,6 +112,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Rollout(args) => rollout::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Query(args) => query::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Forecast(args) => forecast::run(&args),
         Command::Audit(audit) => audit::run(&audit),

@@ -6,6 +6,7 @@ mod forecasts;
 mod live;
 mod metrics;
 mod resources;
+mod series;
 mod services;
 
 use std::sync::Arc;
@@ -129,6 +130,10 @@ impl sos_api::Platform for Platform {
     fn site_forecasts<'a>(&'a self, site: &'a str) -> Reply<'a, SiteForecasts> {
         let site = site.to_owned();
         self.blocking(move |engine| forecasts::of_site(engine, &site)).boxed()
+    }
+
+    fn series(&self) -> Arc<dyn sos_api::Series> {
+        Arc::new(series::StoredSeries::new(&self.engine))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {

@@ -141,6 +141,7 @@ async fn the_running_community_is_shown_commanded_and_stopped() {
     shows_the_site(&up).await;
     resources_are_read_and_changed(&up).await;
     services_are_commanded(&up).await;
+    series_are_queried(&up).await;
     metrics_are_well_formed(&up).await;
     access_follows_the_roles(&up).await;
     up.interrupt().await;
@@ -306,6 +307,47 @@ impl Up {
         let service = self.get(&format!("/api/v1/resources/Service/{service}")).await;
         let replicas = service["status"]["replicaStatuses"].as_array().cloned().unwrap_or_default();
         replicas.iter().filter_map(|replica| replica["pid"].as_u64()).collect()
+    }
+}
+
+async fn series_are_queried(up: &Up) {
+    // Without a time it is that of the site, which replays.
+    let answer = up.get("/api/v1/query?query=asset_soc").await;
+    let batteries = answer["data"]["result"].as_array().unwrap();
+    assert_eq!((answer["status"].as_str(), batteries.len()), (Some("success"), 5), "{answer}");
+    let at = batteries[0]["value"][0].as_f64().unwrap();
+    let soc: f64 = batteries[0]["value"][1].as_str().unwrap().parse().unwrap();
+    assert!((0.0..=1.0).contains(&soc) && (1.47e9..1.6e9).contains(&at), "{answer}");
+
+    // A form, as Grafana sends it: the balance of a step holds at each step of a range.
+    let balance = "sum(asset_power_kw) + on() site_grid_kw + on() site_work_kw";
+    let form = format!("query={}&start={}&end={at}&step=900", balance.replace('+', "%2B"), at - 1800.0);
+    let answer = up.json(Method::POST, "/api/v1/query_range", &form).await;
+    let steps = answer["data"]["result"][0]["values"].as_array().unwrap();
+    assert!(!steps.is_empty(), "{answer}");
+    for step in steps {
+        let rest: f64 = step[1].as_str().unwrap().parse().unwrap();
+        assert!(rest.abs() < 1e-6, "{answer}");
+    }
+
+    let names = up.get("/api/v1/label/__name__/values").await;
+    assert!(names["data"].as_array().unwrap().contains(&json!("site_grid_kw")), "{names}");
+    let known = up.get("/api/v1/metadata").await;
+    for name in names["data"].as_array().unwrap() {
+        assert!(known["data"][name.as_str().unwrap()].is_array(), "{name} is not described");
+    }
+    let series = up.get("/api/v1/series?match[]=asset_soc{asset=~%22home-[12].*%22}").await;
+    assert_eq!(series["data"].as_array().unwrap().len(), 2, "{series}");
+
+    for (query, status, words) in [
+        ("sum(", StatusCode::BAD_REQUEST, "unclosed left parenthesis"),
+        ("vector(1)%2Bon()asset_soc", StatusCode::UNPROCESSABLE_ENTITY, "duplicate series"),
+        ("asset_soc&time=soon", StatusCode::BAD_REQUEST, "expected a time such as"),
+    ] {
+        let (got, text) = up.ask(Method::GET, &format!("/api/v1/query?query={query}"), &up.token, "").await;
+        let error: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((got, error["status"].as_str()), (status, Some("error")), "{text}");
+        assert!(error["error"].as_str().unwrap().contains(words), "{text}");
     }
 }
 
