@@ -103,7 +103,7 @@ fn as_of(older: &Forecast, now: &Forecast) -> Option<Forecast> {
 
 fn joined(mut own: Forecast, other: &Forecast, better: &[(Horizon, f64, f64)]) -> Forecast {
     let same = own.quantiles.len() == other.quantiles.len()
-        && own.quantiles.iter().zip(&other.quantiles).all(|((a, _), (b, _))| a == b);
+        && own.quantiles.iter().zip(&other.quantiles).all(|((a, _), (b, _))| (a - b).abs() < 1e-9);
     if !same {
         return own;
     }
