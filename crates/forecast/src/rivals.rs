@@ -180,14 +180,17 @@ mod tests {
         assert_eq!(last.method, "blend");
         assert!(last.because.contains("13-24h ahead (error "), "{}", last.because);
         assert!((last.mean[20] - 10.0).abs() > 1.5 && last.quantiles[0].1[20] < last.mean[20]);
-        assert!(!better.contains(&"1h") || last.mean[0] != 10.0);
     }
 
     #[test]
     fn before_both_were_judged_the_incremental_family_speaks() {
         let (rivals, chosen) = run(1);
         assert!(rivals.better().is_empty());
-        assert!(chosen.iter().all(|one| one.method == "profile" && one.mean.iter().all(|v| *v == 10.0)));
+        assert!(
+            chosen
+                .iter()
+                .all(|one| one.method == "profile" && one.mean.iter().all(|v| (v - 10.0).abs() < 1e-9))
+        );
     }
 
     #[test]
