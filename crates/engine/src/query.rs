@@ -11,6 +11,8 @@ use sos_store::{SeriesInfo, Store, StoreError};
 use sos_watch::labels::METRIC_NAME;
 use sos_watch::{Labels, Matcher, STALE, Sample, Selection, Series, Source, SourceError};
 
+pub use crate::site::telemetry::{DESCRIBED, Described};
+
 /// What is stored; see the module.
 #[derive(Clone, Debug)]
 pub struct Stored(Store);

@@ -2,11 +2,9 @@
 
 use crate::blend::Block;
 use crate::config::ForecastConfig;
-use crate::experts::power_curve::{Curve, MEAN_SPEED, STORM};
+use crate::experts::power_curve::{Curve, MEAN_SPEED, MOST_COLUMNS, STORM};
 use crate::history::View;
 
-/// Columns that are looked at, at most.
-const MOST_COLUMNS: usize = 8;
 /// Mean absolute error of a wind plant's day-ahead forecast, as a share of its rated power, while nothing is measured.
 /// Source: Monteiro et al., *Wind Power Forecasting: State-of-the-Art 2009*, Argonne ANL/DIS-10-1 (10–15 % for one plant).
 const USUAL_ERROR: f64 = 0.12;

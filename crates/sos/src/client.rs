@@ -196,14 +196,10 @@ pub(crate) enum Body {
 fn failure(status: StatusCode, text: &str) -> Failure {
     let (detail, problems) = match serde_json::from_str::<Problem>(text) {
         Ok(problem) => (problem.detail, problem.problems.iter().map(problem_line).collect()),
-        // The query API answers errors as Prometheus does.
-        Err(_) => match serde_json::from_str::<Value>(text)
-            .ok()
-            .and_then(|v| v["error"].as_str().map(str::to_owned))
-        {
-            Some(error) => (error, Vec::new()),
-            None => (format!("the server answered {status}; is it a server of sos?"), Vec::new()),
-        },
+        Err(_) => {
+            let unknown = || format!("the server answered {status}; is it a server of sos?");
+            (query_error(text).unwrap_or_else(unknown), Vec::new())
+        }
     };
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::NotPermitted(detail),
@@ -215,6 +211,12 @@ fn failure(status: StatusCode, text: &str) -> Failure {
         }
         _ => Failure::Unsuccessful(detail),
     }
+}
+
+/// What the query API says, which answers errors as Prometheus does.
+fn query_error(text: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(text).ok()?;
+    answer["error"].as_str().map(str::to_owned)
 }
 
 fn problem_line(problem: &Value) -> String {

@@ -17,7 +17,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use sos_watch::{Answer, ErrorKind, Labels, Limits, Matcher, Query, Source, SourceError};
+use sos_watch::promql::LOOKBACK_MS;
+use sos_watch::{Answer, ErrorKind, Labels, Matcher, Query, Source, SourceError};
 
 use crate::server::App;
 use params::{Params, read};
@@ -137,12 +138,8 @@ fn evaluated(
 ) -> Result<Answer, Refusal> {
     let began = Instant::now();
     let stop = || began.elapsed() > timeout;
-    let options = sos_watch::Options { stop: &stop, limits: Limits::default(), ..Default::default() };
-    let options = match lookback {
-        Some(lookback_ms) => sos_watch::Options { lookback_ms, ..options },
-        None => options,
-    };
-    Ok(evaluate(&options)?)
+    let lookback_ms = lookback.unwrap_or(LOOKBACK_MS);
+    Ok(evaluate(&sos_watch::Options { stop: &stop, lookback_ms, ..Default::default() })?)
 }
 
 /// Evaluates a query at one time.
@@ -167,7 +164,7 @@ async fn instant(app: App, params: Params) -> Reply {
     let (time, timeout, lookback) = (params.time("time")?, params.timeout(TIMEOUT)?, params.lookback()?);
     with_series(app, move |series| {
         let time = time.unwrap_or_else(|| series.now_ms());
-        let answer = evaluated(timeout, lookback, |options| query.instant(&Shared(series), time, options))?;
+        let answer = evaluated(timeout, lookback, |options| query.instant(series, time, options))?;
         Ok(success(answer::data(&answer)))
     })
     .await
@@ -197,8 +194,7 @@ async fn range(app: App, params: Params) -> Reply {
     let query = params.query()?;
     let (timeout, lookback) = (params.timeout(TIMEOUT)?, params.lookback()?);
     with_series(app, move |series| {
-        let answer =
-            evaluated(timeout, lookback, |options| query.range(&Shared(series), start, end, step, options))?;
+        let answer = evaluated(timeout, lookback, |options| query.range(series, start, end, step, options))?;
         Ok(success(answer::data(&answer)))
     })
     .await
@@ -305,15 +301,6 @@ pub(crate) async fn build_info() -> Json<Value> {
         "version": "2.42.0", "revision": env!("CARGO_PKG_VERSION"), "branch": "sos", "buildUser": "", "buildDate": "",
         "goVersion": "",
     }))
-}
-
-/// A series source behind a reference.
-struct Shared<'a>(&'a dyn Series);
-
-impl Source for Shared<'_> {
-    fn select(&self, selection: &sos_watch::Selection<'_>) -> Result<Vec<sos_watch::Series>, SourceError> {
-        self.0.select(selection)
-    }
 }
 
 /// A query as it was asked.

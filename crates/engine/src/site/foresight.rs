@@ -356,7 +356,10 @@ fn rivals_key(model: &SiteModel) -> String {
 }
 
 /// What is kept under a key; nothing where it cannot be read.
-fn kept<T: serde::de::DeserializeOwned + Default>(store: &Store, key: &str) -> Result<T, StoreError> {
+pub(super) fn kept<T: serde::de::DeserializeOwned + Default>(
+    store: &Store,
+    key: &str,
+) -> Result<T, StoreError> {
     let value = store.get_kv(key)?;
     let text = value.as_ref().and_then(serde_json::Value::as_str);
     Ok(text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())

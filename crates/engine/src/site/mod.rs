@@ -19,7 +19,7 @@ pub mod reference;
 mod renew;
 pub mod settlement;
 pub mod task;
-mod telemetry;
+pub(crate) mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod view;

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use sos_forecast::{Refit, Shape};
 use sos_store::{Event, EventType, Store, StoreError, Tx};
 
-use super::foresight::{Subject, Tracked};
+use super::foresight::{Subject, Tracked, kept};
 use super::model::SiteModel;
 use super::outlook::Outlook;
 use super::task::Site;
@@ -108,13 +107,13 @@ impl Outlook {
     fn keep_refits(&mut self, tx: &mut Tx<'_>, model: &SiteModel) -> Result<(), StoreError> {
         let of = |(subject, tracked): (Subject, &mut Tracked)| (subject.name, tracked.refits.clone());
         let refits: Refits = self.singles(model).zip(self.trackeds()).map(of).collect();
-        tx.put_kv(&key(model), &serde_json::to_value(refits).unwrap_or_default())
+        let refits = serde_json::to_string(&refits).unwrap_or_default();
+        tx.put_kv(&key(model), &serde_json::Value::String(refits))
     }
 
     /// Goes on from the decisions of earlier runs.
     pub(super) fn restore_refits(&mut self, store: &Store, model: &SiteModel) -> Result<(), StoreError> {
-        let kept: Option<Value> = store.get_kv(&key(model))?;
-        let mut refits: Refits = kept.and_then(|kept| serde_json::from_value(kept).ok()).unwrap_or_default();
+        let mut refits: Refits = kept(store, &key(model))?;
         for (subject, tracked) in self.singles(model).zip(self.trackeds()) {
             tracked.refits = refits.remove(&subject.name).unwrap_or_default();
             tracked.refits.iter().for_each(|refit| tracked.forecaster.adopt(refit));

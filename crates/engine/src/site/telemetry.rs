@@ -7,6 +7,7 @@ use sos_store::{Sample, SeriesId, Store, StoreError, Tx};
 use sos_units::{Missing, Power, Reading, Soc};
 
 use super::account::Late;
+use super::foresight;
 use super::model::SiteModel;
 
 /// Name of the series of measured power, kW, positive into the site; of a load it is the load's own.
@@ -28,6 +29,37 @@ pub(crate) const WORK: &str = "site_work_kw";
 pub(crate) const ESTIMATE: &str = "device_estimate_kw";
 /// Name of the series of what a plant could have given where it was turned down, kW, zero or above.
 pub(crate) const AVAILABLE: &str = "asset_available_kw";
+
+/// What a series of a site holds, for people. All are values of their time, none counts up.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// Name of the series.
+    pub name: &'static str,
+    /// Unit, empty for a share.
+    pub unit: &'static str,
+    /// What it is, with its sign.
+    pub help: &'static str,
+}
+
+const fn described(name: &'static str, unit: &'static str, help: &'static str) -> Described {
+    Described { name, unit, help }
+}
+
+/// All series that a site writes.
+pub const DESCRIBED: [Described; 12] = [
+    described(POWER, "kW", "mean power of a step, at its end; above zero into the site"),
+    described(DEVICE, "kW", "what a device itself measured; above zero into the site"),
+    described(ESTIMATE, "kW", "best estimate of what a device would have measured"),
+    described(AVAILABLE, "kW", "what a plant could have given where it was turned down"),
+    described(SOC, "", "state of charge, 0 to 1"),
+    described(SETPOINT, "kW", "set-point, at the start of the step it holds for"),
+    described(GRID, "kW", "exchange with the grid, import above zero"),
+    described(PLANNED, "kW", "planned exchange with the grid, import above zero"),
+    described(WORK, "kW", "power of services' work, zero or below"),
+    described(foresight::ASSET, "kW", "forecast up to a day ahead, by statistic; above zero into the site"),
+    described(foresight::NEED, "kW", "forecast of what cannot be chosen, by statistic; import above zero"),
+    described(foresight::CARBON, "kg/kWh", "forecast of the carbon intensity of import, by statistic"),
+];
 
 /// The ids of a site's series.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use crate::config::{Character, ForecastConfig};
 use crate::panel::Seen;
 
 /// Columns that are looked at, at most.
-const MOST_COLUMNS: usize = 8;
+pub(crate) const MOST_COLUMNS: usize = 8;
 /// Bins of the range of a column.
 const BINS: usize = 64;
 /// Days after which the weight of a lesson halves.

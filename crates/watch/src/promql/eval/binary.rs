@@ -1,7 +1,6 @@
 //! Operators between two expressions.
 
-use super::rows::drop_names;
-use super::{ABSENT, Evaluation, Grid, Row, Value, is_present};
+use super::{ABSENT, Evaluation, Grid, Value};
 use crate::promql::ast::{Binary, BinaryOp, Type};
 use crate::promql::error::{Error, Span};
 
@@ -48,6 +47,7 @@ impl Operation {
 impl Evaluation<'_> {
     pub(super) fn binary(&mut self, binary: &Binary, grid: &Grid, span: Span) -> Result<Value, Error> {
         let operation = Operation::of(binary.op, binary.bool);
+        let unnamed = binary.op.drops_name() || binary.bool;
         match (binary.left.ty(), binary.right.ty()) {
             (Type::Scalar, Type::Scalar) => {
                 let (left, right) = (self.scalar(&binary.left, grid)?, self.scalar(&binary.right, grid)?);
@@ -56,12 +56,12 @@ impl Evaluation<'_> {
             (Type::Vector, Type::Scalar) => {
                 let rows = self.vector(&binary.left, grid)?;
                 let scalar = self.scalar(&binary.right, grid)?;
-                self.with_scalar(binary, rows, span, |step, v| operation.apply(v, scalar[step], v))
+                self.map(rows, unnamed, span, |step, v| operation.apply(v, scalar[step], v))
             }
             (Type::Scalar, Type::Vector) => {
                 let scalar = self.scalar(&binary.left, grid)?;
                 let rows = self.vector(&binary.right, grid)?;
-                self.with_scalar(binary, rows, span, |step, v| operation.apply(scalar[step], v, v))
+                self.map(rows, unnamed, span, |step, v| operation.apply(scalar[step], v, v))
             }
             _ => {
                 let left = self.vector(&binary.left, grid)?;
@@ -69,21 +69,5 @@ impl Evaluation<'_> {
                 self.matched(binary, operation, left, right, grid, span)
             }
         }
-    }
-
-    fn with_scalar(
-        &mut self,
-        binary: &Binary,
-        mut rows: Vec<Row>,
-        span: Span,
-        f: impl Fn(usize, f64) -> f64,
-    ) -> Result<Value, Error> {
-        for row in &mut rows {
-            row.map(&f);
-        }
-        rows.retain(|row| row.values.iter().any(|v| is_present(*v)));
-        let renamed = binary.op.drops_name() || binary.bool;
-        let clash = renamed && drop_names(&mut rows);
-        Ok(Value::Vector(if clash { self.unify(rows, span)? } else { rows }))
     }
 }

@@ -150,7 +150,18 @@ impl<'q> Evaluation<'q> {
     /// Changes every value, given with its step; the result loses the metric name.
     pub(crate) fn map_unnamed(
         &mut self,
+        rows: Vec<Row>,
+        span: Span,
+        f: impl Fn(usize, f64) -> f64,
+    ) -> Result<Value, Error> {
+        self.map(rows, true, span, f)
+    }
+
+    /// As [`Self::map_unnamed`]; the metric name is lost only where the result is `unnamed`.
+    fn map(
+        &mut self,
         mut rows: Vec<Row>,
+        unnamed: bool,
         span: Span,
         f: impl Fn(usize, f64) -> f64,
     ) -> Result<Value, Error> {
@@ -158,7 +169,7 @@ impl<'q> Evaluation<'q> {
             row.map(&f);
         }
         rows.retain(Row::has_values);
-        let clash = rows::drop_names(&mut rows);
+        let clash = unnamed && rows::drop_names(&mut rows);
         Ok(Value::Vector(if clash { self.unify(rows, span)? } else { rows }))
     }
 

@@ -61,18 +61,12 @@ pub(super) fn timestamp(
 
 /// Ascending, NaN last. Results over several steps have an order of their own.
 pub(super) fn sort(ev: &mut Evaluation<'_>, call: &Call, grid: &Grid, _: Span) -> Result<Value, Error> {
-    let mut rows = ev.vector(&call.args[0], grid)?;
-    let key = |row: &Row| row.values.first().copied().unwrap_or(ABSENT);
-    rows.sort_by(|a, b| nan_first(-key(a), -key(b)).reverse());
-    Ok(Value::Vector(rows))
+    sorted(ev, call, grid, |a, b| nan_first(-first(a), -first(b)).reverse())
 }
 
 /// Descending, NaN last.
 pub(super) fn sort_desc(ev: &mut Evaluation<'_>, call: &Call, grid: &Grid, _: Span) -> Result<Value, Error> {
-    let mut rows = ev.vector(&call.args[0], grid)?;
-    let key = |row: &Row| row.values.first().copied().unwrap_or(ABSENT);
-    rows.sort_by(|a, b| nan_first(key(a), key(b)).reverse());
-    Ok(Value::Vector(rows))
+    sorted(ev, call, grid, |a, b| nan_first(first(a), first(b)).reverse())
 }
 
 /// By the values of labels in natural order, `a2` before `a10`; of equal ones by all labels.
@@ -82,9 +76,7 @@ pub(super) fn sort_by_label(
     grid: &Grid,
     _: Span,
 ) -> Result<Value, Error> {
-    let mut rows = ev.vector(&call.args[0], grid)?;
-    rows.sort_by(|a, b| by_label(&call.args[1..], a, b));
-    Ok(Value::Vector(rows))
+    sorted(ev, call, grid, |a, b| by_label(&call.args[1..], a, b))
 }
 
 /// The reverse of [`sort_by_label`].
@@ -94,9 +86,22 @@ pub(super) fn sort_by_label_desc(
     grid: &Grid,
     _: Span,
 ) -> Result<Value, Error> {
+    sorted(ev, call, grid, |a, b| by_label(&call.args[1..], b, a))
+}
+
+fn sorted(
+    ev: &mut Evaluation<'_>,
+    call: &Call,
+    grid: &Grid,
+    order: impl FnMut(&Row, &Row) -> Ordering,
+) -> Result<Value, Error> {
     let mut rows = ev.vector(&call.args[0], grid)?;
-    rows.sort_by(|a, b| by_label(&call.args[1..], b, a));
+    rows.sort_by(order);
     Ok(Value::Vector(rows))
+}
+
+fn first(row: &Row) -> f64 {
+    row.values.first().copied().unwrap_or(ABSENT)
 }
 
 fn by_label(labels: &[Expr], a: &Row, b: &Row) -> Ordering {
