@@ -13,6 +13,7 @@
 //! - `promql/eval/mod.rs`: evaluation, series × steps at once.
 //! - [`notation`]: series as tests write them, `1+1x10 _ stale`.
 
+mod document;
 pub mod duration;
 pub mod format;
 pub mod labels;
@@ -20,7 +21,11 @@ pub mod matcher;
 pub mod notation;
 mod pattern;
 pub mod promql;
+pub mod rule_test;
+pub mod rules;
 pub mod series;
+pub mod template;
+mod written;
 
 pub use labels::Labels;
 pub use matcher::{MatchOp, Matcher};

@@ -6,6 +6,7 @@ mod conformance;
 mod errors;
 mod limits;
 mod properties;
+mod rule_tests;
 mod script;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
