@@ -13,6 +13,7 @@
 //! - `promql/eval/mod.rs`: evaluation, series × steps at once.
 //! - [`notation`]: series as tests write them, `1+1x10 _ stale`.
 
+pub mod alerts;
 mod document;
 pub mod duration;
 pub mod format;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::labels::Labels;
+use crate::matcher::{MatchOp, Matcher};
 
 impl Serialize for Labels {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -29,5 +30,21 @@ pub(crate) mod float {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|_| serde::de::Error::custom(format!("{text:?} is no number")))
+    }
+}
+
+impl Serialize for Matcher {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq([self.name(), self.op().symbol(), self.value()])
+    }
+}
+
+impl<'de> Deserialize<'de> for Matcher {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let [name, symbol, value] = <[String; 3]>::deserialize(deserializer)?;
+        let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+        let op = ops.into_iter().find(|op| op.symbol() == symbol);
+        let op = op.ok_or_else(|| serde::de::Error::custom(format!("{symbol:?} compares nothing")))?;
+        Self::new(op, &name, &value).map_err(serde::de::Error::custom)
     }
 }

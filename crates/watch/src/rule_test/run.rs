@@ -23,6 +23,10 @@ pub fn run(path: &str, bytes: &[u8], files: &dyn RuleFiles) -> FileReport {
         Ok(file) => file,
         Err(problems) => return FileReport { problems, ..report },
     };
+    if file.tests.is_empty() {
+        report.warnings.push("no tests in this file".to_owned());
+        return report;
+    }
     let groups = groups(&file, &mut report, files);
     if report.problems.is_empty() {
         report.tests = file.tests.iter().map(|test| run_test(test, &file, &groups)).collect();

@@ -7,6 +7,7 @@ mod errors;
 mod limits;
 mod properties;
 mod rule_tests;
+mod rules;
 mod script;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;

@@ -66,3 +66,83 @@ fn rule_conformance() {
     println!("rules: {}/{}", VERDICTS.len() - wrong.len(), VERDICTS.len());
     assert!(wrong.is_empty(), "another verdict than promtool's: {wrong:?}");
 }
+
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases/rules")
+}
+
+/// Names of the cases that end so, with the verdict.
+fn named(ending: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(cases()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.to_string_lossy().ends_with(ending));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn rule_cases_that_must_pass_do() {
+    let paths = named(".pass.yml");
+    assert!(paths.len() >= 5);
+    for path in paths {
+        let report = run(&path);
+        assert!(report.passed(), "{report}");
+    }
+}
+
+#[test]
+fn rule_cases_that_must_fail_say_why() {
+    let paths = named(".fail.yml");
+    assert!(paths.len() >= 15);
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let expected = text.lines().next().unwrap().strip_prefix("# expect: ").unwrap();
+        let report = run(&path);
+        assert!(!report.passed(), "{report}");
+        assert!(report.to_string().contains(expected), "{expected}\n{report}");
+    }
+}
+
+/// `PROMTOOL=PATH cargo test --release -p sos-watch rule_cases`
+#[test]
+fn rule_cases_have_the_verdicts_of_promtool() {
+    let Some(promtool) = std::env::var_os("PROMTOOL") else {
+        skipped("PROMTOOL names no promtool");
+        return;
+    };
+    for path in named(".pass.yml").into_iter().chain(named(".fail.yml")) {
+        let status =
+            std::process::Command::new(&promtool).args(["test", "rules"]).arg(&path).output().unwrap();
+        let passed = status.status.success();
+        assert_eq!(passed, run(&path).passed(), "{}: promtool says {passed}", path.display());
+    }
+}
+
+#[test]
+fn templates_that_do_not_parse_are_told_as_promtool_tells_them() {
+    let text = std::fs::read_to_string(cases().join("templates-that-do-not-parse.txt")).unwrap();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert!(lines.len() >= 60);
+    for pair in lines.chunks(2) {
+        let template: String = serde_json::from_str(pair[0]).unwrap();
+        let error = sos_watch::template::Template::of_alert("A", &template).unwrap_err();
+        assert_eq!(error, pair[1].trim(), "{template}");
+    }
+}
+
+#[test]
+fn duplicates_of_promtools_lint_are_found() {
+    let Some(folder) = std::env::var_os("PROMQL_RULES") else {
+        skipped("PROMQL_RULES names no folder of promtool's rule tests");
+        return;
+    };
+    for (name, expected) in [
+        ("prometheus-rules.lint.yml", "HighRequestLatency"),
+        ("rules_duplicates.yml", "job:test:count_over_time1m"),
+    ] {
+        let path = Path::new(&folder).join(name);
+        let rules = sos_watch::rules::read(name, &std::fs::read(path).unwrap()).unwrap();
+        let found = sos_watch::rules::duplicates(&rules);
+        assert_eq!(found.iter().map(|duplicate| duplicate.name.as_str()).collect::<Vec<_>>(), [expected]);
+    }
+}
