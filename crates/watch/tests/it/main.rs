@@ -5,6 +5,7 @@
 mod conformance;
 mod errors;
 mod limits;
+mod notify;
 mod properties;
 mod rule_tests;
 mod rules;
