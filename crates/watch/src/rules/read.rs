@@ -143,8 +143,7 @@ fn expr(doc: &mut Document<'_>, map: Map<'_>, name: &str) -> Option<Query> {
 
 fn recording(doc: &mut Document<'_>, map: Map<'_>, name: &str) {
     for key in ["for", "keep_firing_for", "annotations"] {
-        if let Some(node) = map.get(key).filter(|node| !is_nothing(node)) {
-            let _ = node;
+        if map.get(key).is_some_and(|node| !is_nothing(node)) {
             doc.report(map.place(key), format!("{key} in a recording rule"), "only an alerting rule has it");
         }
     }

@@ -9,6 +9,8 @@ use super::{Context, MAX_OUTPUT, MAX_STEPS, Template, time};
 
 /// The deepest calls of named parts.
 const MAX_CALLS: usize = 50;
+/// The deepest nesting of structures that run, calls among them: what a small stack bears.
+const MAX_NESTING: usize = 200;
 
 /// # Errors
 /// What is wrong, as `template: NAME:LINE:COLUMN: executing …`.
@@ -22,6 +24,7 @@ pub(super) fn run(template: &Template, top: Top, context: &Context<'_>) -> Resul
         variables: vec![("$".into(), dot.clone())],
         steps: 0,
         calls: 0,
+        nesting: 0,
     };
     run.part(&Arc::clone(&template.name), &dot)?;
     Ok(run.out)
@@ -44,6 +47,7 @@ struct Run<'t> {
     variables: Vec<(Arc<str>, Value)>,
     steps: usize,
     calls: usize,
+    nesting: usize,
 }
 
 /// Why it ended, or a value.
@@ -75,6 +79,16 @@ impl Run<'_> {
     }
 
     fn list(&mut self, nodes: &[Node], dot: &Value) -> Done<Flow> {
+        if self.nesting >= MAX_NESTING {
+            return Err(format!("template: {}: nested deeper than {MAX_NESTING} levels", self.template.name));
+        }
+        self.nesting += 1;
+        let flow = self.nodes(nodes, dot);
+        self.nesting -= 1;
+        flow
+    }
+
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Done<Flow> {
         for node in nodes {
             self.steps += 1;
             if self.steps > MAX_STEPS || self.out.len() > MAX_OUTPUT {
@@ -466,7 +480,7 @@ impl Run<'_> {
 }
 
 fn time_method(ns: i128, name: &str, args: &[Value]) -> Option<Value> {
-    if let (("Format", [Value::Text(layout)]), _) = ((name, args), ()) {
+    if let ("Format", [Value::Text(layout)]) = (name, args) {
         return Some(Value::text(time::format(ns, layout)));
     }
     if !args.is_empty() {

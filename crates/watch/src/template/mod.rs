@@ -127,3 +127,33 @@ impl PartialEq for Template {
         (&self.name, &self.text) == (&other.name, &other.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(text: &str) -> String {
+        let none = Labels::empty();
+        let context = Context {
+            labels: &none,
+            value: 1.0,
+            external_labels: &none,
+            external_url: "",
+            now_ms: 0,
+            query: &|_| Ok(Vec::new()),
+        };
+        Template::of_alert("A", text).unwrap().expand_or_say(&context)
+    }
+
+    #[test]
+    fn what_would_not_end_is_ended() {
+        let endless = expand("{{ define \"r\" }}{{ template \"r\" . }}{{ end }}{{ template \"r\" }}");
+        assert!(endless.contains("exceeded maximum template depth"), "{endless}");
+        let deep =
+            format!("{}{{{{ template \"r\" }}}}{}", "{{ if true }}".repeat(40), "{{ end }}".repeat(40));
+        let deep = expand(&format!("{{{{ define \"r\" }}}}{deep}{{{{ end }}}}{{{{ template \"r\" }}}}"));
+        assert!(deep.contains("nested deeper than"), "{deep}");
+        let long = expand("{{ range 1000000 }}{{ range 1000000 }}x{{ end }}{{ end }}");
+        assert!(long.contains("steps or"), "{long}");
+    }
+}

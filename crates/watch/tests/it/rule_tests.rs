@@ -84,7 +84,7 @@ fn named(ending: &str) -> Vec<PathBuf> {
 fn rule_cases_that_must_pass_do() {
     let paths = named(".pass.yml");
     assert!(paths.len() >= 5);
-    for path in paths {
+    for path in paths.into_iter().chain(named(".later.yml")) {
         let report = run(&path);
         assert!(report.passed(), "{report}");
     }
