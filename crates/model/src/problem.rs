@@ -89,7 +89,8 @@ fn human_bytes(bytes: u64) -> String {
 }
 
 /// `known: a, b, c`, shortened when there are very many.
-pub(crate) fn known_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn known_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 40;
     let names: Vec<&str> = names.into_iter().collect();
     match names.len() {
@@ -100,7 +101,8 @@ pub(crate) fn known_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String
 }
 
 /// `did you mean "x"?; ` when one of the names is close to what was written, else nothing.
-pub(crate) fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let written = written.to_lowercase();
     let close = |name: &&str| {
         let name = name.to_lowercase();
@@ -123,7 +125,8 @@ pub(crate) fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'
 }
 
 /// Text of a user shortened for a message, without control characters.
-pub(crate) fn shown(text: &str) -> String {
+#[must_use]
+pub fn shown(text: &str) -> String {
     const SHOWN: usize = 60;
     let mut out: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(SHOWN).is_some() {

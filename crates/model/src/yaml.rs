@@ -21,7 +21,7 @@ pub const MAX_ALIAS_BYTES: usize = 256 << 10;
 /// # Errors
 /// Not UTF-8, too large, not YAML, too deep, too many values, aliases that expand too far, foreign tags: the
 /// first of these ends the reading. Duplicate keys are listed all.
-pub(crate) fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Node>, Vec<Problem>> {
+pub fn parse(path: &str, bytes: &[u8]) -> Result<Vec<Node>, Vec<Problem>> {
     let size = bytes.len() as u64;
     if size > MAX_MANIFEST_BYTES {
         return Err(vec![too_large(path, size, MAX_MANIFEST_BYTES)]);

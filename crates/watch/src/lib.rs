@@ -1,4 +1,5 @@
-//! Queries over everything measured: PromQL, evaluated over any [`Source`] of series.
+//! Queries over everything measured: PromQL, evaluated over any [`Source`] of series; rules that watch them, and who is
+//! told when something is wrong.
 //!
 //! # Units
 //! Times are ms since 1970-01-01 UTC and durations ms, both `i64`; values are plain numbers in the unit of their series.
@@ -11,8 +12,14 @@
 //! - `promql/parser.rs`: text → [`promql::ast`]; what is well formed but wrong: `promql/check.rs`.
 //! - `promql/functions/mod.rs`: one line per function.
 //! - `promql/eval/mod.rs`: evaluation, series × steps at once.
+//! - [`rules`]: alerting and recording rules as a state machine; [`template`] the texts of alerts.
+//! - [`rule_test`]: unit tests of rules in promtool's format.
+//! - [`alerts`]: from alerts that fire to notifications, none twice. `docs/decisions/0066-rules-and-templates.md` says what
+//!   is as in Prometheus and Alertmanager and what is not.
 //! - [`notation`]: series as tests write them, `1+1x10 _ stale`.
 
+pub mod alerts;
+mod document;
 pub mod duration;
 pub mod format;
 pub mod labels;
@@ -20,7 +27,11 @@ pub mod matcher;
 pub mod notation;
 mod pattern;
 pub mod promql;
+pub mod rule_test;
+pub mod rules;
 pub mod series;
+pub mod template;
+mod written;
 
 pub use labels::Labels;
 pub use matcher::{MatchOp, Matcher};

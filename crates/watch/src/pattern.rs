@@ -44,6 +44,15 @@ impl Pattern {
     }
 }
 
+/// A regular expression that may match any part of a text.
+///
+/// # Errors
+/// What is wrong with the expression.
+pub(crate) fn free(text: &str) -> Result<Regex, String> {
+    Regex::new(&translate(text))
+        .map_err(|error| format!("invalid regular expression {text:?}: {}", last_line(&error.to_string())))
+}
+
 /// The crate draws a picture of several lines; its last one says what is wrong.
 fn last_line(message: &str) -> &str {
     let line = message.trim_end().lines().next_back().unwrap_or_default();

@@ -5,7 +5,10 @@
 mod conformance;
 mod errors;
 mod limits;
+mod notify;
 mod properties;
+mod rule_tests;
+mod rules;
 mod script;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
