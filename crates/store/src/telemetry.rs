@@ -3,7 +3,9 @@
 //! New samples are stored as one small row per append, in the transaction of the caller, and held in memory per
 //! series. Once a series has a chunk's worth, the transaction that brings it there compresses them.
 
+pub(crate) mod bytes;
 mod chunk;
+pub(crate) mod columns;
 pub(crate) mod hot;
 
 use std::collections::BTreeMap;
