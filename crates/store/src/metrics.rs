@@ -83,8 +83,8 @@ pub(crate) struct Metrics {
     metadata: metadata::Known,
     /// Highest series id handed out.
     last_series: u32,
-    /// Whether anything was ever downsampled.
-    rollups: bool,
+    /// Time of the last step ever written; what is later has not been downsampled.
+    coarse_until: i64,
     /// Series that maintenance looks at next.
     cursor: u32,
     /// Whether the transaction under way has changed this.
@@ -109,14 +109,14 @@ impl Metrics {
     }
 
     fn load(conn: &Connection) -> Result<Self> {
-        let rollups =
-            conn.query_row("SELECT 1 FROM meta WHERE name = 'rollups'", [], |_| Ok(())).optional()?;
+        let coarse = "SELECT value FROM meta WHERE name = 'coarse until'";
+        let coarse_until = conn.query_row(coarse, [], |r| r.get(0)).optional()?;
         Ok(Self {
             index: Index::load(conn)?,
             heads: Heads::load(conn)?,
             metadata: metadata::load(conn)?,
             last_series: last_series(conn)?,
-            rollups: rollups.is_some(),
+            coarse_until: coarse_until.unwrap_or(i64::MIN),
             cursor: 0,
             dirty: false,
         })

@@ -236,7 +236,17 @@ impl Store {
         found.iter().map(Raw::point).collect()
     }
 
-    /// All series, in order of their ids.
+    /// The id of a series, when there is one of this name with these labels.
+    pub fn find_series_id(&self, name: &str, labels: &Labels) -> Result<Option<SeriesId>> {
+        let labels = rows::text(labels)?;
+        self.read(|conn| {
+            let mut query = conn.prepare_cached("SELECT id FROM series WHERE name = ? AND labels = ?")?;
+            Ok(query.query_row((name, labels), |r| r.get(0)).optional()?.map(SeriesId))
+        })
+    }
+
+    /// All series, in order of their ids: of readings, and of metrics. Where there may be many, ask
+    /// [`Store::find_series`].
     pub fn list_series(&self) -> Result<Vec<SeriesInfo>> {
         self.read(|conn| {
             let mut query = conn.prepare_cached("SELECT id, name, labels FROM series ORDER BY id")?;

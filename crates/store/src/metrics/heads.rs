@@ -22,9 +22,9 @@ const GROWTH: usize = 32;
 /// A change flushes one full series for so many of its samples.
 const PER_FLUSH: usize = 48;
 /// How many samples of the log may be of use to nobody any more, beyond as many as are needed.
-const SLACK: u64 = 65_536;
+const SLACK: u64 = 16_384;
 /// Least samples between two looks for what keeps the log long.
-const LOOK_AFTER: usize = 16_384;
+const LOOK_AFTER: usize = 4096;
 /// Series flushed per look at most because of the length of the log.
 const PER_LOOK: usize = 512;
 
@@ -249,7 +249,7 @@ impl Heads {
 
     /// Drops rows that nobody needs; when too many of them stay because of a few series, flushes those.
     fn look_at_log(&mut self, conn: &Connection, row: &mut Row) -> Result<()> {
-        let allowed = 2 * self.samples as u64 + SLACK;
+        let allowed = self.samples as u64 * 5 / 2 + SLACK;
         if self.logged > allowed {
             let mut excess = self.logged - allowed + SLACK / 2;
             let old = self.rows.iter().take_while(|(_, samples)| {

@@ -140,7 +140,7 @@ impl Pass<'_> {
             worked = true;
         }
         for (step, keep) in [(FIVE_MINUTES, class.five_minutes), (HOUR, class.hours)] {
-            if metrics.rollups {
+            if metrics.coarse_until > i64::MIN {
                 let dropped = self.drop_before(id, step, keep.map_or(i64::MAX, |keep| self.before(keep)))?;
                 self.done.dropped_steps += dropped;
                 worked |= dropped > 0;
@@ -204,9 +204,12 @@ impl Pass<'_> {
             self.done.made_steps += rows.len() as u64;
             lane.place(self.conn, &rows, end)?;
         }
-        if !metrics.rollups {
-            self.conn.execute("INSERT OR REPLACE INTO meta VALUES ('rollups', 1)", [])?;
-            metrics.rollups = true;
+        let last = dots.last().map_or(i64::MIN, |dot| dot.time);
+        if last > metrics.coarse_until {
+            self.conn
+                .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('coarse until', ?)")?
+                .execute([last])?;
+            metrics.coarse_until = last;
         }
         Ok(())
     }

@@ -128,11 +128,11 @@ impl Store {
                     }
                     all.push(Pending { entry, list, tail, in_chunks });
                 }
-                Ok((metrics.rollups, all))
+                Ok((from <= metrics.coarse_until, all))
             },
-            |view, (rollups, all)| {
+            |view, (coarse, all)| {
                 let (aggregate, allowed) = (select.aggregate, select.max_samples);
-                Reader { view, from, to, rollups, aggregate, seen: 0, allowed }.read(all)
+                Reader { view, from, to, coarse, aggregate, seen: 0, allowed }.read(all)
             },
         )
     }
@@ -241,7 +241,8 @@ struct Reader<'a> {
     view: &'a Connection,
     from: i64,
     to: i64,
-    rollups: bool,
+    /// Whether anything in the asked times may be downsampled.
+    coarse: bool,
     aggregate: Aggregate,
     /// Samples met so far.
     seen: u64,
@@ -288,7 +289,7 @@ impl Reader<'_> {
 
     /// Reads what is downsampled; answers from which time on samples are to be read.
     fn coarse(&mut self, series: u32, columns: &mut Columns) -> Result<i64> {
-        if !self.rollups {
+        if !self.coarse {
             return Ok(self.from);
         }
         let fine = Lane { series, step: FIVE_MINUTES };

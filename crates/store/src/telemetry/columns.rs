@@ -57,7 +57,7 @@ fn put_ints(out: &mut Vec<u8>, ints: &[i64], may_be_grid: bool) -> Result<()> {
             return put_residuals(out, &off);
         }
     }
-    let middle = ints[ints.len() / 2];
+    let middle = middle(ints);
     if spread(ints.iter().map(|v| v.wrapping_sub(middle))) < by_changes {
         out.push(PLAIN);
         return put_residuals(out, ints);
@@ -104,6 +104,12 @@ fn mean_step(ints: &[i64]) -> i64 {
     let (Some(first), Some(last)) = (ints.first(), ints.last()) else { return 0 };
     let steps = i128::try_from(ints.len().max(2) - 1).unwrap_or(1);
     i64::try_from((i128::from(*last) - i128::from(*first) + steps / 2).div_euclid(steps)).unwrap_or(0)
+}
+
+/// The mean.
+pub(crate) fn middle(ints: &[i64]) -> i64 {
+    let sum: i128 = ints.iter().map(|v| i128::from(*v)).sum();
+    i64::try_from(sum / i128::try_from(ints.len().max(1)).unwrap_or(1)).unwrap_or(0)
 }
 
 /// How many bits the numbers need, roughly.

@@ -6,7 +6,9 @@ mod backup;
 mod concurrency;
 mod crash;
 mod faults;
+mod metrics;
 mod resources;
+mod retention;
 mod small;
 mod telemetry;
 
