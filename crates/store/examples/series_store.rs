@@ -69,6 +69,9 @@ fn ingest(options: &Options, batch: usize) {
         slowest * 1e3
     );
     println!("  memory for {} series: {:.1} MB more", ids.len(), (rss_kib() - before) as f64 / 1024.0);
+    let times = (START + 475 * 15_000, START + 480 * 15_000);
+    let found = timed(&store, &[Matcher::equal("job", "node")], times);
+    println!("  the last five values of each of them: {} samples in {:.0} ms", found.0, found.1);
     size(&store, dir.path(), samples, "  all of it");
     drop(store);
     let start = Instant::now();
@@ -163,21 +166,35 @@ fn read(options: &Options) {
         store.ingest(&made.tick(&ids, tick, 60_000, |i| SHAPES[i % 4].1), &ALL).unwrap();
     }
     let matchers = [Matcher::predicate("__name__", |name| name.starts_with("metric"))];
-    let select = |from: i64| {
-        let times = (START + from * 60_000, START + 1440 * 60_000);
-        let start = Instant::now();
-        let select = Select { matchers: &matchers, times, aggregate: Aggregate::Last, max_samples: u64::MAX };
-        let found = store.select(&select).unwrap();
-        (found.samples, start.elapsed().as_secs_f64() * 1e3)
-    };
+    let select = |from: i64| timed(&store, &matchers, (START + from * 60_000, START + 1440 * 60_000));
     let mut took: Vec<(u64, f64)> = (0..5).map(|_| select(0)).collect();
     took.sort_by(|a, b| a.1.total_cmp(&b.1));
     println!(
         "read a day of 1,000 series at 1 min: {} samples in {:.0} ms (of 5 the median)",
         took[2].0, took[2].1
     );
-    let last = select(1435);
-    println!("read the last 5 min of them: {} samples in {:.1} ms", last.0, last.1);
+    size(&store, dir.path(), 1_440_000, "  all of it");
+    let mut noise = Noise(3);
+    let mut late = |id: &SeriesId| MetricSample {
+        series: SeriesRef::Id(*id),
+        time: START + noise.below(1000).cast_signed() * 60_000 + 30_000,
+        value: 1.0,
+    };
+    let batch: Vec<MetricSample<'_>> = ids.iter().map(&mut late).collect();
+    let start = Instant::now();
+    let report = store.ingest(&batch, &ALL).unwrap();
+    println!(
+        "  a sample hours late for each: {:.0} samples/s",
+        report.accepted as f64 / start.elapsed().as_secs_f64()
+    );
+}
+
+/// How many samples are read, and in how many milliseconds.
+fn timed(store: &Store, matchers: &[Matcher], times: (i64, i64)) -> (u64, f64) {
+    let start = Instant::now();
+    let select = Select { matchers, times, aggregate: Aggregate::Last, max_samples: u64::MAX };
+    let found = store.select(&select).unwrap();
+    (found.samples, start.elapsed().as_secs_f64() * 1e3)
 }
 
 /// 100,000 series: one is found among them.

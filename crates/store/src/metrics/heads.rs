@@ -17,7 +17,7 @@ use crate::error::{Result, StoreError};
 /// Samples at which a list is full: from this on, up to half as many more, different for each series so that they do
 /// not all fill up at once.
 const LIST: usize = 112;
-/// Places a list grows by, so that little memory is reserved in vain.
+/// Places a list grows by at most, so that little memory is reserved in vain.
 const GROWTH: usize = 32;
 /// A change flushes one full series for so many of its samples.
 const PER_FLUSH: usize = 48;
@@ -269,7 +269,8 @@ impl Heads {
         self.truncate(conn)
     }
 
-    /// Drops the rows before the oldest one that is needed. The row that is being made comes later and stays.
+    /// Drops the rows before the oldest one that is needed. A row must be added in the same change, so that there always
+    /// is one.
     pub(crate) fn truncate(&mut self, conn: &Connection) -> Result<()> {
         let used = self.heads.values().filter(|head| !head.samples.is_empty());
         let needed = used.map(|head| head.batch).min().unwrap_or(self.next_batch);
@@ -329,7 +330,7 @@ impl Head {
             }
             Err(at) => {
                 if self.samples.len() == self.samples.capacity() {
-                    self.samples.reserve_exact(GROWTH);
+                    self.samples.reserve_exact(self.samples.len().clamp(4, GROWTH));
                 }
                 self.samples.insert(at, dot);
                 Added::New

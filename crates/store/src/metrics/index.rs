@@ -1,6 +1,7 @@
 //! All series in memory: found by name and labels, and by conditions on them.
 
 use std::borrow::Cow;
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -67,10 +68,11 @@ impl Index {
     /// Adds a series whose id is above all others; labels in order.
     pub(crate) fn insert(&mut self, id: u32, name: &str, labels: &[(&str, &str)], kind: SeriesKind) {
         let hash = self.hash(name, labels);
-        if self.by_hash.contains_key(&hash) {
-            self.clashes.push(id);
-        } else {
-            self.by_hash.insert(hash, id);
+        match self.by_hash.entry(hash) {
+            Slot::Vacant(free) => {
+                free.insert(id);
+            }
+            Slot::Occupied(_) => self.clashes.push(id),
         }
         let name = self.post(NAME, name, id).1;
         let pairs = labels.iter().map(|(label, value)| self.post(label, value, id)).collect();

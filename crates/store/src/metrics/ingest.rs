@@ -164,9 +164,9 @@ pub(crate) fn ingest(
             }
         }
     }
-    let added = usize::try_from(report.accepted).unwrap_or(usize::MAX);
-    metrics.heads.flush_due(tx.conn, added, limits.samples_in_memory, &mut row)?;
-    if !row.is_empty() {
+    if report.accepted > 0 {
+        let added = usize::try_from(report.accepted).unwrap_or(usize::MAX);
+        metrics.heads.flush_due(tx.conn, added, limits.samples_in_memory, &mut row)?;
         metrics.done(tx.conn, &row)?;
     }
     Ok(report)

@@ -31,11 +31,14 @@ impl<'a> MetricKey<'a> {
     }
 }
 
+/// A label and its value.
+type Pair = (Arc<str>, Arc<str>);
+
 /// Name and labels of a series, shared: a clone costs two reference counts. Labels are in order of their names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesLabels {
     pub(crate) name: Arc<str>,
-    pub(crate) pairs: Arc<[(Arc<str>, Arc<str>)]>,
+    pub(crate) pairs: Arc<[Pair]>,
 }
 
 impl SeriesLabels {
@@ -63,9 +66,7 @@ impl SeriesLabels {
 
     /// Whether these are that name and those labels, which are in order.
     pub(crate) fn is(&self, name: &str, labels: &[(&str, &str)]) -> bool {
-        let same = |(mine, theirs): (&(Arc<str>, Arc<str>), &(&str, &str))| {
-            *mine.0 == *theirs.0 && *mine.1 == *theirs.1
-        };
+        let same = |(mine, theirs): (&Pair, &(&str, &str))| *mine.0 == *theirs.0 && *mine.1 == *theirs.1;
         *self.name == *name && self.pairs.len() == labels.len() && self.pairs.iter().zip(labels).all(same)
     }
 }

@@ -60,10 +60,6 @@ impl Row {
         self.samples
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.samples == 0 && self.flushed.is_empty()
-    }
-
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.body.len() + self.flushed.len() * 5 + 12);
         out.push(FORMAT);

@@ -101,8 +101,8 @@ pub(crate) fn flush_metrics(tx: &mut Tx<'_>) -> Result<u64> {
     for series in metrics.heads.filled() {
         metrics.heads.flush(tx.conn, series, &mut row)?;
     }
-    metrics.heads.truncate(tx.conn)?;
     if before > 0 {
+        metrics.heads.truncate(tx.conn)?;
         metrics.done(tx.conn, &row)?;
     }
     Ok(before as u64)

@@ -7,6 +7,7 @@ mod concurrency;
 mod crash;
 mod faults;
 mod metrics;
+mod migration;
 mod resources;
 mod retention;
 mod small;
