@@ -46,7 +46,8 @@ impl Matcher {
     }
 
     /// The label's value satisfies `test` (a regular expression, or its negation), which is asked once for each
-    /// different value at most and must always answer the same for the same value.
+    /// different value at most and must always answer the same for the same value. It is asked while nothing can be
+    /// written, so it must be quick and not call the store.
     #[must_use]
     pub fn predicate(label: &str, test: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self { label: label.to_owned(), test: Test::Predicate(Arc::new(test)) }
