@@ -102,6 +102,16 @@ pub enum StoreError {
         /// What was wrong and what was expected.
         what: String,
     },
+    /// A query would read more samples than its caller allows.
+    #[error(
+        "the query would read at least {samples} samples, {allowed} are allowed: narrow its labels or its time"
+    )]
+    TooMany {
+        /// How many were counted.
+        samples: u64,
+        /// How many are allowed.
+        allowed: u64,
+    },
     /// A secret cannot be decrypted: the key file is another one, or the ciphertext was changed.
     #[error("secret {name}/{key} cannot be decrypted: the file `key` of the data directory does not fit it")]
     Undecryptable {

@@ -21,6 +21,7 @@ mod files;
 mod journal;
 mod kv;
 mod lock;
+mod metrics;
 mod notify;
 mod resources;
 mod rows;
@@ -39,6 +40,11 @@ pub use error::{Result, StoreError};
 pub use events::{EVENTS_KEPT, Event, EventFilter, EventRecord, EventType};
 pub use journal::JournalRecord;
 pub use lock::ControllerLease;
+pub use metrics::{
+    Aggregate, IngestReport, Maintained, Matcher, MetricKey, MetricLimits, MetricMetadata, MetricSample,
+    Refusal, Refused, RetentionClass, STALE, Select, Selected, Selection, SeriesEntry, SeriesKind,
+    SeriesLabels, SeriesRef,
+};
 pub use notify::ChangeHook;
 pub use resources::{PutOutcome, PutResource, Resource, SpecRevision, StatusOutcome};
 pub use secrets::{SecretValue, random_token};

@@ -10,7 +10,8 @@ use crate::store::{Durability, Options};
 use crate::{files, lock};
 
 /// Migration `i` leads from schema `i` to `i + 1`. Only ever appended to.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("event_site_time.sql")];
+pub(crate) const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("event_site_time.sql"), include_str!("metrics_series.sql")];
 /// Name of the database in the data directory.
 pub(crate) const DB: &str = "sos.db";
 

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use crate::audit::{self, Head};
 use crate::error::{Result, StoreError};
+use crate::metrics::{MetricLimits, Metrics};
 use crate::notify::Notifier;
 use crate::tx::{Cache, Tx};
 use crate::{files, lock, schema};
@@ -38,11 +39,19 @@ pub struct Options {
     pub max_pages: Option<u32>,
     /// How many past specs of each resource are kept.
     pub history: u32,
+    /// How much of metrics is accepted.
+    pub metrics: MetricLimits,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Full, page_cache_kib: 1024, max_pages: None, history: 10 }
+        Self {
+            durability: Durability::Full,
+            page_cache_kib: 1024,
+            max_pages: None,
+            history: 10,
+            metrics: MetricLimits::default(),
+        }
     }
 }
 
@@ -74,6 +83,8 @@ struct Inner {
     writer: Option<Mutex<Writer>>,
     readers: Mutex<Readers>,
     reader_free: Condvar,
+    /// What a store that only reads remembers of metrics.
+    seen: Mutex<Option<Metrics>>,
     notifier: Notifier,
     faults: Mutex<Option<FaultHook>>,
     _in_use: Option<File>,
@@ -145,6 +156,7 @@ impl Store {
             writer,
             readers: Mutex::default(),
             reader_free: Condvar::new(),
+            seen: Mutex::default(),
             notifier: Notifier::default(),
             faults: Mutex::default(),
             _in_use: in_use,
@@ -208,8 +220,13 @@ impl Store {
         let (view, seen) = match &self.0.writer {
             None => {
                 let view = reader.conn().unchecked_transaction()?;
-                let seen = look(&view, &mut Cache::default())?;
-                (view, seen)
+                // The first read fixes the view.
+                schema::schema_of(&view)?;
+                let mut kept = relock(&self.0.seen);
+                let mut cache = Cache { metrics: still_current(kept.take(), &view)?, ..Cache::default() };
+                let seen = look(&view, &mut cache);
+                *kept = cache.metrics;
+                (view, seen?)
             }
             Some(_) => {
                 let mut writer = self.writer()?;
@@ -250,6 +267,14 @@ impl Store {
             }
             readers = self.0.reader_free.wait(readers).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+/// What is remembered of metrics, unless another connection has changed them.
+fn still_current(kept: Option<Metrics>, conn: &Connection) -> Result<Option<Metrics>> {
+    match kept {
+        Some(metrics) if metrics.is_current(conn)? => Ok(Some(metrics)),
+        _ => Ok(None),
     }
 }
 
@@ -301,11 +326,14 @@ impl Writer {
             Ok((value, revision))
         });
         if outcome.is_err() {
-            self.cache = Cache::default();
+            self.cache.forget();
             if let Err(error) = self.rollback_leftover() {
                 tracing::warn!(%error, "a failed transaction could not be rolled back; tried again before the next one");
             }
             return outcome;
+        }
+        if let Some(metrics) = &mut self.cache.metrics {
+            metrics.committed();
         }
         self.after_commit(options.durability);
         outcome
@@ -313,7 +341,7 @@ impl Writer {
 
     fn rollback_leftover(&mut self) -> Result<()> {
         if !self.conn.is_autocommit() {
-            self.cache = Cache::default();
+            self.cache.forget();
             self.conn.execute_batch("ROLLBACK")?;
         }
         Ok(())
@@ -323,7 +351,8 @@ impl Writer {
     fn refresh_in_tx(&mut self) -> Result<()> {
         let version: i64 = self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |r| r.get(0))?;
         if self.cache.data_version != Some(version) {
-            self.cache = Cache { data_version: Some(version), ..Cache::default() };
+            let metrics = still_current(self.cache.metrics.take(), &self.conn)?;
+            self.cache = Cache { data_version: Some(version), metrics, ..Cache::default() };
             self.head.reload();
         }
         Ok(())

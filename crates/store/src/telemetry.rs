@@ -3,7 +3,9 @@
 //! New samples are stored as one small row per append, in the transaction of the caller, and held in memory per
 //! series. Once a series has a chunk's worth, the transaction that brings it there compresses them.
 
+pub(crate) mod bytes;
 mod chunk;
+pub(crate) mod columns;
 pub(crate) mod hot;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use sos_units::{Missing, Reading};
 
 use crate::error::{Result, StoreError};
+use crate::metrics::{Kind, Metrics, insert_series};
 use crate::rows;
 use crate::store::Store;
 use crate::tx::Tx;
@@ -140,26 +143,33 @@ pub(crate) fn series_id(tx: &mut Tx<'_>, name: &str, labels: &Labels) -> Result<
     if name.is_empty() {
         return Err(StoreError::invalid("a series needs a name"));
     }
-    let labels = rows::text(labels)?;
-    let mut query = tx.conn.prepare_cached("SELECT id FROM series WHERE name = ? AND labels = ?")?;
-    if let Some(id) = query.query_row((name, &labels), |r| r.get(0)).optional()? {
-        return Ok(SeriesId(id));
+    let text = rows::text(labels)?;
+    let mut query = tx.conn.prepare_cached("SELECT id, kind FROM series WHERE name = ? AND labels = ?")?;
+    let known = query.query_row((name, &text), |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+    match known.map(|(id, kind)| (id, Kind::of(kind))) {
+        Some((id, Kind::Reading)) => return Ok(SeriesId(id)),
+        Some((_, Kind::Metric)) => {
+            return Err(StoreError::invalid(format!(
+                "the series {name} with these labels holds metrics, not readings"
+            )));
+        }
+        None => {}
     }
-    let id = tx
-        .conn
-        .prepare_cached("INSERT INTO series (name, labels) VALUES (?, ?) RETURNING id")?
-        .query_row((name, &labels), |r| r.get(0))?;
+    let id = insert_series(tx.conn, name, &text, Kind::Reading)?;
+    if let Some(metrics) = &mut tx.cache.metrics {
+        metrics.made(id, name, labels);
+    }
     if let Some(hot) = &mut tx.cache.hot {
-        hot.series = hot.series.max(id);
+        hot.series.insert(id);
     }
     Ok(SeriesId(id))
 }
 
 pub(crate) fn append(tx: &mut Tx<'_>, batch: &[Sample]) -> Result<()> {
     let hot = Hot::of(&mut tx.cache.hot, tx.conn)?;
-    if let Some(unknown) = batch.iter().find(|s| s.series.0 > hot.series) {
+    if let Some(unknown) = batch.iter().find(|s| !hot.series.contains(&s.series.0)) {
         return Err(StoreError::invalid(format!(
-            "series {} was not handed out by this store",
+            "series {} was not handed out by this store for readings",
             unknown.series.0
         )));
     }
@@ -170,12 +180,15 @@ pub(crate) fn append(tx: &mut Tx<'_>, batch: &[Sample]) -> Result<()> {
 }
 
 pub(crate) fn prune(tx: &mut Tx<'_>, before: Timestamp) -> Result<u64> {
-    let before = millis_down(before);
-    let samples: i64 =
-        tx.conn
-            .query_row("SELECT ifnull(sum(samples), 0) FROM chunk WHERE t_max < ?", [before], |r| r.get(0))?;
-    tx.conn.execute("DELETE FROM chunk WHERE t_max < ?", [before])?;
-    Ok(samples.unsigned_abs())
+    let sql =
+        "DELETE FROM chunk WHERE t_max < ? AND step = 0 AND series IN (SELECT id FROM series WHERE kind = 0)
+               RETURNING samples";
+    let mut query = tx.conn.prepare_cached(sql)?;
+    let mut dropped = 0;
+    for samples in query.query_map([millis_down(before)], |r| r.get::<_, u32>(0))? {
+        dropped += u64::from(samples?);
+    }
+    Ok(dropped)
 }
 
 impl Store {
@@ -223,7 +236,17 @@ impl Store {
         found.iter().map(Raw::point).collect()
     }
 
-    /// All series, in order of their ids.
+    /// The id of a series, when there is one of this name with these labels.
+    pub fn find_series_id(&self, name: &str, labels: &Labels) -> Result<Option<SeriesId>> {
+        let labels = rows::text(labels)?;
+        self.read(|conn| {
+            let mut query = conn.prepare_cached("SELECT id FROM series WHERE name = ? AND labels = ?")?;
+            Ok(query.query_row((name, labels), |r| r.get(0)).optional()?.map(SeriesId))
+        })
+    }
+
+    /// All series, in order of their ids: of readings, and of metrics. Where there may be many, ask
+    /// [`Store::find_series`].
     pub fn list_series(&self) -> Result<Vec<SeriesInfo>> {
         self.read(|conn| {
             let mut query = conn.prepare_cached("SELECT id, name, labels FROM series ORDER BY id")?;
@@ -240,21 +263,26 @@ impl Store {
     /// How much telemetry there is.
     pub fn telemetry_stats(&self) -> Result<TelemetryStats> {
         self.read_with_cache(
-            |conn, cache| Ok(Hot::of(&mut cache.hot, conn)?.samples as u64),
+            |conn, cache| {
+                let metrics = Metrics::of(&mut cache.metrics, conn)?.hot_samples();
+                Ok((Hot::of(&mut cache.hot, conn)?.samples + metrics) as u64)
+            },
             |view, hot_samples| {
                 let number = |sql| view.query_row(sql, [], |r| r.get::<_, i64>(0)).map(i64::unsigned_abs);
                 Ok(TelemetryStats {
-                    chunk_samples: number("SELECT ifnull(sum(samples), 0) FROM chunk")?,
+                    chunk_samples: number("SELECT ifnull(sum(samples), 0) FROM chunk WHERE step = 0")?,
                     chunk_bytes: number("SELECT ifnull(sum(length(data)), 0) FROM chunk")?,
                     hot_samples,
-                    hot_batches: number("SELECT count(*) FROM hot")?,
+                    hot_batches: number(
+                        "SELECT (SELECT count(*) FROM hot) + (SELECT count(*) FROM metric_log)",
+                    )?,
                 })
             },
         )
     }
 }
 
-fn read_chunks(
+pub(crate) fn read_chunks(
     conn: &Connection,
     series: SeriesId,
     from: i64,
@@ -263,7 +291,7 @@ fn read_chunks(
 ) -> Result<()> {
     // In order of their creation, so that of two values known at the same time the later one comes later.
     let mut query = conn.prepare_cached(
-        "SELECT samples, data FROM chunk WHERE series = ? AND t_max >= ? AND t_min < ? ORDER BY id",
+        "SELECT samples, data FROM chunk WHERE series = ? AND step = 0 AND t_max >= ? AND t_min < ? ORDER BY id",
     )?;
     let mut found = query.query((series.0, from, to))?;
     while let Some(row) = found.next()? {
@@ -275,7 +303,7 @@ fn read_chunks(
 }
 
 /// Per time the value known last; of several known at the same moment the one stored last.
-fn latest_known(mut found: Vec<Raw>) -> Vec<Raw> {
+pub(crate) fn latest_known(mut found: Vec<Raw>) -> Vec<Raw> {
     found.sort_by_key(|raw| (raw.time, raw.known));
     let mut kept: Vec<Raw> = Vec::with_capacity(found.len());
     for raw in found {

@@ -1,6 +1,7 @@
 //! One transaction: everything that can be written, and what the writer remembers between transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,11 +9,14 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::error::{Result, StoreError};
+use crate::metrics::{
+    IngestReport, Maintained, MetricKey, MetricMetadata, MetricSample, Metrics, Refusal, RetentionClass,
+};
 use crate::store::{Options, Store};
 use crate::telemetry::hot::Hot;
 use crate::{
     AuditEntry, Event, Labels, PutOutcome, PutResource, Resource, Role, Sample, SeriesId, StatusOutcome,
-    audit, events, journal, kv, resources, secrets, telemetry, tokens,
+    audit, events, journal, kv, metrics, resources, secrets, telemetry, tokens,
 };
 
 /// What the writer remembers so as not to read it in every transaction. Dropped whenever a transaction fails or
@@ -23,8 +27,18 @@ pub(crate) struct Cache {
     pub(crate) revision: Option<u64>,
     pub(crate) audit: Option<audit::End>,
     pub(crate) hot: Option<Hot>,
+    pub(crate) metrics: Option<Metrics>,
     pub(crate) streams: BTreeMap<String, journal::StreamEnd>,
     pub(crate) events: Option<events::Extent>,
+}
+
+impl Cache {
+    /// Forgets what a transaction that failed may have changed. Metrics take long to read again, so they are forgotten
+    /// only when it touched them.
+    pub(crate) fn forget(&mut self) {
+        let metrics = self.metrics.take().filter(|metrics| !metrics.is_dirty());
+        *self = Self { metrics, ..Self::default() };
+    }
 }
 
 /// A transaction handed to the closure of [`Store::commit`]. What one call wrote the next one sees; all of it becomes
@@ -135,8 +149,26 @@ writes! {
     /// # Errors
     /// [`StoreError::Invalid`] when a series id was never handed out.
     append_samples(batch: &[Sample]) -> () = telemetry::append;
-    /// Drops the chunks whose samples are all older than `before`; answers how many samples that were.
+    /// Drops the chunks of readings that are all older than `before`; answers how many samples that were.
     prune_samples(before: Timestamp) -> u64 = telemetry::prune;
+    /// Takes in samples of metrics, in any order; series that are new are made. What cannot be kept (its time is outside
+    /// `times` in milliseconds, it exceeds one of [`MetricLimits`](crate::MetricLimits)) is counted in the report and
+    /// never fails the rest. Of two values for the same time the later given one stays.
+    ingest(batch: &[MetricSample<'_>], times: &RangeInclusive<i64>) -> IngestReport = metrics::ingest;
+    /// The ids of series of metrics, which are made when they are new, or why one cannot be. An id is good until its
+    /// series vanishes, after which samples for it are counted as `unknown`.
+    metric_series(keys: &[MetricKey<'_>]) -> Vec<std::result::Result<SeriesId, Refusal>> = metrics::metric_series;
+    /// Keeps type, help and unit of metrics; answers how many were new or different. Beyond the limits of names and
+    /// lengths nothing is kept, help is cut.
+    put_metadata(all: &[MetricMetadata]) -> u64 = metrics::put_metadata;
+    /// Does some of what is due by now: drops samples that are older than their class says, writes values of coarser
+    /// steps in their place, lets series vanish of which nothing is left. The work of a call is bounded; call it
+    /// regularly, and again at once while it answers that not all is done. Series of a kind that no class names are
+    /// kept for ever. A class must not change often: steps are made once, when samples go.
+    maintain(now: Timestamp, classes: &[RetentionClass]) -> Maintained = metrics::maintain;
+    /// Moves all samples of metrics from memory and log into chunks; answers how many. Never needed, since this
+    /// happens by itself; it makes a file smaller that is to be copied.
+    flush_metrics() -> u64 = metrics::flush_metrics;
     /// Records an event, or counts it up when the same one (all but the time) is there. The last 10 000 are kept.
     record_event(event: &Event) -> () = events::record;
     /// Stores a small named value.

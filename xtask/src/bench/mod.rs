@@ -19,6 +19,11 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         "sos forecast against Python peers; [--data FOLDER], [--again] with the peers of last time",
         forecast::run,
     ),
+    (
+        "series-store",
+        "the store as a home of metrics; [full] with commits that wait for the disk",
+        series_store,
+    ),
 ];
 
 /// The example's data ends here.
@@ -35,7 +40,7 @@ const LOOP_LIMITS: &[(&str, f64)] = &[("tick_seconds.p99", 0.060), ("wall_second
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     let Some((name, rest)) = arguments.split_first() else {
         for (name, about, _) in BENCHMARKS {
-            println!("{name:<10} {about}");
+            println!("{name:<12} {about}");
         }
         return Ok(Outcome::Done);
     };
@@ -78,6 +83,30 @@ fn control_loop(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     let text = std::fs::read_to_string(&report)
         .map_err(|e| format!("sos up wrote no report at {}: {e}", report.display()))?;
     show_timings(&text)
+}
+
+/// The measuring program stands beside the store, whose types it uses.
+fn series_store(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    if !matches!(arguments, [] | ["full"]) {
+        return Err(format!("bench series-store takes `full` only, not `{}`", arguments.join(" ")));
+    }
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--package",
+            "sos-store",
+            "--example",
+            "series_store",
+            "--",
+        ])
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .map_err(|e| format!("cannot start cargo: {e}"))?;
+    Ok(if status.success() { Outcome::Done } else { Outcome::Failed })
 }
 
 fn target_folder(root: &Path) -> PathBuf {
@@ -132,7 +161,7 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_answered_with_the_known_ones() {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
-        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast");
+        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast, series-store");
     }
 
     #[test]

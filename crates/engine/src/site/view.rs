@@ -127,15 +127,8 @@ pub(super) fn column(
     from: Timestamp,
     until: Timestamp,
 ) -> Result<Column, StoreError> {
-    let known = store.list_series()?;
-    let Some(series) = known.iter().find(|series| series.name == name && series.labels == *labels) else {
-        return Ok(Column::new());
-    };
-    Ok(store
-        .range(series.id, from..until, None)?
-        .into_iter()
-        .map(|point| (point.time, point.value))
-        .collect())
+    let Some(series) = store.find_series_id(name, labels)? else { return Ok(Column::new()) };
+    Ok(store.range(series, from..until, None)?.into_iter().map(|point| (point.time, point.value)).collect())
 }
 
 /// Plan against actual: the steps measured in `from..to`.

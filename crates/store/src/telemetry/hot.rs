@@ -3,7 +3,7 @@
 //! A hot row goes once all its series have moved on. So that a slow series does not keep the rows of fast ones, a
 //! series whose oldest sample is [`MAX_BATCHES`] appends old is moved too; its next samples fill the same chunk up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -23,8 +23,8 @@ const HOUSEKEEPING: i64 = 32;
 
 #[derive(Debug, Default)]
 pub(crate) struct Hot {
-    /// Highest series id handed out.
-    pub(crate) series: u32,
+    /// The series of readings.
+    pub(crate) series: HashSet<u32>,
     tails: BTreeMap<u32, Tail>,
     full: BTreeSet<u32>,
     pub(crate) samples: usize,
@@ -50,8 +50,9 @@ impl Hot {
     }
 
     fn load(conn: &Connection) -> Result<Self> {
-        let series: Option<u32> = conn.query_row("SELECT max(id) FROM series", [], |r| r.get(0))?;
-        let mut hot = Self { series: series.unwrap_or(0), next_batch: 1, oldest_row: 1, ..Self::default() };
+        let mut query = conn.prepare("SELECT id FROM series WHERE kind = 0")?;
+        let series = query.query_map([], |r| r.get(0))?.collect::<std::result::Result<_, _>>()?;
+        let mut hot = Self { series, next_batch: 1, oldest_row: 1, ..Self::default() };
         let mut flushed = BTreeMap::new();
         let mut query = conn.prepare("SELECT series, batch FROM flushed")?;
         for row in query.query_map([], |r| Ok((r.get::<_, u32>(0)?, r.get::<_, i64>(1)?)))? {
@@ -166,7 +167,7 @@ fn unfilled_chunk(conn: &Connection, series: u32) -> Result<Option<(i64, Vec<Raw
     let last: Option<(i64, u32, Vec<u8>)> = conn
         .prepare_cached(
             "SELECT c.id, c.samples, c.data FROM flushed f JOIN chunk c ON c.id = f.chunk
-             WHERE f.series = ?1 AND c.series = ?1 AND c.samples < ?2",
+             WHERE f.series = ?1 AND c.series = ?1 AND c.step = 0 AND c.samples < ?2",
         )?
         .query_row((series, CHUNK as i64), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
         .optional()?;
@@ -177,13 +178,9 @@ fn unfilled_chunk(conn: &Connection, series: u32) -> Result<Option<(i64, Vec<Raw
 fn write_chunk(conn: &Connection, series: u32, part: &[Raw], replaced: Option<i64>) -> Result<i64> {
     let (Some(first), Some(last)) = (part.first(), part.last()) else { return Ok(0) };
     let data = chunk::encode(part)?;
-    conn.prepare_cached("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?, ?, ?)")?.execute((
-        replaced,
-        series,
-        first.time,
-        last.time,
-        part.len() as i64,
-        data,
-    ))?;
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO chunk (id, series, t_min, t_max, samples, data) VALUES (?, ?, ?, ?, ?, ?)",
+    )?
+    .execute((replaced, series, first.time, last.time, part.len() as i64, data))?;
     Ok(conn.last_insert_rowid())
 }

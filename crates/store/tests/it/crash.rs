@@ -4,7 +4,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use sos_store::{Durability, Labels, Options, Sample, Store};
+use sos_store::{
+    Aggregate, Durability, Labels, Matcher, MetricKey, MetricLimits, MetricSample, Options, Sample, Select,
+    SeriesRef, Store,
+};
 
 use crate::{at, entry};
 
@@ -17,7 +20,9 @@ const KILLS: u64 = 30;
 fn child_of_the_crash_test() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     // Both durabilities must survive the end of the process; the weaker one gives more commits to hit.
-    let options = Options { durability: Durability::Normal, ..Options::default() };
+    // So few samples in memory that most commits move some into chunks.
+    let metrics = MetricLimits { samples_in_memory: 500, ..MetricLimits::default() };
+    let options = Options { durability: Durability::Normal, metrics, ..Options::default() };
     let store = Store::open(Path::new(&dir), options).unwrap();
     let lease = store.lock_controller().unwrap();
     let series = store.series_id("x", &Labels::new()).unwrap();
@@ -35,6 +40,7 @@ fn child_of_the_crash_test() {
                     known_at: at(n * 40 + i),
                     value: Ok(i as f64),
                 };
+                assert_eq!(tx.ingest(&scraped(seq), &(0..=i64::MAX))?.accepted, 20);
                 tx.append_samples(&(0..40).map(sample).collect::<Vec<_>>())?;
                 tx.put_kv("seq", &serde_json::json!(seq))?;
                 Ok(seq)
@@ -43,6 +49,21 @@ fn child_of_the_crash_test() {
         writeln!(out, "done {seq}").unwrap();
         out.flush().unwrap();
     }
+}
+
+/// Twenty samples of sixteen series, three of them late.
+fn scraped(seq: u64) -> Vec<MetricSample<'static>> {
+    const NAMES: [&str; 16] =
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    let n = seq.cast_signed() * 1000;
+    let sample = |name, time| MetricSample {
+        series: SeriesRef::Key(MetricKey { name, labels: &[] }),
+        time,
+        value: seq as f64 / 3.0,
+    };
+    let late = (0..3).map(|i| sample(NAMES[i as usize], n / 2 + 250 + i));
+    let other = MetricSample { value: f64::INFINITY, ..sample(NAMES[(seq / 50 % 16) as usize], n + 7) };
+    NAMES.iter().map(|name| sample(name, n)).chain(late).chain([other]).collect()
 }
 
 fn start(dir: &Path) -> Child {
@@ -105,12 +126,18 @@ fn check(dir: &Path, total: &mut u64, kill: u64) {
     let kept = summary.entries;
     assert_eq!(store.read_journal("ticks", 1, 1_000_000).unwrap().len() as u64, kept);
     assert_eq!(store.get_kv("seq").unwrap().and_then(|n| n.as_u64()).unwrap_or(0), kept);
+    let readings = |name: &str| name == "x";
     let points: u64 = store
         .list_series()
         .unwrap()
         .iter()
+        .filter(|s| readings(&s.name))
         .map(|s| store.range(s.id, at(0)..at(1_000_000_000), None).unwrap().len() as u64)
         .sum();
     assert_eq!(points, kept * 40, "kill {kill}");
+    let matchers = [Matcher::not_equal("__name__", "x")];
+    let (times, aggregate) = ((0, i64::MAX), Aggregate::Last);
+    let all = store.select(&Select { matchers: &matchers, times, aggregate, max_samples: u64::MAX }).unwrap();
+    assert_eq!(all.samples, kept * 20, "kill {kill}");
     *total = kept;
 }

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use sos_store::{FaultPoint, Labels, Options, Sample, Store, StoreError};
+use sos_store::{FaultPoint, Labels, Matcher, Options, Sample, Store, StoreError};
 
+use crate::metrics::{ALWAYS, metric, of, select};
 use crate::{at, entry, open, options};
 
 #[test]
@@ -42,6 +43,38 @@ fn a_full_store_says_so_keeps_everything_and_goes_on_when_there_is_room() {
     whole(&roomy);
     tick(&roomy, done + 1).unwrap();
     assert_eq!(roomy.verify_audit().unwrap().entries, done.unsigned_abs() + 1);
+}
+
+#[test]
+fn a_full_store_loses_no_metric_that_was_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options { max_pages: Some(200), ..options() }).unwrap();
+    let ids: Vec<_> = ["a", "b", "c"].iter().map(|name| metric(&store, name, &[])).collect();
+    let tick = |store: &Store, n: i64| {
+        store.ingest(
+            &ids.iter().map(|id| of(*id, n * 1000, (n as f64 * 0.7).sin())).collect::<Vec<_>>(),
+            &ALWAYS,
+        )
+    };
+    let mut done = 0;
+    let error = loop {
+        match tick(&store, done) {
+            Ok(report) => assert_eq!(report.accepted, 3),
+            Err(error) => break error,
+        }
+        done += 1;
+        assert!(done < 100_000, "the limit was never met");
+    };
+    assert!(matches!(error, StoreError::Full), "{error:?}");
+    let whole = |store: &Store| {
+        let all = select(store, &[Matcher::predicate("__name__", |_| true)], (0, i64::MAX));
+        assert_eq!(all.samples, done.unsigned_abs() * 3);
+    };
+    whole(&store);
+    drop(store);
+    let roomy = open(dir.path());
+    whole(&roomy);
+    assert_eq!(tick(&roomy, done).unwrap().accepted, 3);
 }
 
 #[test]

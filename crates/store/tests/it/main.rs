@@ -6,7 +6,10 @@ mod backup;
 mod concurrency;
 mod crash;
 mod faults;
+mod metrics;
+mod migration;
 mod resources;
+mod retention;
 mod small;
 mod telemetry;
 
