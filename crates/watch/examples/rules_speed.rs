@@ -79,7 +79,9 @@ fn series() -> Memory {
     }
     for metric in 0..10 {
         for instance in 0..10 {
-            for (index, le) in ["0.01", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"].iter().enumerate() {
+            for (index, le) in
+                ["0.01", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"].iter().enumerate()
+            {
                 let mut step = 0.0;
                 let bucket = samples(&mut || {
                     step += 1.0;
@@ -115,7 +117,12 @@ fn groups() -> Result<Vec<Group>, String> {
 }
 
 /// All groups at one time; what the rules gave is stored.
-fn evaluate_all(groups: &[Group], states: &mut [GroupState], memory: &mut Memory, now_ms: i64) -> (Duration, usize) {
+fn evaluate_all(
+    groups: &[Group],
+    states: &mut [GroupState],
+    memory: &mut Memory,
+    now_ms: i64,
+) -> (Duration, usize) {
     let external = Labels::empty();
     let environment = Environment {
         external_labels: &external,
@@ -150,8 +157,11 @@ fn main() -> Result<(), String> {
         times.push(took);
         stored = samples;
     }
-    let failed: Vec<&str> =
-        states.iter().flat_map(|state| &state.rules).filter_map(|rule| rule.health.error.as_deref()).collect();
+    let failed: Vec<&str> = states
+        .iter()
+        .flat_map(|state| &state.rules)
+        .filter_map(|rule| rule.health.error.as_deref())
+        .collect();
     if let Some(error) = failed.first() {
         return Err(format!("{} rules failed, the first: {error}", failed.len()));
     }
@@ -160,7 +170,9 @@ fn main() -> Result<(), String> {
     let (median, most) = (times[times.len() / 2], times[times.len() - 1]);
     println!(
         "200 rules over 10,000 series: {:.1} ms (median of {EVALUATIONS} evaluations, most {:.1} ms), {stored} samples stored; limit {:.0} ms",
-        ms(median), ms(most), ms(LIMIT)
+        ms(median),
+        ms(most),
+        ms(LIMIT)
     );
     if median > LIMIT { Err("slower than promised".to_owned()) } else { Ok(()) }
 }

@@ -24,6 +24,7 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         "the store as a home of metrics; [full] with commits that wait for the disk",
         series_store,
     ),
+    ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
 /// The example's data ends here.
@@ -85,23 +86,24 @@ fn control_loop(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     show_timings(&text)
 }
 
-/// The measuring program stands beside the store, whose types it uses.
 fn series_store(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     if !matches!(arguments, [] | ["full"]) {
         return Err(format!("bench series-store takes `full` only, not `{}`", arguments.join(" ")));
     }
+    example(root, "sos-store", "series_store", arguments)
+}
+
+fn rules(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    if !arguments.is_empty() {
+        return Err(format!("bench rules takes nothing, not `{}`", arguments.join(" ")));
+    }
+    example(root, "sos-watch", "rules_speed", arguments)
+}
+
+/// A measuring program that stands beside the crate whose types it uses.
+fn example(root: &Path, package: &str, name: &str, arguments: &[&str]) -> Result<Outcome, String> {
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args([
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--package",
-            "sos-store",
-            "--example",
-            "series_store",
-            "--",
-        ])
+        .args(["run", "--release", "--locked", "--quiet", "--package", package, "--example", name, "--"])
         .args(arguments)
         .current_dir(root)
         .status()
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_answered_with_the_known_ones() {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
-        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast, series-store");
+        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast, series-store, rules");
     }
 
     #[test]
