@@ -59,8 +59,8 @@ mod tests {
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let expected = [
             "r.yml:2:4: source: ",
-            "r.yml:2:31: target: ",
-            "r.yml:2:66: unknown key \"equl\" in an inhibition; did you mean \"equal\"?",
+            "r.yml:2:29: target: ",
+            "r.yml:2:59: unknown key \"equl\" in an inhibition; did you mean \"equal\"?",
             "r.yml:3:3: an inhibition without source; expected a list of conditions",
         ];
         assert_eq!(shown.len(), expected.len(), "{shown:#?}");
