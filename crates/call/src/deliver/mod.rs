@@ -68,11 +68,11 @@ impl fmt::Display for DeliveryError {
 impl std::error::Error for DeliveryError {}
 
 /// Ends a delivery when its time is over; dropping it closes its connection.
-async fn in_time(
+async fn in_time<T>(
     limit: Duration,
     receiver: &impl fmt::Display,
-    delivery: impl Future<Output = Result<Delivered, DeliveryError>>,
-) -> Result<Delivered, DeliveryError> {
+    delivery: impl Future<Output = Result<T, DeliveryError>>,
+) -> Result<T, DeliveryError> {
     tokio::time::timeout(limit, delivery).await.unwrap_or_else(|_| {
         let seconds = limit.as_secs_f64();
         Err(DeliveryError::temporary(format!("{receiver} did not take it within {seconds} s")))

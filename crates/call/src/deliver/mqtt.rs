@@ -114,9 +114,9 @@ impl MqttBroker {
         in_time(limit, self, async {
             let first =
                 if self.settings.version == MqttVersion::V3 { Version::V3_1_1 } else { Version::V5_0 };
-            let mut result = self.publish_as(first, message, key).await;
+            let mut result = Box::pin(self.publish_as(first, message, key)).await;
             if self.settings.version == MqttVersion::Newest && matches!(result, Err(Refusal::Version(_))) {
-                result = self.publish_as(Version::V3_1_1, message, key).await;
+                result = Box::pin(self.publish_as(Version::V3_1_1, message, key)).await;
             }
             result.map_err(|refusal| match refusal {
                 Refusal::Version(why) => DeliveryError::permanent(format!("{self}: {why}")),
@@ -257,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
 
     /// The next packet.
     async fn receive(&mut self) -> Result<Packet, String> {
-        let mut bytes = [0; 4096];
+        let mut bytes = vec![0; 4096];
         loop {
             if let Some(packet) = self.received.pop_front() {
                 return Ok(packet);

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, StatusCode};
+use tokio::time::Instant;
 
 use super::{Delivered, DeliveryError, in_time, shown};
 use crate::http::{Address, Auth, HttpClient, Outgoing, first_text};
@@ -12,6 +13,10 @@ use crate::secret::Secret;
 
 /// Bytes of an answer that are read.
 const ANSWER_LIMIT: usize = 4 * 1024;
+/// How long the words of a refusal are awaited.
+const EXPLANATION: Duration = Duration::from_secs(2);
+/// Headers that frame the request itself.
+const FRAMING: [&str; 5] = ["connection", "content-length", "te", "transfer-encoding", "upgrade"];
 /// No receiver is left alone for longer than this, whatever it asks for.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// Parts of addresses below this length are no secrets, and would be found everywhere.
@@ -54,7 +59,7 @@ pub async fn post_json(
     let key = HeaderValue::from_str(key)
         .map_err(|_| DeliveryError::permanent("the notification's key cannot be sent in a header"))?;
     headers.insert(HeaderName::from_static("idempotency-key"), key);
-    in_time(limit, &to.address, send(client, to, Method::POST, headers, json.into())).await
+    send(client, to, Method::POST, headers, json.into(), limit).await
 }
 
 /// Pings an address that expects to be asked regularly.
@@ -71,7 +76,7 @@ pub async fn ping(
         PingMethod::Get => Method::GET,
         PingMethod::Post => Method::POST,
     };
-    in_time(limit, &to.address, send(client, to, method, HeaderMap::new(), Bytes::new())).await
+    send(client, to, method, HeaderMap::new(), Bytes::new(), limit).await
 }
 
 async fn send(
@@ -80,24 +85,34 @@ async fn send(
     method: Method,
     mut headers: HeaderMap,
     body: Bytes,
+    limit: Duration,
 ) -> Result<Delivered, DeliveryError> {
+    let start = Instant::now();
     add_headers(&mut headers, &to.headers).map_err(DeliveryError::permanent)?;
     let outgoing = Outgoing { method, address: &to.address, auth: &to.auth, headers, body };
-    let response = client.send(outgoing).await.map_err(|message| {
-        DeliveryError::temporary(format!("{} cannot be reached: {message}", to.address))
-    })?;
-    let (head, body) = response.into_parts();
+    let response = in_time(limit, &to.address, async {
+        let sent = client.send(outgoing).await;
+        sent.map_err(|message| {
+            DeliveryError::temporary(format!("{} cannot be reached: {message}", to.address))
+        })
+    });
+    let (head, body) = response.await?.into_parts();
     if head.status.is_success() {
         return Ok(Delivered { answer: head.status.to_string() });
     }
-    let said = without_secrets(first_text(body, ANSWER_LIMIT).await, to);
-    Err(refused(&to.address, head.status, &head.headers, &said))
+    // The status has decided; what else is said only explains it, and may come slowly.
+    let rest = limit.saturating_sub(start.elapsed()).min(EXPLANATION);
+    let said = tokio::time::timeout(rest, first_text(body, ANSWER_LIMIT)).await.unwrap_or_default();
+    Err(refused(&to.address, head.status, &head.headers, &without_secrets(said, to)))
 }
 
 fn add_headers(headers: &mut HeaderMap, more: &[(String, Secret)]) -> Result<(), String> {
     for (name, value) in more {
         let known = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("`{}` cannot be the name of a header", shown(name)))?;
+        if FRAMING.contains(&known.as_str()) {
+            return Err(format!("the header `{known}` is set by the connection itself; leave it out"));
+        }
         let mut value = HeaderValue::from_str(value.expose())
             .map_err(|_| format!("the value of the header `{known}` has characters that cannot be sent"))?;
         value.set_sensitive(true);

@@ -57,10 +57,7 @@ pub(crate) async fn first_text(mut body: Incoming, limit: usize) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-async fn copy<W: Write>(mut body: Incoming, mut to: W) -> Result<W, BodyError>
-where
-    W: Limited,
-{
+async fn copy<W: Limited>(mut body: Incoming, mut to: W) -> Result<W, BodyError> {
     while let Some(frame) = body.frame().await {
         let frame =
             frame.map_err(|error| BodyError::Broken(format!("the answer broke off: {}", full(&error))))?;
@@ -82,7 +79,7 @@ fn broken(error: &std::io::Error, limit: usize) -> BodyError {
 }
 
 /// Where bytes go that are counted.
-trait Limited {
+trait Limited: Write {
     fn limit(&self) -> usize;
 }
 

@@ -19,6 +19,8 @@ use crate::tls::Trust;
 /// Connections to one host that wait for the next request, and how long.
 const IDLE_PER_HOST: usize = 2;
 const IDLE: Duration = Duration::from_secs(90);
+/// Time to connect, divided among the addresses of a host, so that one that is lost leaves time for the others.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Bytes that the head of an answer may have.
 const HEAD_LIMIT: usize = 64 * 1024;
 const AGENT: &str = concat!("sos/", env!("CARGO_PKG_VERSION"));
@@ -77,6 +79,7 @@ impl HttpClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
         let https = HttpsConnectorBuilder::new().with_tls_config(trust.client_config()?);
         let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
         let mut builder = Client::builder(TokioExecutor::new());

@@ -60,6 +60,15 @@ async fn a_refusal_is_shown_shortly_and_without_the_secret_path() {
 }
 
 #[tokio::test]
+async fn a_refusal_whose_words_never_come_is_still_a_refusal() {
+    let Some(server) = http_server(&[]) else { return };
+    let to = webhook(server.address("/refuse-slowly"));
+    let error = post_json(&client(), &to, "ops/1", vec![], SHORT).await.unwrap_err();
+    assert_eq!(error.kind, DeliveryErrorKind::Permanent);
+    assert!(error.message.ends_with("answered 403 Forbidden"), "{error}");
+}
+
+#[tokio::test]
 async fn a_post_follows_no_redirect() {
     let Some(server) = http_server(&[]) else { return };
     for status in [301, 307] {
@@ -96,7 +105,10 @@ async fn nobody_there_is_temporary_and_what_cannot_be_sent_is_permanent() {
     );
     let error = post_json(&client(), &to, "ops\n1", vec![], WAIT).await.unwrap_err();
     assert!(!error.is_temporary(), "{error}");
-    to.headers.push(("no name".into(), Secret::new("x")));
+    to.headers.push(("Transfer-Encoding".into(), Secret::new("chunked")));
+    let error = post_json(&client(), &to, "ops/1", vec![], WAIT).await.unwrap_err();
+    assert!(!error.is_temporary() && error.message.contains("`transfer-encoding`"), "{error}");
+    to.headers = vec![("no name".into(), Secret::new("x"))];
     let error = post_json(&client(), &to, "ops/1", vec![], WAIT).await.unwrap_err();
     assert!(!error.is_temporary() && error.message.contains("`no name`"), "{error}");
 }

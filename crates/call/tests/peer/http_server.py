@@ -141,6 +141,13 @@ class Handler(BaseHTTPRequestHandler):
     def on_hang(self, _):
         FOREVER.wait()
 
+    def on_refuse_slowly(self, _):
+        self.send_response(403)
+        self.send_header("content-length", "1000")
+        self.end_headers()
+        self.wfile.flush()
+        FOREVER.wait()
+
     def on_gone(self, _):
         self.close_connection = True
 
