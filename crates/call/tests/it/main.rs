@@ -11,4 +11,5 @@ mod scrape;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
 mod support;
+mod verdicts;
 mod webhook;
