@@ -107,8 +107,9 @@ impl LogFiles {
         for index in first..self.files.len() {
             let file = &self.files[index];
             let end = file.end().min(to);
+            // An empty file, or behind the end.
             if at >= end {
-                break;
+                continue;
             }
             let (offset, length) = (at - file.start, end - at);
             if !self.read_file(index, offset, length, buffer)? {
