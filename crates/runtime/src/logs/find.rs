@@ -1,6 +1,6 @@
 //! What is searched for, and the quick look at bytes that finds where it may be.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -15,6 +15,8 @@ pub const MAX_LOG_RECORDS: usize = 5000;
 pub const MAX_LOG_SCAN: u64 = 1 << 30;
 /// Most files that one search opens.
 pub(super) const MAX_FILES: usize = 512;
+/// How far the times of a log may be out of order.
+pub(super) const DISORDER: SignedDuration = SignedDuration::from_secs(60);
 /// Longest text that may be searched for, bytes.
 const MAX_TEXT: usize = 1024;
 
@@ -111,6 +113,8 @@ pub(super) struct Finder<'q> {
     trace: Option<Regex>,
     /// Finds the lines that may name the run.
     run: Option<Regex>,
+    /// Finds the lines that may be as serious, where that is not usual.
+    level: Option<Regex>,
 }
 
 impl<'q> Finder<'q> {
@@ -136,6 +140,7 @@ impl<'q> Finder<'q> {
             trace_id,
             contains: query.contains.as_deref().map(|text| pattern("contains", text)).transpose()?,
             run: query.run.as_deref().map(|run| pattern("run", run)).transpose()?,
+            level: query.level.filter(|least| *least >= Level::Warn).and_then(serious),
         })
     }
 
@@ -153,7 +158,7 @@ impl<'q> Finder<'q> {
             let had = |run: &String| source.runs.iter().any(|span| span.run == *run);
             self.run.as_ref().filter(|_| !self.query.run.as_ref().is_some_and(had))
         };
-        self.trace.as_ref().or(self.contains.as_ref()).or_else(named)
+        self.trace.as_ref().or(self.contains.as_ref()).or_else(named).or(self.level.as_ref())
     }
 
     /// Whether a line, cut to what is looked at, holds the text.
@@ -167,6 +172,14 @@ impl<'q> Finder<'q> {
         query.level.is_none_or(|least| parsed.level.is_some_and(|level| level >= least))
             && self.trace_id.as_ref().is_none_or(|id| parsed.trace_id.as_ref() == Some(id))
             && query.stream.is_none_or(|stream| parsed.stream == Some(stream))
+    }
+
+    /// Whether lines from one time to another are all too early or all too late, however they are out of order.
+    pub(super) fn misses(&self, begin: Option<Timestamp>, end: Option<Timestamp>) -> bool {
+        let earlier = |time: Timestamp, than: Timestamp| than.duration_since(time) > DISORDER;
+        let all = |time: Option<Timestamp>, limit: Option<Timestamp>| Some((time?, limit?));
+        all(end, self.query.since).is_some_and(|(end, since)| earlier(end, since))
+            || all(begin, self.query.until).is_some_and(|(begin, until)| earlier(until, begin))
     }
 
     /// Whether the time fits, and the run that the line names or its replica had then.
@@ -192,6 +205,16 @@ fn pattern(what: &'static str, text: &str) -> Result<Regex, LogQueryError> {
     RegexBuilder::new(&forms.join("|")).case_insensitive(true).build().map_err(|_| wrong())
 }
 
+/// Finds what lines of a level or above must hold: one of its names, or a number where a level or priority stands.
+fn serious(least: Level) -> Option<Regex> {
+    let names: Vec<_> = Level::names_from(least).collect();
+    let pattern = format!(
+        r#"(?m:^)<[0-9]|(?:level|severity|lvl|level[_.-]?name|severity[_.-]?text|@l)"?\s*[:=]\s*"?[0-9]|{}"#,
+        names.join("|")
+    );
+    RegexBuilder::new(&pattern).case_insensitive(true).unicode(false).build().ok()
+}
+
 /// JSON with `\uXXXX` for everything beyond ASCII, as Python writes it.
 fn ascii(json: &str) -> String {
     let mut units = [0; 2];
@@ -204,4 +227,48 @@ fn ascii(json: &str) -> String {
 
 fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::logs::time::TimeRules;
+
+    #[test]
+    fn no_serious_line_is_passed_over_whatever_it_calls_its_level() {
+        let rules = TimeRules { zone: &TimeZone::UTC, latest: Timestamp::UNIX_EPOCH };
+        let mut lines: Vec<String> =
+            Level::names_from(Level::Trace).map(|name| format!("time=x level={name} msg=x")).collect();
+        lines.extend((0..=60).map(|number| format!("{{\"level\" : {number}}}")));
+        lines.extend((0..=191).map(|number| format!("<{number}>1 x")));
+        lines.extend((0..8).map(|number| format!("severity_text=\"{number}\" msg=x")));
+        let known = ["[WARN] x", "ERROR:root:x", r#"{"log":{"level":"Error"}}"#, r#"{"@l":"Fatal"}"#];
+        lines.extend(known.map(str::to_owned));
+        lines.push(r#"{"log.level":50,"message":"x"}"#.into());
+        for least in [Level::Warn, Level::Error, Level::Fatal] {
+            let quick = serious(least).unwrap();
+            let mut found = 0;
+            for line in &lines {
+                let text = format!("before\n{line}\n");
+                let is = Parsed::of(line.as_bytes(), &rules).level.is_some_and(|level| level >= least);
+                assert!(!is || quick.is_match(text.as_bytes()), "{line}");
+                found += u32::from(is);
+            }
+            assert!(found > 20, "{found}");
+            assert!(!quick.is_match(b"2026-01-02T03:04:05Z INFO level=info all is well"));
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_as_it_is_and_as_json_writes_it_in_either_case() {
+        let text = pattern("contains", "Grö\"ße\\").unwrap();
+        for line in ["x GRÖ\"SSE\\", "grö\"ße\\", r#"{"a":"GrÖ\"ße\\"}"#, r#"{"a":"gr\u00f6\"\u00dfe\\"}"#]
+        {
+            assert_eq!(text.is_match(line.as_bytes()), !line.contains("SSE"), "{line}");
+        }
+        assert!(pattern("contains", ".*").unwrap().is_match(b"a.*b"));
+        assert!(!pattern("contains", ".*").unwrap().is_match(b"ab"));
+    }
 }

@@ -78,6 +78,11 @@ impl Level {
         NAMES.iter().find(named).map(|(_, level)| *level)
     }
 
+    /// What programs call this level and those above.
+    pub(super) fn names_from(least: Self) -> impl Iterator<Item = &'static str> {
+        NAMES.iter().filter(move |(_, level)| *level >= least).map(|(name, _)| *name)
+    }
+
     /// A severity of syslog (0 to 7), or the numbers 10 to 60 of bunyan and pino.
     pub(super) fn of_number(number: i64) -> Option<Self> {
         match number {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use memchr::{memchr, memrchr};
 
 use super::files::LogFiles;
@@ -20,9 +20,6 @@ use super::time::TimeRules;
 const BLOCK: u64 = 256 << 10;
 /// How much is read at once to find the end of a line.
 const STEP: u64 = 16 << 10;
-/// How far the times of a log may be out of order.
-pub(super) const DISORDER: SignedDuration = SignedDuration::from_secs(60);
-
 /// A part of a file, in bytes of the whole log.
 #[derive(Clone, Copy, Debug)]
 struct Block {
@@ -151,7 +148,7 @@ pub(super) struct Scan<'s> {
     text: Text,
     hits: VecDeque<Hit>,
     exhausted: bool,
-    /// No line that was not looked at yet is newer (older) than that, but for [`DISORDER`].
+    /// No line that was not looked at yet is newer (older) than that, but for [`DISORDER`](super::find::DISORDER).
     bound: Option<Timestamp>,
     carry: Option<Carry>,
     /// For each file the first line with a time, once it was looked for.
@@ -236,16 +233,16 @@ impl<'s> Scan<'s> {
             return Ok(false);
         }
         let (rules, mut text) = (self.rules(number), Text::default());
-        if let Some(since) = self.finder.query.since
-            && earlier(modified, since)
-        {
+        if self.finder.misses(None, Some(modified)) {
+            // The clock of the program may be ahead of that of the machine.
             let from = start + (end - start - 1) / BLOCK * BLOCK;
             self.load(&mut text, Block { file: number, from, to: end })?;
-            if text.last_timed(text.lines.clone(), &rules).is_none_or(|(_, time)| earlier(time, since)) {
+            let last = text.last_timed(text.lines.clone(), &rules);
+            if last.is_none_or(|(_, time)| self.finder.misses(None, Some(time))) {
                 return Ok(false);
             }
         }
-        if let Some(until) = self.finder.query.until {
+        if self.finder.query.until.is_some() {
             let before = number.checked_sub(1).map(|older| self.files.files[older].modified);
             self.load(&mut text, Block { file: number, from: start, to: end.min(start + BLOCK) })?;
             let first = text.first_timed(text.lines.clone(), &rules);
@@ -254,7 +251,7 @@ impl<'s> Scan<'s> {
                 Some((_, time)) => before.map(|before| before.min(time)),
                 None => before,
             };
-            return Ok(begin.is_none_or(|begin| !earlier(until, begin)));
+            return Ok(!self.finder.misses(begin, None));
         }
         Ok(true)
     }
@@ -273,15 +270,16 @@ impl<'s> Scan<'s> {
             return Ok(());
         };
         let mut text = std::mem::take(&mut self.text);
-        let result = self.load(&mut text, block).and_then(|()| self.look(&text, block));
+        let result = self.load(&mut text, block);
         let rules = self.rules(block.file);
-        let lines = text.lines.clone();
-        let edge = if self.walk.newest_first {
-            text.first_timed(lines, &rules)
-        } else {
-            text.last_timed(lines, &rules)
-        };
-        self.bound = edge.map(|(_, time)| time).or(self.bound);
+        let first = text.first_timed(text.lines.clone(), &rules);
+        let last = text.last_timed(text.lines.clone(), &rules).map(|(_, time)| time);
+        // Only where the first line has a time: others before it would have one of an earlier block.
+        let begin = first.filter(|(at, _)| *at == text.lines.start).map(|(_, time)| time);
+        let result = result
+            .and_then(|()| if self.finder.misses(begin, last) { Ok(()) } else { self.look(&text, block) });
+        let edge = if self.walk.newest_first { first.map(|(_, time)| time) } else { last };
+        self.bound = edge.or(self.bound);
         if self.walk.newest_first {
             self.hits.make_contiguous().reverse();
         }
@@ -393,11 +391,6 @@ impl<'s> Scan<'s> {
         self.first_timed[number] = Some(found);
         Ok(found)
     }
-}
-
-/// Whether a time is earlier by more than times may be out of order.
-fn earlier(time: Timestamp, than: Timestamp) -> bool {
-    than.duration_since(time) > DISORDER
 }
 
 /// The time of a place between two places with times, the first not after the second.

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::files::LogFiles;
-use super::find::{Finder, LogQuery, LogQueryError, MAX_FILES};
+use super::find::{DISORDER, Finder, LogQuery, LogQueryError, MAX_FILES};
 use super::record::LogRecord;
-use super::scan::{DISORDER, Scan};
+use super::scan::Scan;
 use super::source::LogSource;
 
 /// What a search found.

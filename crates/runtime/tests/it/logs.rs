@@ -10,8 +10,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use sos_runtime::{
-    Driver, EnvValue, EnvVar, Level, LogQuery, LogRecord, LogRotation, LogSource, RotatingFile, SecretValues,
-    describe_deployment, load_configuration, rotate, search,
+    Driver, EnvValue, EnvVar, Level, LogQuery, LogRecord, LogRotation, LogSource, LogStream, RotatingFile,
+    SecretValues, describe_deployment, load_configuration, rotate, search,
 };
 
 use crate::rig::{Rig, clock, exited};
@@ -39,6 +39,8 @@ fn set_modified(path: &Path, time: Timestamp) {
 #[derive(Clone, Debug)]
 struct Line {
     pause: i64,
+    /// How much earlier than it is written it says to be: several threads write one log.
+    late: i64,
     form: u8,
     level: u8,
     trace: Option<usize>,
@@ -74,16 +76,19 @@ impl Line {
 fn line() -> impl Strategy<Value = Line> {
     let word = prop::sample::select(vec!["Started", "STOPPED", "Größe", "say \"hi\"", "a"]);
     let length = prop_oneof![8 => 0..60_usize, 1 => 1000..5000_usize, 1 => 60_000..70_000_usize];
-    let parts = (0..20_i64, 0..6_u8, 0..4_u8, prop::option::of(0..3_usize), word, length);
-    (parts, prop::bool::weighted(0.15)).prop_map(|((pause, form, level, trace, word, length), rotate)| Line {
-        pause,
-        form,
-        level,
-        trace,
-        word,
-        length,
-        rotate,
-    })
+    let parts = ((0..20_i64, 0..50_i64), 0..6_u8, 0..4_u8, prop::option::of(0..3_usize), word, length);
+    (parts, prop::bool::weighted(0.15)).prop_map(
+        |(((pause, late), form, level, trace, word, length), rotate)| Line {
+            pause,
+            late,
+            form,
+            level,
+            trace,
+            word,
+            length,
+            rotate,
+        },
+    )
 }
 
 /// What was written to one log, and what each line must be found as.
@@ -101,7 +106,7 @@ fn write(folder: &Path, name: &str, lines: &[Line]) -> Written {
     let (mut now, mut last) = (at(0), None);
     for line in lines {
         now = now.checked_add(SignedDuration::from_secs(line.pause)).unwrap();
-        let text = line.text(now);
+        let text = line.text(now.checked_sub(SignedDuration::from_secs(line.late)).unwrap());
         log.write_all(&[&text[..], b"\n"].concat()).unwrap();
         set_modified(&source.path, now);
         let mut record = LogRecord::parse(&source, &text, now);
@@ -586,6 +591,7 @@ fn a_trace_in_a_gigabyte_is_found_in_seconds() {
         ("a text that is nowhere", LogQuery { contains: Some("Not There".into()), ..base() }),
         ("a text that is everywhere", LogQuery { contains: Some("Handled".into()), limit: 5000, ..base() }),
         ("a level that is nowhere", LogQuery { level: Some(Level::Error), ..base() }),
+        ("a stream that is nowhere", LogQuery { stream: Some(LogStream::Stdout), ..base() }),
         ("the newest 100", base()),
         ("the oldest 100", LogQuery { newest_first: false, ..base() }),
         (
