@@ -5,8 +5,9 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::keys::trace_or_span;
 use super::level::Level;
-use super::record::{LogStream, Parsed, trace_or_span};
+use super::record::{LogStream, Parsed};
 use super::source::LogSource;
 
 /// Most records that one search gives.

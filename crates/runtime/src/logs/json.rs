@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::record::{Gather, Parsed};
+use super::keys::Gather;
+use super::record::Parsed;
 use super::time::TimeRules;
 
 /// Understands a JSON object; `None` when the line is none. Keys at the top go before those of `fields` and

@@ -6,6 +6,7 @@
 mod files;
 mod find;
 mod json;
+mod keys;
 mod level;
 mod record;
 mod rotation;

@@ -30,7 +30,7 @@ pub struct LogAnswer {
 /// Searches logs. Reads files and takes up to seconds: not for a thread that serves the network.
 ///
 /// Each log is searched as it is at the beginning: rotations in the meantime neither hide nor repeat lines, and what is
-/// written in the meantime is left out. At most 320 KiB for each log and the records of the answer are in memory.
+/// written in the meantime is left out. In memory are a block of 256 KiB of each log and the records of the answer.
 ///
 /// Lines are expected in the order of their times, but for a minute: where a log is more out of order than that,
 /// records may come in another order, and with a limit others of them.

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::keys::{Gather, trace_or_span, trace_parent};
 use super::level::Level;
-use super::record::{Gather, Parsed, trace_or_span, trace_parent};
+use super::record::Parsed;
 use super::time::{TimeRules, leading};
 
 /// How many words after the time are looked at for a level.
@@ -150,7 +151,7 @@ fn level_word(text: &str, timed: bool) -> (Option<Level>, &str) {
         let name = bare.split(':').next().unwrap_or_default();
         let Some(level) = Level::of_word(name) else { continue };
         let marked = word.len() > name.len() || name.bytes().all(|byte| byte.is_ascii_uppercase());
-        if !marked && !(timed && index == 0) {
+        if !(marked || timed && index == 0) {
             continue;
         }
         let start = word.as_ptr() as usize - text.as_ptr() as usize;
