@@ -3,6 +3,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
@@ -228,12 +230,15 @@ fn rotations_during_searches_neither_lose_nor_repeat_lines() {
     let path = source.path.clone();
     let rule = LogRotation { max_bytes: 100_000, keep: 500 };
     let (told, written) = std::sync::mpsc::channel();
+    let last = Arc::new(AtomicU32::new(0));
+    let done = Arc::clone(&last);
     let writer = std::thread::spawn(move || {
         let mut log = OpenOptions::new().append(true).create(true).open(&path).unwrap();
         let mut rotations = 0;
         for number in 0..100_000_u32 {
             log.write_all(format!("{} line {number} {}\n", at(i64::from(number)), "x".repeat(50)).as_bytes())
                 .unwrap();
+            done.store(number, Ordering::SeqCst);
             // One thread writes and rotates, so that the rotation itself loses nothing.
             rotations += u32::from(number % 100 == 0 && rotate(&path, &rule).unwrap());
             if number == 1000 {
@@ -252,6 +257,7 @@ fn rotations_during_searches_neither_lose_nor_repeat_lines() {
             // the last one is rotated before it is reached.
             let (text, step) = if newest_first { (" line ", 1) } else { ("00 x", 100) };
             let query = LogQuery { contains: Some(text.into()), newest_first, ..query.clone() };
+            let before = last.load(Ordering::SeqCst);
             let mut numbers: Vec<u32> = messages(std::slice::from_ref(&source), &query)
                 .iter()
                 // The last line may be half written.
@@ -264,6 +270,7 @@ fn rotations_during_searches_neither_lose_nor_repeat_lines() {
                 assert_eq!(numbers[0], 100);
             }
             assert!(numbers.len() >= 1000 / step as usize);
+            assert!(numbers.last().unwrap() + step > before, "search {searches} ends before {before}");
             assert!(
                 numbers.windows(2).all(|pair| pair[0] + step == pair[1]),
                 "search {searches}: {numbers:?}"
