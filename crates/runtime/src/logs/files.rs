@@ -145,7 +145,10 @@ impl LogFiles {
 
     fn was_rotated(&self) -> bool {
         let Some(live) = &self.live else { return false };
-        inode(&rotated(&self.path, 1)).is_some_and(|newest| !live.rotated.contains(&newest))
+        let newest = || inode(&rotated(&self.path, 1));
+        // While a rotation renames there is none for a moment, and it need not be the first rotation.
+        let newest = newest().or_else(|| hold(&self.path).and_then(|_held| newest()));
+        newest.is_some_and(|newest| !live.rotated.contains(&newest))
     }
 
     /// Finds what was the log when it was opened: by now it is a rotated one.
