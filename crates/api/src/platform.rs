@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
 use crate::{
-    Problem,
+    IngestBatch, IngestOutcome, Problem,
     prometheus::Series,
     wire::{
         ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart,
@@ -99,7 +99,7 @@ pub struct AuditEntry {
 /// return a boxed future, the others must answer from memory without blocking.
 ///
 /// The server has checked role, origin and size before it calls, and has called [`Platform::audit`] before each method
-/// that changes something; a refused audit stops the command. What stood before and after is the platform's to record,
+/// that changes something, but for [`Platform::ingest`]; a refused audit stops the command. What stood before and after is the platform's to record,
 /// where it performs the change.
 pub trait Platform: Send + Sync + 'static {
     /// The owner of a token, `None` when unknown or revoked. Compare in constant time (hash first).
@@ -125,6 +125,10 @@ pub trait Platform: Send + Sync + 'static {
     fn site_forecasts<'a>(&'a self, site: &'a str) -> Reply<'a, SiteForecasts>;
     /// Everything that is stored as series, for queries.
     fn series(&self) -> Arc<dyn Series>;
+    /// Keeps samples that others send, and what they say of metrics; durable when it answers. What is refused is part of
+    /// the outcome and is not sent again. An error means that nothing was kept, or that it is not known: 5xx is sent
+    /// again by the senders, 4xx is not. Called several times at once, and often the same samples again.
+    fn ingest(&self, batch: IngestBatch) -> Reply<'_, IngestOutcome>;
     /// Everything that happens from now on. A channel of some hundred entries is enough; a slow reader skips.
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;
 

@@ -11,7 +11,9 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::{Access, Role, handlers::*, prometheus::*, server::App, session::*, sites::*, stream};
+use crate::{
+    Access, Role, handlers::*, ingest::remote_write, prometheus::*, server::App, session::*, sites::*, stream,
+};
 
 /// One route as others may know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,7 @@ pub(crate) fn table() -> Vec<Route> {
         route(Method::POST, "/api/v1/labels", viewer, post(labels_form)),
         route(Method::GET, "/api/v1/label/{name}/values", viewer, get(label_values)),
         route(Method::GET, "/api/v1/metadata", viewer, get(metadata)),
+        route(Method::POST, "/api/v1/write", operator, post(remote_write::write)),
         route(Method::GET, "/api/v1/format_query", viewer, get(format_query)),
         route(Method::GET, "/api/v1/status/buildinfo", viewer, get(build_info)),
         route(Method::GET, "/api/v1/openapi.json", viewer, get(document)),
@@ -91,7 +94,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     paths(
         healthz, metrics, login, session, logout, sites, site_live, site_chart, site_report, site_forecasts, stream::stream, events, list, resource,
         remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, query, query_form, query_range, query_range_form, series, series_form, labels, labels_form,
-        label_values, metadata, format_query, build_info, document
+        label_values, metadata, remote_write::write, format_query, build_info, document
     ),
     components(schemas(crate::wire::SiteLive, crate::wire::EventRecord)),
     security(("token" = []), ("cookie" = [])),

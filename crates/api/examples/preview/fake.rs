@@ -10,7 +10,8 @@ use futures::{FutureExt, StreamExt, stream, stream::BoxStream};
 use jiff::{SignedDuration, Timestamp, tz};
 use serde_json::{Value, json};
 use sos_api::{
-    ApplyRequest, AuditEntry, Exposition, Identity, LiveEvent, Platform, Problem, Reply, Role,
+    ApplyRequest, AuditEntry, Exposition, Identity, IngestBatch, IngestOutcome, LiveEvent, Platform, Problem,
+    Reply, Role,
     wire::{
         ActualPoint, ApplyResult, AssetLive, Compared, ComparedCount, Connection, DiffResult, EventRecord,
         ForecastAccuracy, ForecastQuantile, ForecastStep, MeasuredStep, PeriodTotals, PlanLive, PlanPoint,
@@ -36,6 +37,10 @@ pub(crate) struct Fake {
     pub(crate) audit_fails: std::sync::atomic::AtomicBool,
     pub(crate) revoked: Mutex<Vec<String>>,
     code: Mutex<Option<String>>,
+    /// Series that were sent, as text, with their samples.
+    pub(crate) ingested: Mutex<Vec<(String, Vec<(i64, f64)>)>>,
+    /// What was said of metrics: name, type, help, unit.
+    pub(crate) described: Mutex<Vec<String>>,
 }
 
 impl Fake {
@@ -48,6 +53,8 @@ impl Fake {
             audit_fails: false.into(),
             revoked: Mutex::default(),
             code: Mutex::new(Some("once".into())),
+            ingested: Mutex::default(),
+            described: Mutex::default(),
         }
     }
 
@@ -497,6 +504,30 @@ impl Platform for Fake {
     }
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
         self.live.subscribe()
+    }
+    fn ingest(&self, batch: IngestBatch) -> Reply<'_, IngestOutcome> {
+        let mut outcome = IngestOutcome::default();
+        let mut known = self.ingested.lock().unwrap();
+        for series in batch.series() {
+            let count = series.samples().len() as u64;
+            match series.name() {
+                "disk_full" => return done(Err(Problem::unavailable("the disk is full: make room"))),
+                "one_too_many" => {
+                    outcome.refused.add(series.name(), "too many series of this name", count);
+                    continue;
+                }
+                _ => outcome.accepted += count,
+            }
+            let labels: Vec<String> =
+                series.labels().map(|(name, value)| format!("{name}={value:?}")).collect();
+            let text = format!("{}{{{}}}", series.name(), labels.join(","));
+            known.push((text, series.samples().iter().map(|sample| (sample.t, sample.v)).collect()));
+        }
+        let mut described = self.described.lock().unwrap();
+        described.extend(
+            batch.metadata().iter().map(|m| format!("{} {} {:?} {:?}", m.metric, m.kind, m.help, m.unit)),
+        );
+        done(Ok(outcome))
     }
     fn list<'a>(&'a self, kind: &'a str, selector: Option<&'a str>) -> Reply<'a, Vec<Value>> {
         done(Ok(vec![json!({ "kind": kind, "selector": selector })]))

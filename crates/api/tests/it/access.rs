@@ -18,6 +18,8 @@ fn filled(path: &str) -> String {
 fn body_for(path: &str) -> String {
     match path {
         "/api/v1/login" => json!({ "code": "never issued" }).to_string(),
+        // An empty snappy block: an empty message.
+        "/api/v1/write" => "\0".to_owned(),
         p if p.ends_with("/scale") => json!({ "replicas": 2 }).to_string(),
         _ => "{}".to_owned(),
     }

@@ -8,8 +8,16 @@
 #[path = "../../examples/preview/fake.rs"]
 mod fake;
 
+#[allow(dead_code, reason = "shared with unit tests, which use other parts")]
+#[path = "../../src/ingest/remote_write/messages.rs"]
+mod messages;
+#[path = "../../../../scripts/skipped.rs"]
+mod skipped;
+
 mod access;
 mod pages;
+mod prometheus;
+mod remote_write;
 mod requests;
 mod server;
 mod streams;
