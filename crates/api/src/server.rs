@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -86,6 +86,7 @@ pub(crate) struct Inner {
     /// Places for requests that bring samples.
     pub(crate) ingests: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
+    pub(crate) started: Instant,
 }
 
 impl App {
@@ -93,8 +94,8 @@ impl App {
         let streams = Arc::new(Semaphore::new(options.max_streams));
         let queries = Arc::new(Semaphore::new(options.max_queries));
         let ingests = Arc::new(Semaphore::new(options.max_ingests));
-        let counters = Counters::default();
-        Self(Arc::new(Inner { platform, options, counters, streams, queries, ingests, stop }))
+        let (counters, started) = (Counters::default(), Instant::now());
+        Self(Arc::new(Inner { platform, options, counters, streams, queries, ingests, stop, started }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Samples on their way in, with the labels of their series.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use sos_watch::Sample;
@@ -40,7 +41,7 @@ pub struct IngestBatch {
     pairs: Vec<(Span, Span)>,
     series: Vec<Entry>,
     samples: Vec<Sample>,
-    metadata: Vec<Metadata>,
+    metadata: BTreeMap<String, Metadata>,
 }
 
 #[derive(Clone, Copy)]
@@ -113,9 +114,9 @@ impl IngestBatch {
         self.samples.len()
     }
 
-    /// What it says of metrics; of a metric that is named more than once the last counts.
-    pub fn metadata(&self) -> &[Metadata] {
-        &self.metadata
+    /// What it says of metrics, each once; of a metric that is described more than once the first counts.
+    pub fn metadata(&self) -> impl ExactSizeIterator<Item = &Metadata> {
+        self.metadata.values()
     }
 
     /// Whether there is nothing to do.
@@ -125,6 +126,14 @@ impl IngestBatch {
 
     pub(crate) fn piece(&self, span: Span) -> &str {
         &self.text[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    /// Makes room for what a message of so many bytes usually brings, so that nothing is moved while it grows.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        self.text.reserve(bytes.min(MAX_TEXT));
+        self.pairs.reserve((bytes / 24).min(MAX_PAIRS));
+        self.series.reserve((bytes / 256).min(MAX_SAMPLES));
+        self.samples.reserve((bytes / 256).min(MAX_SAMPLES));
     }
 
     /// Takes in a text.
@@ -145,18 +154,26 @@ impl IngestBatch {
         Ok(())
     }
 
-    /// Long texts are cut.
+    /// Whether a metric was described already; every series of it says the same again.
+    pub(crate) fn is_described(&self, metric: &str) -> bool {
+        self.metadata.contains_key(metric)
+    }
+
+    /// Long texts are cut; a metric whose name is too long is not described.
     pub(crate) fn describe(&mut self, metric: &str, kind: &str, help: &str, unit: &str) -> Result<(), Wrong> {
+        if self.is_described(metric) || metric.is_empty() || metric.len() > MAX_NAME {
+            return Ok(());
+        }
         if self.metadata.len() >= MAX_METADATA {
             return Err(Wrong::too_much("descriptions of metrics", MAX_METADATA));
         }
         let metadata = Metadata {
-            metric: cut(metric, MAX_NAME).to_owned(),
+            metric: metric.to_owned(),
             kind: kind.to_owned(),
             help: cut(help, MAX_HELP).to_owned(),
             unit: cut(unit, MAX_NAME).to_owned(),
         };
-        self.metadata.push(metadata);
+        self.metadata.insert(metric.to_owned(), metadata);
         Ok(())
     }
 

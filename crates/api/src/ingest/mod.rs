@@ -6,6 +6,7 @@
 
 mod batch;
 mod fields;
+pub(crate) mod otlp;
 pub(crate) mod remote_write;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 
 mod answer;
 mod params;
+mod rules;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use sos_watch::{Answer, ErrorKind, Labels, Matcher, Query, Source, SourceError};
 
 use crate::server::App;
 use params::{Params, read};
+pub use rules::RuleGroupView;
+pub(crate) use rules::{__path_alerts, __path_rules, alerts, rules};
 
 /// Longest time a query may take when it does not ask for less.
 const TIMEOUT: Duration = Duration::from_secs(20);

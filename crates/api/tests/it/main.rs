@@ -15,6 +15,8 @@ mod messages;
 mod skipped;
 
 mod access;
+mod alarms;
+mod otlp;
 mod pages;
 mod prometheus;
 mod remote_write;

@@ -191,16 +191,18 @@ mod tests {
             let mut labels = messages::labels(&[
                 ("__name__", "node_cpu_seconds_total"),
                 ("cluster", "europe-west-1"),
+                ("cpu", "0"),
                 ("environment", "production"),
+                ("instance", "10.0.0.7:9100"),
                 ("job", "node-exporter"),
                 ("mode", "iowait"),
                 ("region", "eu-west-1"),
                 ("service", "metering"),
                 ("team", "platform"),
             ]);
-            labels.push(messages::Label { name: "cpu".into(), value: (n % 64).to_string() });
-            labels
-                .push(messages::Label { name: "instance".into(), value: format!("10.0.{}.7:9100", n / 64) });
+            // In order, as the specification asks.
+            labels[2].value = (n % 64).to_string();
+            labels[4].value = format!("10.0.{}.7:9100", n / 64);
             let samples = vec![messages::Sample { value: n as f64, timestamp: 1_700_000_000_000 }];
             messages::TimeSeries { labels, samples, exemplars: Vec::new(), histograms: Vec::new() }
         };

@@ -8,6 +8,7 @@ use super::{Decoded, kind};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Wrong> {
     let mut decoded = Decoded::default();
+    decoded.batch.expect(bytes.len());
     let mut draft = Draft::default();
     for field in Fields::new("WriteRequest", bytes) {
         match field? {
@@ -72,9 +73,6 @@ fn metadata(bytes: &[u8], batch: &mut IngestBatch) -> Result<(), Wrong> {
             (5, Value::Bytes(bytes)) => unit = text("the unit of a metric", bytes)?,
             _ => (),
         }
-    }
-    if metric.is_empty() {
-        return Ok(());
     }
     batch.describe(metric, kind(number), help, unit)
 }

@@ -1,6 +1,6 @@
 //! `io.prometheus.write.v2.Request`: all texts stand once in a table of symbols.
 
-use super::super::batch::{Draft, IngestBatch, Span, Wrong, cut};
+use super::super::batch::{Draft, IngestBatch, Span, Wrong};
 use super::super::fields::{Fields, Value, packed_varints, text};
 use super::v1::sample;
 use super::{Decoded, kind};
@@ -74,6 +74,9 @@ impl Reading {
     }
 
     fn metadata(&self, bytes: &[u8], name: Span, batch: &mut IngestBatch) -> Result<(), Wrong> {
+        if batch.is_described(batch.piece(name)) {
+            return Ok(());
+        }
         let (mut number, mut help, mut unit) = (0, 0, 0);
         for field in Fields::new("Metadata", bytes) {
             match field? {
@@ -83,18 +86,15 @@ impl Reading {
                 _ => (),
             }
         }
-        let text = |number: u64, batch: &IngestBatch| {
-            // Without a table there is nothing to refer to: 0 means nothing.
-            let span = if number == 0 { Span::default() } else { symbol(&self.symbols, number)? };
-            Ok::<_, Wrong>(cut(batch.piece(span), 4096).to_owned())
-        };
-        let (help, unit) = (text(help, batch)?, text(unit, batch)?);
-        let metric = cut(batch.piece(name), 256).to_owned();
-        // Every series of a metric says the same of it.
-        let known = batch.metadata().last().is_some_and(|last| last.metric == metric && last.help == help);
-        if metric.is_empty() || known || (number == 0 && help.is_empty() && unit.is_empty()) {
+        if number == 0 && help == 0 && unit == 0 {
             return Ok(());
         }
+        let text = |number: u64| match number {
+            // Even without a table 0 means nothing.
+            0 => Ok(Span::default()),
+            _ => symbol(&self.symbols, number),
+        };
+        let [metric, help, unit] = [name, text(help)?, text(unit)?].map(|span| batch.piece(span).to_owned());
         batch.describe(&metric, kind(number), &help, &unit)
     }
 }
