@@ -144,7 +144,8 @@ impl Alarming {
     pub(crate) fn silence(&self, mut silence: Silence) -> Result<String, Problem> {
         self.change(|state| {
             if silence.id.is_empty() {
-                let known: BTreeSet<&str> = state.silences().iter().map(|known| &*known.id).collect();
+                let open = state.silences().iter().filter(|known| known.ends_at_ms > NOW_MS);
+                let known: BTreeSet<&str> = open.map(|known| &*known.id).collect();
                 let id = |n: usize| format!("00000000-0000-4000-8000-{n:012}");
                 silence.id = (1..).map(id).find(|id| !known.contains(&**id)).unwrap();
             }

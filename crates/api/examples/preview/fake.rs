@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp, tz};
 use serde_json::{Value, json};
 use sos_api::{
     AlarmView, ApplyRequest, AuditEntry, Exposition, Identity, IngestBatch, IngestOutcome, LiveEvent,
-    OutboxEntry, Platform, Problem, Reply, Role,
+    OutboxEntry, Platform, Problem, Reply, Role, RuleGroupView,
     wire::{
         ActualPoint, ApplyResult, AssetLive, Compared, ComparedCount, Connection, DiffResult, EventRecord,
         ForecastAccuracy, ForecastQuantile, ForecastStep, LogAnswer, LogQuery, LogRecord, MeasuredStep,
@@ -30,6 +30,9 @@ const HOMES: usize = 5;
 const CAPACITY_KWH: f64 = 6.4 * HOMES as f64;
 const LIMIT_KW: f64 = 12.0;
 
+/// A series as text, and its samples: time in ms and value.
+pub(crate) type Ingested = (String, Vec<(i64, f64)>);
+
 /// Sample data at a step of one hour; `tick` moves it on.
 #[derive(Debug)]
 pub(crate) struct Fake {
@@ -44,7 +47,7 @@ pub(crate) struct Fake {
     pub(crate) alarming: alarming::Alarming,
     pub(crate) searched: Mutex<Vec<LogQuery>>,
     /// Series that were sent, as text, with their samples.
-    pub(crate) ingested: Mutex<Vec<(String, Vec<(i64, f64)>)>>,
+    pub(crate) ingested: Mutex<Vec<Ingested>>,
     /// What was said of metrics: name, type, help, unit.
     pub(crate) described: Mutex<Vec<String>>,
 }

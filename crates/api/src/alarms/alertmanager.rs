@@ -93,14 +93,45 @@ fn flag(name: &str, value: &str) -> Result<bool, Problem> {
     })
 }
 
-/// `a="b"`, or several within braces; unlike a selector it may match alerts without the label.
+/// `a="b"` or `a=b`, or several within braces; unlike a selector they may match alerts without the label.
 fn matchers(text: &str) -> Result<Vec<Matcher>, Problem> {
     let inner = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(text);
-    // A selector has to ask for something.
-    let selector = format!("{{{inner},__any__=\"\",__some__!=\"\"}}");
-    let found = promql::parse_selector(&selector)
-        .map_err(|error| Problem::bad_request(format!("bad matcher {}: {error}", text.escape_debug())))?;
-    Ok(found.into_iter().filter(|m| m.name() != "__any__" && m.name() != "__some__").collect())
+    let mut quoted = false;
+    let mut escaped = false;
+    let pieces = inner.split(|c| {
+        let ends = c == ',' && !quoted;
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    });
+    let pieces = pieces.map(str::trim).filter(|piece| !piece.is_empty());
+    let found = pieces.map(|piece| {
+        matcher(piece)
+            .map_err(|error| Problem::bad_request(format!("bad matcher {}: {error}", piece.escape_debug())))
+    });
+    found.collect()
+}
+
+fn matcher(piece: &str) -> Result<Matcher, String> {
+    let expected = || "expected a label, one of = != =~ !~, and a value".to_owned();
+    let at = piece.find(['=', '!']).ok_or_else(expected)?;
+    let (name, rest) = (piece[..at].trim(), &piece[at..]);
+    let ops = [MatchOp::Regex, MatchOp::NotRegex, MatchOp::NotEqual, MatchOp::Equal];
+    let op = ops.into_iter().find(|op| rest.starts_with(op.symbol())).ok_or_else(expected)?;
+    let value = rest[op.symbol().len()..].trim();
+    if name.is_empty() {
+        return Err(expected());
+    }
+    if !value.starts_with('"') {
+        return Matcher::new(op, name, value);
+    }
+    // Quoted as in a selector, which has to ask for something.
+    let selector = format!("{{{name}{}{value},__some__!=\"\"}}", op.symbol());
+    let found = promql::parse_selector(&selector).map_err(|error| error.to_string())?;
+    match <[Matcher; 2]>::try_from(found) {
+        Ok([matcher, _]) => Ok(matcher),
+        Err(_) => Err(expected()),
+    }
 }
 
 /// An alert as the filter lets it through, and who would be told.
@@ -341,6 +372,11 @@ mod tests {
             |text: &str| matchers(text).map(|all| all.iter().map(Matcher::to_string).collect::<Vec<_>>());
         assert_eq!(of("alertname=\"a\"").unwrap(), ["alertname=\"a\""]);
         assert_eq!(of("{a=~\".*\",b!=\"c\"}").unwrap(), ["a=~\".*\"", "b!=\"c\""]);
+        assert_eq!(of("severity=page").unwrap(), ["severity=\"page\""]);
+        assert_eq!(of("a=~b|c, d=\"x,\\\"y\"").unwrap(), ["a=~\"b|c\"", "d=\"x,\\\"y\""]);
+        for wrong in ["=b", "a!b", "a=\"b", "a=\"b\"} or {c=\"d\"", "a=~("] {
+            assert!(of(wrong).unwrap_err().detail.contains("bad matcher"), "{wrong}");
+        }
         assert!(of("a").unwrap_err().detail.contains("bad matcher"));
         assert!(Filter::read(Some("active=maybe".into())).is_err());
         assert!(Filter::read(Some("receiver=%28".into())).is_err());

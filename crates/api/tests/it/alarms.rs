@@ -153,7 +153,7 @@ async fn a_silence_is_made_shown_and_ended() {
     assert_eq!((made.ends_at.as_str(), made.created_by.as_str()), ("2016-08-02T23:00:00Z", "operator"));
     assert_eq!((made.state.as_str(), made.id.len()), ("active", 36));
     let listed: Vec<SilenceRecord> = serde_json::from_value(get(&server, "/api/v1/silences").await).unwrap();
-    assert_eq!(listed, [made.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&made));
     let muted = alarms(&server).await.alarms[0].muted.clone().unwrap();
     assert_eq!(
         (muted.by.as_str(), &muted.what, muted.until.as_deref()),

@@ -172,7 +172,7 @@ async fn what_is_no_request_is_refused_in_its_own_form() {
     let server = Server::start().await;
     for (body, part) in [
         ("{", "EOF"),
-        ("[]", "JSON"),
+        ("7", "JSON"),
         (
             r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"sum":{"dataPoints":[{"asInt":"x"}]}}]}]}]}"#,
             "64 bits",
