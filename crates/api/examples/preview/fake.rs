@@ -1,6 +1,7 @@
 //! A platform of deterministic sample data: five homes on a summer day. For the preview of the dashboard and for tests.
 
 mod alarming;
+mod sent;
 
 use std::{
     f64::consts::PI,
@@ -30,9 +31,6 @@ const HOMES: usize = 5;
 const CAPACITY_KWH: f64 = 6.4 * HOMES as f64;
 const LIMIT_KW: f64 = 12.0;
 
-/// A series as text, and its samples: time in ms and value.
-pub(crate) type Ingested = (String, Vec<(i64, f64)>);
-
 /// Sample data at a step of one hour; `tick` moves it on.
 #[derive(Debug)]
 pub(crate) struct Fake {
@@ -47,7 +45,7 @@ pub(crate) struct Fake {
     pub(crate) alarming: alarming::Alarming,
     pub(crate) searched: Mutex<Vec<LogQuery>>,
     /// Series that were sent, as text, with their samples.
-    pub(crate) ingested: Mutex<Vec<Ingested>>,
+    pub(crate) ingested: Mutex<Vec<sent::Ingested>>,
     /// What was said of metrics: name, type, help, unit.
     pub(crate) described: Mutex<Vec<String>>,
 }
@@ -517,27 +515,7 @@ impl Platform for Fake {
         self.live.subscribe()
     }
     fn ingest(&self, batch: IngestBatch) -> Reply<'_, IngestOutcome> {
-        let mut outcome = IngestOutcome::default();
-        let mut known = self.ingested.lock().unwrap();
-        for series in batch.series() {
-            let count = series.samples().len() as u64;
-            match series.name() {
-                "disk_full" => return done(Err(Problem::unavailable("the disk is full: make room"))),
-                "one_too_many" => {
-                    outcome.refused.add(series.name(), "too many series of this name", count);
-                    continue;
-                }
-                _ => outcome.accepted += count,
-            }
-            let labels: Vec<String> =
-                series.labels().map(|(name, value)| format!("{name}={value:?}")).collect();
-            let text = format!("{}{{{}}}", series.name(), labels.join(","));
-            known.push((text, series.samples().iter().map(|sample| (sample.t, sample.v)).collect()));
-        }
-        let mut described = self.described.lock().unwrap();
-        described
-            .extend(batch.metadata().map(|m| format!("{} {} {:?} {:?}", m.metric, m.kind, m.help, m.unit)));
-        done(Ok(outcome))
+        done(sent::keep(&batch, &self.ingested, &self.described))
     }
     fn rule_groups(&self) -> Arc<Vec<RuleGroupView>> {
         Arc::clone(&self.alarming.groups)
