@@ -11,6 +11,9 @@ mod fake;
 #[allow(dead_code, reason = "shared with unit tests, which use other parts")]
 #[path = "../../src/ingest/remote_write/messages.rs"]
 mod messages;
+#[allow(dead_code, reason = "shared with unit tests, which use other parts")]
+#[path = "../../src/ingest/otlp/messages.rs"]
+mod otlp_messages;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
 

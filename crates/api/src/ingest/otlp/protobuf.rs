@@ -27,7 +27,7 @@ fn resource_metrics(bytes: &[u8], to: &mut Translator) -> Result<(), Wrong> {
         if let (1, Value::Bytes(resource)) = field? {
             for field in Fields::new("Resource", resource) {
                 if let (1, Value::Bytes(one)) = field? {
-                    attributes.push(attribute(one)?);
+                    push(&mut attributes, attribute(one)?, "attributes")?;
                 }
             }
         }
@@ -98,7 +98,7 @@ fn number(bytes: &[u8]) -> Result<Number<'_>, Wrong> {
             (3, Value::Fixed64(ns)) => point.common.time_ns = ns,
             (4, Value::Fixed64(bits)) => point.value = Value::double(bits),
             (6, Value::Fixed64(bits)) => point.value = bits.cast_signed() as f64,
-            (7, Value::Bytes(one)) => point.common.attributes.push(attribute(one)?),
+            (7, Value::Bytes(one)) => push(&mut point.common.attributes, attribute(one)?, "attributes")?,
             (8, Value::Varint(flags)) => point.common.flags = low(flags),
             _ => (),
         }
@@ -119,7 +119,7 @@ fn histogram(bytes: &[u8]) -> Result<Histogram<'_>, Wrong> {
                 point.bounds.extend(packed_fixed64("explicit_bounds", packed)?.map(Value::double));
             }
             (7, Value::Fixed64(bits)) => point.bounds.push(Value::double(bits)),
-            (9, Value::Bytes(one)) => point.common.attributes.push(attribute(one)?),
+            (9, Value::Bytes(one)) => push(&mut point.common.attributes, attribute(one)?, "attributes")?,
             (10, Value::Varint(flags)) => point.common.flags = low(flags),
             _ => (),
         }
@@ -134,8 +134,8 @@ fn summary(bytes: &[u8]) -> Result<Summary<'_>, Wrong> {
             (3, Value::Fixed64(ns)) => point.common.time_ns = ns,
             (4, Value::Fixed64(count)) => point.count = count,
             (5, Value::Fixed64(bits)) => point.sum = Value::double(bits),
-            (6, Value::Bytes(one)) => point.quantiles.push(quantile(one)?),
-            (7, Value::Bytes(one)) => point.common.attributes.push(attribute(one)?),
+            (6, Value::Bytes(one)) => push(&mut point.quantiles, quantile(one)?, "quantiles")?,
+            (7, Value::Bytes(one)) => push(&mut point.common.attributes, attribute(one)?, "attributes")?,
             (8, Value::Varint(flags)) => point.common.flags = low(flags),
             _ => (),
         }
@@ -159,7 +159,23 @@ fn low(flags: u64) -> u32 {
     u32::try_from(flags & u64::from(u32::MAX)).unwrap_or_default()
 }
 
+/// Most attributes, and quantiles, of one point or resource.
+const MAX_LIST: usize = 1_024;
+/// Most bytes of one attribute; read as lists and maps it takes some twenty times that.
+const MAX_ATTRIBUTE: usize = 256 * 1024;
+
+fn push<T>(list: &mut Vec<T>, one: T, what: &str) -> Result<(), Wrong> {
+    if list.len() >= MAX_LIST {
+        return Err(Wrong::malformed(format!("more than {MAX_LIST} {what} in one message")));
+    }
+    list.push(one);
+    Ok(())
+}
+
 fn attribute(bytes: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>), Wrong> {
+    if bytes.len() > MAX_ATTRIBUTE {
+        return Err(Wrong::malformed(format!("an attribute has more than {MAX_ATTRIBUTE} bytes")));
+    }
     let (name, value) = key_value(bytes)?;
     Ok((Cow::Borrowed(name), value.map_or(Ok(Cow::Borrowed("")), as_text)?))
 }
@@ -252,5 +268,16 @@ mod tests {
         assert_eq!(as_text(&[33, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f]).unwrap(), "1.5");
         assert_eq!(as_text(&[58, 2, 1, 255]).unwrap(), "Af8=");
         assert_eq!(as_text(&[]).unwrap(), "");
+    }
+
+    #[test]
+    fn lists_have_an_end() {
+        // A point of attributes of no bytes.
+        let point = [58, 0].repeat(MAX_LIST + 1);
+        assert!(number(&point[..2 * MAX_LIST]).is_ok());
+        assert!(
+            matches!(number(&point), Err(Wrong::Malformed(text)) if text.contains("more than 1024 attributes"))
+        );
+        assert!(attribute(&vec![0; MAX_ATTRIBUTE + 1]).is_err());
     }
 }
