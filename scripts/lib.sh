@@ -124,7 +124,10 @@ ensure_peers() {
   scripts/peers.sh >/dev/null || die "the independent peers of scripts/peers.txt cannot be had"
 }
 
-# promtool judges the metrics. Only its files are taken from the package: the server is neither installed nor started.
+# promtool judges the metrics; scripts/prometheus.sh hands out the server for a benchmark. Only the files are taken from the
+# package: the server is neither installed nor started. Its queries and answers are what ours are held against.
+# shellcheck disable=SC2034 # read by scripts/prometheus.sh
+PROMETHEUS_PINNED=2.42
 ensure_promtool() {
   command -v promtool >/dev/null 2>&1 && return 0
   local folder="$SOS_TOOLS/prometheus"
@@ -137,6 +140,37 @@ ensure_promtool() {
   fi
   PATH="$folder/usr/bin:$PATH"
   export PATH
+}
+
+# A broker for the tests of MQTT. As with promtool only files are taken, with the libraries that are missing: installed, the
+# package would start a broker on this machine.
+ensure_mosquitto() {
+  local folder="$SOS_TOOLS/mosquitto" found
+  if found="$(PATH="$PATH:/usr/sbin" command -v mosquitto)"; then
+    SOS_MOSQUITTO="$found"
+  else
+    if [ ! -x "$folder/usr/sbin/mosquitto" ]; then
+      say "taking the broker from Debian's package mosquitto into $folder"
+      mkdir -p "$folder"
+      # In a subshell: where there is none, the tests that need it say so.
+      (cd "$folder" && { download_with_missing mosquitto || { as_root apt-get update -qq && download_with_missing mosquitto; }; } &&
+        for package in *.deb; do dpkg-deb --extract "$package" . || exit 1; done && rm -f ./*.deb) >&2 || return 0
+    fi
+    printf '#!/bin/sh\nexport LD_LIBRARY_PATH=%s\nexec %s/usr/sbin/mosquitto "$@"\n' \
+      "$folder/usr/lib/$(uname -m)-linux-gnu:$folder/lib/$(uname -m)-linux-gnu" "$folder" >"$folder/run"
+    chmod +x "$folder/run"
+    SOS_MOSQUITTO="$folder/run"
+  fi
+  export SOS_MOSQUITTO
+}
+
+# download_with_missing PACKAGE: fetches it and what it needs and this machine lacks, into this folder.
+download_with_missing() {
+  local packages
+  packages="$(apt-get install --simulate --no-install-recommends -qq "$1" | awk '$1 == "Inst" { print $2 }')"
+  [ -n "$packages" ] || return 1
+  # shellcheck disable=SC2086 # one word for each package
+  apt-get download -qq $packages
 }
 
 # A browser without a screen, for the tests of the page.

@@ -1,6 +1,8 @@
 // Calls to the server.
 
-import type { EventRecord, Session, SiteChart, SiteForecasts, SiteLive, SiteSummary } from "./contract";
+import type {
+  Alarms, EventRecord, NotificationRecord, Session, SilenceRecord, SilenceRequest, SiteChart, SiteForecasts, SiteLive, SiteSummary,
+} from "./contract";
 
 /** A refusal or failure, with the server's own sentence. */
 export class ApiError extends Error {
@@ -47,4 +49,10 @@ export const api = {
   chart: (site: string) => call(`sites/${name(site)}/chart`) as Promise<SiteChart>,
   forecasts: (site: string) => call(`sites/${name(site)}/forecasts`) as Promise<SiteForecasts>,
   events: (since: number) => call(`events?since=${since}`) as Promise<EventRecord[]>,
+  alarms: () => call("alarms") as Promise<Alarms>,
+  notifications: () => call("notifications") as Promise<NotificationRecord[]>,
+  silences: () => call("silences") as Promise<SilenceRecord[]>,
+  acknowledge: (fingerprint: string, comment: string) => call(`alarms/${name(fingerprint)}/acknowledge`, post({ comment })),
+  silence: (request: SilenceRequest) => call("silences", post(request)) as Promise<SilenceRecord>,
+  endSilence: (id: string) => call(`silences/${name(id)}`, { method: "DELETE" }),
 };

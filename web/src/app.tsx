@@ -5,6 +5,7 @@ import { clock, dayAndClock, speedWords } from "./format";
 import { logout } from "./live";
 import { LoginPage } from "./pages/login";
 import { SitePage } from "./pages/site/page";
+import { AlertCount, Alerts } from "./parts/alerts/section";
 import { Badge } from "./parts/badge";
 import { routeOfSite } from "./route";
 
@@ -47,6 +48,7 @@ function Header({ state }: { state: State }) {
         ) : null}
       </div>
       <SiteChoice state={state} />
+      <AlertCount alarms={state.alerts.known} />
       <div class="link" role="status"><LinkState state={state} /></div>
       <button type="button" class="quiet" title={`${state.session?.name ?? ""} (${state.session?.role ?? ""})`} onClick={() => void logout()}>Log out</button>
     </header>
@@ -73,6 +75,7 @@ export function App({ state }: { state: State }) {
       <Lost state={state} />
       {state.problem === undefined ? null : <p class="banner bad" role="alert">{state.problem}</p>}
       <main id="main" class={state.link === "lost" ? "stale" : ""}>
+        <Alerts state={state} />
         <SitePage state={state} />
       </main>
     </>

@@ -1,4 +1,4 @@
-// Generated from crates/api/src/wire.rs. Do not edit; after a change there run
+// Generated from crates/api/src/wire.rs and wire/. Do not edit; after a change there run
 // SOS_WRITE_CONTRACT=1 cargo test --release -p sos-api contract
 
 export type Compared = { 
@@ -513,3 +513,213 @@ name: string,
  * What it may do.
  */
 role: Role, };
+
+export type Alarms = { 
+/**
+ * The time of this answer, by the clock of the rules.
+ */
+time: string, 
+/**
+ * How many there are; `alarms` holds those that `limit` allows.
+ */
+total: number, 
+/**
+ * Firing ones before pending ones, each the newest first.
+ */
+alarms: Array<Alarm>, };
+
+export type Alarm = { 
+/**
+ * What identifies it, 16 hexadecimal digits: FNV-1a of its labels, as in Alertmanager.
+ */
+fingerprint: string, 
+/**
+ * Name of the alert.
+ */
+name: string, 
+/**
+ * `firing` or `pending`.
+ */
+state: string, 
+/**
+ * Since when it is in this state.
+ */
+since: string, 
+/**
+ * Its label `severity`; empty when there is none.
+ */
+severity: string, 
+/**
+ * All labels, `alertname` among them.
+ */
+labels: { [key in string]: string }, 
+/**
+ * What people should know.
+ */
+annotations: { [key in string]: string }, 
+/**
+ * Where it says what to do: the annotation `runbook_url`, else `runbook`.
+ */
+runbook?: string, 
+/**
+ * Of its expression, as text: `12.5`, `NaN`, `+Inf`.
+ */
+value: string, 
+/**
+ * Who looks after it; only of firing ones.
+ */
+acknowledgedBy?: string, 
+/**
+ * Why nobody is told of it now.
+ */
+muted?: AlarmMute, 
+/**
+ * The last notification of each notifier that was told of it; `null` when the outbox could not be read.
+ */
+told: Array<AlarmTold> | null, };
+
+export type AlarmMute = { 
+/**
+ * `silence`, `inhibition` or `quiet hours`.
+ */
+by: string, 
+/**
+ * Id of the silence, or the labels of the alert that says it all; empty for quiet hours.
+ */
+what: string, 
+/**
+ * When it ends by itself; left out where that is not known.
+ */
+until?: string, };
+
+export type AlarmTold = { 
+/**
+ * Name of the notifier.
+ */
+notifier: string, 
+/**
+ * When it was delivered, else when it was decided.
+ */
+at: string, 
+/**
+ * `waiting`, `delivered` or `failed`.
+ */
+state: string, };
+
+export type AcknowledgeRequest = { 
+/**
+ * What is being done about it.
+ */
+comment: string, };
+
+export type SilenceRequest = { 
+/**
+ * All must hold: `site="x"`, `severity=~"a|b"`, `team!="y"`; one of them has to ask for some value.
+ */
+matchers: Array<string>, 
+/**
+ * From then on, RFC 3339; now when left out.
+ */
+startsAt?: string, 
+/**
+ * Up to then, RFC 3339.
+ */
+endsAt?: string, 
+/**
+ * For so long: `90m`, `2h`, `1d12h`.
+ */
+duration?: string, 
+/**
+ * Why.
+ */
+comment: string, };
+
+export type SilenceRecord = { 
+/**
+ * Its id.
+ */
+id: string, 
+/**
+ * All must hold: `site="x"`, `severity=~"a|b"`.
+ */
+matchers: Array<string>, 
+/**
+ * From then on.
+ */
+startsAt: string, 
+/**
+ * Up to then.
+ */
+endsAt: string, 
+/**
+ * Who made it.
+ */
+createdBy: string, 
+/**
+ * Why.
+ */
+comment: string, 
+/**
+ * `pending`, `active` or `expired`.
+ */
+state: string, };
+
+export type NotificationRecord = { 
+/**
+ * What identifies it.
+ */
+key: string, 
+/**
+ * Who is told.
+ */
+notifier: string, 
+/**
+ * Why: `first`, `more`, `fewer`, `resolved`, `repeat` or `escalation`.
+ */
+reason: string, 
+/**
+ * When it was decided.
+ */
+at: string, 
+/**
+ * `waiting`, `delivered` or `failed`.
+ */
+state: string, 
+/**
+ * How often it was tried.
+ */
+attempts: number, 
+/**
+ * What went wrong at the last try.
+ */
+error?: string, 
+/**
+ * When it is tried next; only of waiting ones.
+ */
+nextTry?: string, 
+/**
+ * When it was delivered or given up.
+ */
+endedAt?: string, 
+/**
+ * How many alerts it tells of.
+ */
+alertCount: number, 
+/**
+ * The first twenty of them.
+ */
+alerts: Array<NotifiedRecord>, };
+
+export type NotifiedRecord = { 
+/**
+ * What identifies it.
+ */
+fingerprint: string, 
+/**
+ * `firing` or `resolved`.
+ */
+state: string, 
+/**
+ * All labels, `alertname` among them.
+ */
+labels: { [key in string]: string }, };

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { api, ApiError } from "./api";
-import type { EventRecord, SiteLive } from "./contract";
+import type { Alarms, EventRecord, SilenceRecord, SilenceRequest, SiteLive } from "./contract";
 import { loginCode, siteOfRoute } from "./route";
 import { chartKey, INITIAL, reduce, type Message } from "./state";
 
@@ -16,6 +16,9 @@ export function send(message: Message): void {
 const SILENCE_MS = 25_000;
 /** The chart is read at most this often. */
 const CHART_MS = 1_500;
+/** Alerts are read as often as this when nothing tells of them, and at most once in the time after it. */
+const ALERTS_MS = 15_000;
+const ALERTS_SOON_MS = 1_000;
 
 let source: EventSource | undefined;
 let watchdog: ReturnType<typeof setTimeout> | undefined;
@@ -63,6 +66,7 @@ export async function login(secret: { code: string } | { token: string }): Promi
 export async function logout(): Promise<void> {
   await api.logout().catch(() => undefined);
   close();
+  clearTimeout(alertsTimer);
   send({ type: "logged-out" });
 }
 
@@ -85,6 +89,7 @@ function tryAgain(action: () => Promise<void>): void {
 /** Follows the site of the address: sites, state, events, then the stream. */
 export async function open(): Promise<void> {
   close();
+  alertsSoon();
   try {
     const sites = (await api.sites()).map((site) => site.name);
     send({ type: "sites", sites });
@@ -126,7 +131,11 @@ function stream(site: string): void {
     send({ type: "live", live: data as SiteLive, at: Date.now() });
     void chart();
   });
-  on("event", (data) => { send({ type: "events", events: [data as EventRecord] }); });
+  on("event", (data) => {
+    const event = data as EventRecord;
+    send({ type: "events", events: [event] });
+    if (event.reason === "AlertFiring" || event.reason === "AlertResolved") alertsSoon();
+  });
   on("ping", () => { send({ type: "alive", at: Date.now() }); });
   on("bye", () => { tryAgain(open); });
   // The browser's own retry gives up on refusals; ours asks why and goes on.
@@ -154,4 +163,72 @@ async function chart(): Promise<void> {
   } finally {
     setTimeout(() => { reading = false; void chart(); }, CHART_MS);
   }
+}
+
+let alertsTimer: ReturnType<typeof setTimeout> | undefined;
+let alertsReading: Promise<void> | undefined;
+let alertsAgain = false;
+let alertsRead = 0;
+
+/** Reads the alerts now, or as soon as it is their turn: many events in a row are one reading. */
+function alertsSoon(): void {
+  alertsAgain = true;
+  if (alertsReading) return;
+  clearTimeout(alertsTimer);
+  alertsTimer = setTimeout(() => { void readAlerts(); }, Math.max(0, alertsRead + ALERTS_SOON_MS - Date.now()));
+}
+
+async function readAlerts(): Promise<void> {
+  clearTimeout(alertsTimer);
+  alertsAgain = false;
+  alertsReading = fetchAlerts();
+  await alertsReading;
+  alertsReading = undefined;
+  alertsRead = Date.now();
+  nextAlerts();
+}
+
+function nextAlerts(): void {
+  if (state.value.session) alertsTimer = setTimeout(() => { void readAlerts(); }, alertsAgain ? ALERTS_SOON_MS : ALERTS_MS);
+}
+
+async function fetchAlerts(): Promise<void> {
+  try {
+    // What was delivered is worth less than the alerts themselves: they are shown without it.
+    const [alarms, notifications] = await Promise.all([api.alarms(), api.notifications().catch(() => undefined)]);
+    const silences = await silencesOf(alarms);
+    send({ type: "alerts", alarms, notifications, silences });
+  } catch (error) {
+    send({ type: "alerts-unread", problem: note(error) });
+  }
+}
+
+async function silencesOf(alarms: Alarms): Promise<SilenceRecord[]> {
+  const any = alarms.alarms.some((alarm) => alarm.muted?.by === "silence");
+  return any ? api.silences().catch(() => []) : [];
+}
+
+/** Performs a command about alerts; the words of its refusal, if any. What it changed is on the page when this returns. */
+async function command(ask: () => Promise<unknown>): Promise<string | undefined> {
+  try {
+    await ask();
+  } catch (error) {
+    return note(error);
+  }
+  // What was asked for before the command does not know of it.
+  while (alertsReading) await alertsReading;
+  await readAlerts();
+  return undefined;
+}
+
+export function acknowledge(fingerprint: string, comment: string): Promise<string | undefined> {
+  return command(() => api.acknowledge(fingerprint, comment));
+}
+
+export function silence(request: SilenceRequest): Promise<string | undefined> {
+  return command(() => api.silence(request));
+}
+
+export function endSilence(id: string): Promise<string | undefined> {
+  return command(() => api.endSilence(id));
 }

@@ -1,4 +1,6 @@
+import { effect } from "@preact/signals";
 import { render } from "preact";
+import { pageTitle } from "./alerts";
 import { App } from "./app";
 import { open, start, state } from "./live";
 import "./style.css";
@@ -9,6 +11,7 @@ function Root() {
 
 const root = document.getElementById("app");
 if (root) render(<Root />, root);
+effect(() => { document.title = pageTitle(state.value.alerts.known); });
 addEventListener("hashchange", () => {
   // A pasted login link is a hash change too when the page is open already.
   if (location.hash.includes("login=")) void start();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { EventRecord } from "./contract";
 import { sample } from "./sample";
-import { chartKey, EVENTS, INITIAL, reduce, type State } from "./state";
+import { chartKey, EVENTS, INITIAL, reduce, type Message, type State } from "./state";
 
 const viewer = { name: "eva", role: "viewer" } as const;
 const event = (id: number, count = 1): EventRecord => ({
@@ -45,6 +45,18 @@ describe("state", () => {
     expect(state.events.map((e) => [e.id, e.count])).toEqual([[4, 7], [3, 1], [1, 1]]);
     const many = Array.from({ length: 2 * EVENTS }, (_, id) => event(id));
     expect(reduce(state, { type: "events", events: many }).events).toHaveLength(EVENTS);
+  });
+
+  it("keeps the alerts when they cannot be read, says so, and takes none after the logout", () => {
+    const alarms = { time: "2016-08-01T00:00:00Z", total: 0, alarms: [] };
+    const read: Message = { type: "alerts", alarms, notifications: undefined, silences: [] };
+    let state = reduce(onSite(), read);
+    state = reduce(state, { type: "alerts-unread", problem: "the server does not answer" });
+    expect([state.alerts.known, state.alerts.problem]).toEqual([alarms, "the server does not answer"]);
+    expect(reduce(state, read).alerts.problem).toBeUndefined();
+    const out = reduce(state, { type: "logged-out" });
+    expect(out.alerts.known).toBeUndefined();
+    expect(reduce(out, read)).toBe(out);
   });
 
   it("asks for the chart again after a step or a new plan, not after each tick", () => {

@@ -1,6 +1,9 @@
 // What the page knows, and how each message changes it. Pure: the effects are in live.ts.
 
-import type { EventRecord, Session, SeriesForecast, SiteChart, SiteForecasts, SiteLive } from "./contract";
+import { announcement } from "./alerts";
+import type {
+  Alarms, EventRecord, NotificationRecord, Session, SeriesForecast, SilenceRecord, SiteChart, SiteForecasts, SiteLive,
+} from "./contract";
 
 /** The connection to the server. */
 export type Link = "connecting" | "live" | "lost";
@@ -22,6 +25,19 @@ export interface State {
   events: EventRecord[];
   /** A failure that is not about the connection. */
   problem: string | undefined;
+  alerts: AlertState;
+}
+
+export interface AlertState {
+  /** As they were read last; `undefined` before. */
+  known: Alarms | undefined;
+  /** Why what is known may be old. */
+  problem: string | undefined;
+  /** The latest ones; `undefined` when they could not be read. */
+  notifications: NotificationRecord[] | undefined;
+  silences: SilenceRecord[];
+  /** For those who listen to the page. */
+  announcement: string;
 }
 
 export type Message =
@@ -36,7 +52,9 @@ export type Message =
   | { type: "chart"; chart: SiteChart }
   | { type: "forecasts"; forecasts: SiteForecasts }
   | { type: "events"; events: EventRecord[] }
-  | { type: "problem"; problem: string | undefined };
+  | { type: "problem"; problem: string | undefined }
+  | { type: "alerts"; alarms: Alarms; notifications: NotificationRecord[] | undefined; silences: SilenceRecord[] }
+  | { type: "alerts-unread"; problem: string };
 
 /** Events kept on the page. */
 export const EVENTS = 50;
@@ -53,6 +71,7 @@ export const INITIAL: State = {
   forecasts: [],
   events: [],
   problem: undefined,
+  alerts: { known: undefined, problem: undefined, notifications: undefined, silences: [], announcement: "" },
 };
 
 export function reduce(state: State, message: Message): State {
@@ -84,7 +103,18 @@ export function reduce(state: State, message: Message): State {
       return { ...state, events: merge(state.events, message.events) };
     case "problem":
       return { ...state, problem: message.problem };
+    case "alerts":
+    case "alerts-unread":
+      // An answer that comes after the logout is not for this reader any more.
+      return state.session ? { ...state, alerts: alertsAfter(state.alerts, message) } : state;
   }
+}
+
+function alertsAfter(known: AlertState, message: Message & { type: "alerts" | "alerts-unread" }): AlertState {
+  if (message.type === "alerts-unread") return { ...known, problem: message.problem };
+  const { alarms, notifications, silences } = message;
+  const said = announcement(known.known, alarms) ?? known.announcement;
+  return { known: alarms, problem: undefined, notifications, silences, announcement: said };
 }
 
 /** An answer that was overtaken by the stream does not set the page back; a restarted site may. */

@@ -29,7 +29,7 @@ const LOG_LINES: (usize, usize) = (100, 10_000);
 
 /// Records a command, then performs it, in a task of its own: a caller that goes away, or a slow answer, never leaves
 /// it half done. What cannot be recorded is not performed.
-async fn command<T, F>(app: &App, entry: AuditEntry, perform: F) -> Result<T, Problem>
+pub(crate) async fn command<T, F>(app: &App, entry: AuditEntry, perform: F) -> Result<T, Problem>
 where
     T: Send + 'static,
     F: for<'a> FnOnce(&'a dyn Platform) -> Reply<'a, T> + Send + 'static,
@@ -48,7 +48,7 @@ where
 }
 
 /// Who, what and why of a command.
-fn entry(
+pub(crate) fn entry(
     who: Identity,
     headers: &HeaderMap,
     action: &'static str,

@@ -5,14 +5,18 @@
 //! What travels is in [`wire`]; the dashboard's sources are in `web/` and are built by this crate's `build.rs`.
 
 mod access;
+mod alarms;
 mod assets;
 mod extract;
 mod handlers;
+mod ingest;
+mod log_search;
 mod metrics;
 mod platform;
 mod problem;
 mod prometheus;
 mod routes;
+mod runbooks;
 mod server;
 mod session;
 mod sites;
@@ -22,11 +26,13 @@ pub mod wire;
 mod wire_ts;
 
 pub use access::Access;
+pub use alarms::{AlarmView, Delivery, OutboxEntry};
 pub use axum::body::Bytes;
 pub use handlers::MAX_MANIFEST_BYTES;
+pub use ingest::{IngestBatch, IngestOutcome, IngestRefusal, IngestSeries, Refusals};
 pub use metrics::Exposition;
-pub use platform::{ApplyRequest, AuditEntry, Identity, LiveEvent, Platform, Reply, Role};
+pub use platform::{ApplyRequest, AuditEntry, Identity, LiveEvent, Measures, Platform, Reply, Role};
 pub use problem::Problem;
-pub use prometheus::{Metadata, Series};
+pub use prometheus::{Metadata, RuleGroupView, Series};
 pub use routes::{RouteInfo, openapi, routes};
 pub use server::{Options, router, serve};

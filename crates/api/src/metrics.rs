@@ -97,6 +97,10 @@ pub(crate) struct Counters {
     pub(crate) stream_refused: AtomicU64,
     pub(crate) stream_skipped: AtomicU64,
     pub(crate) connections_full: AtomicU64,
+    pub(crate) ingest_samples: AtomicU64,
+    pub(crate) ingest_refused: AtomicU64,
+    pub(crate) ingest_histograms: AtomicU64,
+    pub(crate) ingest_exemplars: AtomicU64,
 }
 
 impl Counters {
@@ -127,6 +131,26 @@ impl Counters {
                 &self.connections_full,
                 "sos_api_connections_full_total",
                 "times a new connection waited because the limit was reached",
+            ),
+            (
+                &self.ingest_samples,
+                "sos_api_ingest_samples_total",
+                "samples that others sent and that were kept",
+            ),
+            (
+                &self.ingest_refused,
+                "sos_api_ingest_refused_total",
+                "samples that others sent and that were refused",
+            ),
+            (
+                &self.ingest_histograms,
+                "sos_api_ingest_native_histograms_total",
+                "native histograms that others sent; they are not kept",
+            ),
+            (
+                &self.ingest_exemplars,
+                "sos_api_ingest_exemplars_total",
+                "exemplars that others sent; they are not kept",
             ),
         ];
         for (value, name, help) in totals {

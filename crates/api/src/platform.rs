@@ -7,17 +7,21 @@ use futures::{future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sos_watch::{Labels, alerts::Silence};
 use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
 use crate::{
-    Problem,
+    AlarmView, IngestBatch, IngestOutcome, OutboxEntry, Problem, RuleGroupView,
     prometheus::Series,
     wire::{
-        ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart,
-        SiteForecasts, SiteLive, SiteReport, SiteSummary,
+        ApplyResult, DiffResult, EventRecord, LogAnswer, LogQuery, ReportPeriod, Revision, RolloutStatus,
+        Scale, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
     },
 };
+
+/// Measures in Prometheus text form, taken when they are asked for.
+pub type Measures = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// The answer of a platform call: a value or the problem that is sent to the caller as it is.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, Problem>>;
@@ -85,9 +89,9 @@ pub struct AuditEntry {
     pub who: String,
     /// Role it acted with.
     pub role: Role,
-    /// `apply`, `delete`, `scale`, `rollout-undo`, `restart`.
+    /// `apply`, `delete`, `scale`, `rollout-undo`, `restart`, `acknowledge`, `silence`, `silence-end`.
     pub action: &'static str,
-    /// `Kind/name`, or the manager for an apply.
+    /// `Kind/name` (`Alert/fingerprint`, `Silence/id`, `Silence/new`), or the manager for an apply.
     pub target: String,
     /// Arguments of the command; never holds secret values.
     pub detail: Value,
@@ -99,7 +103,7 @@ pub struct AuditEntry {
 /// return a boxed future, the others must answer from memory without blocking.
 ///
 /// The server has checked role, origin and size before it calls, and has called [`Platform::audit`] before each method
-/// that changes something; a refused audit stops the command. What stood before and after is the platform's to record,
+/// that changes something, but for [`Platform::ingest`]; a refused audit stops the command. What stood before and after is the platform's to record,
 /// where it performs the change.
 pub trait Platform: Send + Sync + 'static {
     /// The owner of a token, `None` when unknown or revoked. Compare in constant time (hash first).
@@ -125,6 +129,30 @@ pub trait Platform: Send + Sync + 'static {
     fn site_forecasts<'a>(&'a self, site: &'a str) -> Reply<'a, SiteForecasts>;
     /// Everything that is stored as series, for queries.
     fn series(&self) -> Arc<dyn Series>;
+    /// Keeps samples that others send, and what they say of metrics; durable when it answers. What is refused is part of
+    /// the outcome and is not sent again. An error means that nothing was kept, or that it is not known: 5xx is sent
+    /// again by the senders, 4xx is not. Called several times at once, and often the same samples again.
+    fn ingest(&self, batch: IngestBatch) -> Reply<'_, IngestOutcome>;
+    /// All groups of rules and how they stand after their last evaluation, in the order in which they are shown; from
+    /// memory.
+    fn rule_groups(&self) -> Arc<Vec<RuleGroupView>>;
+    /// What alert handling knows now; from memory.
+    fn alarms(&self) -> AlarmView;
+    /// Notifications of the outbox, those that were delivered or given up a while ago among them; the newest first, at
+    /// most `limit`.
+    fn outbox(&self, limit: usize) -> Reply<'_, Vec<OutboxEntry>>;
+    /// Acknowledges the firing alert with these labels ([`sos_watch::alerts::NotifyState::acknowledge`]), durably. One
+    /// that has ended meanwhile is [`Problem::not_found`].
+    fn acknowledge<'a>(&'a self, labels: &'a Labels, by: &'a str, comment: &'a str) -> Reply<'a, ()>;
+    /// Keeps a silence that was checked ([`sos_watch::alerts::NotifyState::silence`]), durably, and gives its id: a new
+    /// one, best a UUID, when `silence.id` is empty; else the one with that id is replaced.
+    fn silence(&self, silence: Silence) -> Reply<'_, String>;
+    /// Ends a silence now ([`sos_watch::alerts::NotifyState::end_silence`]), durably. One that is over or unknown is
+    /// [`Problem::not_found`].
+    fn end_silence<'a>(&'a self, id: &'a str) -> Reply<'a, ()>;
+    /// The text of a runbook, Markdown, at most some hundred kilobytes; `None` when there is none of that name. From
+    /// memory.
+    fn runbook(&self, name: &str) -> Option<String>;
     /// Everything that happens from now on. A channel of some hundred entries is enough; a slow reader skips.
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;
 
@@ -148,6 +176,9 @@ pub trait Platform: Send + Sync + 'static {
         lines: usize,
         follow: bool,
     ) -> Reply<'a, BoxStream<'static, String>>;
+    /// Lines of services' logs that match, at most `query.limit`, within a bound of time or bytes that the platform sets;
+    /// [`LogAnswer::truncated`] says when there may be more. A service that is not known is [`Problem::not_found`].
+    fn search_logs(&self, query: LogQuery) -> Reply<'_, LogAnswer>;
     /// Sets the number of replicas (a subresource: the manifest's owner stays).
     fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale>;
     /// How far the rollout is.
@@ -159,6 +190,8 @@ pub trait Platform: Send + Sync + 'static {
     /// Restarts all replicas, one after the other.
     fn restart<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus>;
 
+    /// Told once, when the server begins to serve: gives all that `/metrics` shows, as often as it is asked.
+    fn served(&self, _all_metrics: Measures) {}
     /// Metrics in Prometheus text form, made with [`crate::Exposition`]; the server adds its own.
     fn metrics(&self) -> String;
 }

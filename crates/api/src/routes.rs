@@ -11,7 +11,19 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::{Access, Role, handlers::*, prometheus::*, server::App, session::*, sites::*, stream};
+use crate::{
+    Access, Role,
+    alarms::*,
+    handlers::*,
+    ingest::{otlp, remote_write},
+    log_search,
+    prometheus::*,
+    runbooks,
+    server::App,
+    session::*,
+    sites::*,
+    stream,
+};
 
 /// One route as others may know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +70,7 @@ pub(crate) fn table() -> Vec<Route> {
         route(Method::DELETE, "/api/v1/resources/{kind}/{name}", admin, delete(remove)),
         route(Method::POST, "/api/v1/apply", admin, post(apply)),
         route(Method::POST, "/api/v1/diff", viewer, post(diff)),
+        route(Method::GET, "/api/v1/logs", viewer, get(log_search::search)),
         route(Method::GET, "/api/v1/services/{name}/logs", viewer, get(logs)),
         route(Method::PUT, "/api/v1/services/{name}/scale", operator, put(scale)),
         route(Method::GET, "/api/v1/services/{name}/rollout", viewer, get(rollout_status)),
@@ -74,6 +87,26 @@ pub(crate) fn table() -> Vec<Route> {
         route(Method::POST, "/api/v1/labels", viewer, post(labels_form)),
         route(Method::GET, "/api/v1/label/{name}/values", viewer, get(label_values)),
         route(Method::GET, "/api/v1/metadata", viewer, get(metadata)),
+        route(Method::GET, "/api/v1/rules", viewer, get(rules)),
+        route(Method::GET, "/api/v1/alerts", viewer, get(alerts)),
+        route(Method::GET, "/api/v1/alarms", viewer, get(alarms)),
+        route(Method::POST, "/api/v1/alarms/{fingerprint}/acknowledge", operator, post(acknowledge)),
+        route(Method::GET, "/api/v1/silences", viewer, get(silences)),
+        route(Method::POST, "/api/v1/silences", operator, post(make_silence)),
+        route(Method::DELETE, "/api/v1/silences/{id}", operator, delete(end_silence)),
+        route(Method::GET, "/api/v1/notifications", viewer, get(notifications)),
+        route(Method::GET, "/runbooks/{name}", viewer, get(runbooks::runbook)),
+        route(Method::GET, "/api/v2/status", viewer, get(alertmanager::status)),
+        route(Method::GET, "/api/v2/receivers", viewer, get(alertmanager::receivers)),
+        route(Method::GET, "/api/v2/alerts", viewer, get(alertmanager::alerts)),
+        route(Method::GET, "/api/v2/alerts/groups", viewer, get(alertmanager::groups)),
+        route(Method::GET, "/api/v2/silences", viewer, get(alertmanager::silences)),
+        route(Method::POST, "/api/v2/silences", operator, post(alertmanager::make_silence)),
+        route(Method::GET, "/api/v2/silence/{id}", viewer, get(alertmanager::silence)),
+        route(Method::DELETE, "/api/v2/silence/{id}", operator, delete(alertmanager::end_silence)),
+        route(Method::POST, "/api/v1/otlp/v1/metrics", operator, post(otlp::metrics)),
+        route(Method::POST, "/v1/metrics", operator, post(otlp::metrics_of_collectors)),
+        route(Method::POST, "/api/v1/write", operator, post(remote_write::write)),
         route(Method::GET, "/api/v1/format_query", viewer, get(format_query)),
         route(Method::GET, "/api/v1/status/buildinfo", viewer, get(build_info)),
         route(Method::GET, "/api/v1/openapi.json", viewer, get(document)),
@@ -91,7 +124,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     paths(
         healthz, metrics, login, session, logout, sites, site_live, site_chart, site_report, site_forecasts, stream::stream, events, list, resource,
         remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, query, query_form, query_range, query_range_form, series, series_form, labels, labels_form,
-        label_values, metadata, format_query, build_info, document
+        label_values, metadata, rules, alerts, alarms, acknowledge, silences, make_silence, end_silence, notifications, runbooks::runbook,
+        alertmanager::status, alertmanager::receivers, alertmanager::alerts, alertmanager::groups, alertmanager::silences,
+        alertmanager::make_silence, alertmanager::silence, alertmanager::end_silence, log_search::search, otlp::metrics,
+        otlp::metrics_of_collectors, remote_write::write, format_query, build_info, document
     ),
     components(schemas(crate::wire::SiteLive, crate::wire::EventRecord)),
     security(("token" = []), ("cookie" = [])),

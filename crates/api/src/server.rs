@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -42,6 +42,8 @@ pub struct Options {
     pub max_streams: usize,
     /// Most queries of series at once; more wait, and are refused with 503 when that takes long.
     pub max_queries: usize,
+    /// Most requests that bring samples and are worked on at once; more wait, and are refused with 503 when that takes long.
+    pub max_ingests: usize,
     /// Most connections at once; more wait in the system's queue.
     pub max_connections: usize,
     /// Longest time from the request's head to the answer's head.
@@ -61,6 +63,7 @@ impl Options {
             https: false,
             max_streams: 64,
             max_queries: 4,
+            max_ingests: 4,
             max_connections: 512,
             request_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(15),
@@ -80,14 +83,35 @@ pub(crate) struct Inner {
     pub(crate) streams: Arc<Semaphore>,
     /// Places for queries of series.
     pub(crate) queries: Arc<Semaphore>,
+    /// Places for requests that bring samples.
+    pub(crate) ingests: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
+    pub(crate) started: Instant,
 }
 
 impl App {
     fn new(platform: Arc<dyn Platform>, options: Options, stop: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(options.max_streams));
         let queries = Arc::new(Semaphore::new(options.max_queries));
-        Self(Arc::new(Inner { platform, options, counters: Counters::default(), streams, queries, stop }))
+        let ingests = Arc::new(Semaphore::new(options.max_ingests));
+        let (counters, started) = (Counters::default(), Instant::now());
+        let inner = Inner { platform, options, counters, streams, queries, ingests, stop, started };
+        let app = Self(Arc::new(inner));
+        let served = Arc::downgrade(&app.0);
+        let all = move || served.upgrade().map(|inner| inner.metrics()).unwrap_or_default();
+        app.platform.served(Arc::new(all));
+        app
+    }
+}
+
+impl Inner {
+    /// The platform's metrics and the server's own.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = self.platform.metrics();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text + &self.counters.expose(self.options.max_streams - self.streams.available_permits())
     }
 }
 

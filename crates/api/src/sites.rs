@@ -28,12 +28,7 @@ pub(crate) async fn healthz() -> &'static str {
 /// Metrics in Prometheus text form.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, content_type = "text/plain", body = String)))]
 pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let mut text = app.platform.metrics();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text.push_str(&app.counters.expose(app.options.max_streams - app.streams.available_permits()));
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics())
 }
 
 /// Names of all sites.

@@ -8,9 +8,15 @@
 //!
 //! The dashboard's TypeScript types are generated from these (`web/src/contract.ts`, held equal by a test).
 
+mod alarms;
+mod logs;
+
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use alarms::*;
+pub use logs::*;
 
 /// RFC 3339 with the offset that holds in `zone` at that time, the form of every time on the wire.
 pub fn wire_time(time: Timestamp, zone: &TimeZone) -> String {

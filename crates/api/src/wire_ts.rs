@@ -7,7 +7,7 @@ use crate::{Role, wire::*};
 fn generated() -> String {
     let config = Config::default();
     let mut text = String::from(
-        "// Generated from crates/api/src/wire.rs. Do not edit; after a change there run\n\
+        "// Generated from crates/api/src/wire.rs and wire/. Do not edit; after a change there run\n\
          // SOS_WRITE_CONTRACT=1 cargo test --release -p sos-api contract\n",
     );
     let mut add = |declaration: String| {
@@ -37,6 +37,15 @@ fn generated() -> String {
     add(SiteSummary::decl(&config));
     add(Role::decl(&config));
     add(Session::decl(&config));
+    add(Alarms::decl(&config));
+    add(Alarm::decl(&config));
+    add(AlarmMute::decl(&config));
+    add(AlarmTold::decl(&config));
+    add(AcknowledgeRequest::decl(&config));
+    add(SilenceRequest::decl(&config));
+    add(SilenceRecord::decl(&config));
+    add(NotificationRecord::decl(&config));
+    add(NotifiedRecord::decl(&config));
     text
 }
 

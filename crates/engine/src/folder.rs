@@ -34,7 +34,7 @@ pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec
             Vec::new()
         }
     };
-    let mut declared = match load_checked(&files, stored) {
+    let mut declared = match load(&files, stored) {
         Ok(declared) => declared,
         Err(mut found) => {
             problems.append(&mut found);
@@ -55,6 +55,25 @@ pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec
     }
     problems.sort();
     if problems.is_empty() { Ok(declared) } else { Err(problems) }
+}
+
+/// Reads manifests and checks them against each other, against `stored`, and their rules and routes.
+///
+/// # Errors
+/// All problems of all files at once.
+pub fn load(files: &[(String, Vec<u8>)], stored: &[Declared]) -> Result<Vec<Declared>, Vec<Problem>> {
+    let (read, mut problems) = match load_checked(files, stored) {
+        Ok(declared) => (declared, Vec::new()),
+        // The rules of files that are well otherwise are checked too, so that one mistake hides no other.
+        Err(found) => {
+            let alone = files.iter().filter_map(|file| sos_model::load(std::slice::from_ref(file)).ok());
+            (alone.flatten().collect(), found)
+        }
+    };
+    problems.extend(crate::watch::config::check(&read));
+    problems.sort();
+    problems.dedup();
+    if problems.is_empty() { Ok(read) } else { Err(problems) }
 }
 
 /// The manifests under a folder, in order of their paths; what cannot be read is left out.

@@ -16,6 +16,7 @@ pub mod services;
 pub mod signals;
 pub mod site;
 pub mod sites;
+pub mod watch;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sos_model::Declared;
 use sos_runtime::{DriverError, ProcessDriver};
@@ -17,6 +17,8 @@ use crate::services::{Places, ServiceLoop, Stop};
 use crate::site::model::SiteModel;
 use crate::site::task::{Outcome, SiteError};
 use crate::sites::{self, Running, Shared, SiteHandle};
+use crate::watch::scrape::Own;
+use crate::watch::{Retention, SiteNow, Watch, Watching};
 
 /// How the platform is started.
 #[derive(Clone, Debug)]
@@ -52,6 +54,7 @@ pub struct Platform {
     stop: watch::Sender<Stop>,
     services: Mutex<Option<tokio::task::JoinHandle<()>>>,
     sites: Mutex<BTreeMap<String, SiteHandle>>,
+    watch: OnceLock<Watch>,
     refreshing: Mutex<()>,
     running: Running,
     shared: Shared,
@@ -107,6 +110,7 @@ impl Platform {
             stop,
             services: Mutex::default(),
             sites: Mutex::default(),
+            watch: OnceLock::new(),
             refreshing: Mutex::default(),
             running: start.running.clone(),
             shared,
@@ -218,6 +222,56 @@ impl Platform {
     pub fn follow(&self, name: &str) -> Option<watch::Receiver<Option<Arc<SiteState>>>> {
         let sites = relock(&self.sites);
         Some(sites.get(name)?.live.clone())
+    }
+
+    /// Starts to watch: rules, notifications, metrics. Once, from within the runtime.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn start_watching(
+        self: &Arc<Self>,
+        external_url: String,
+        own: Own,
+        retention: Retention,
+    ) -> Result<(), StoreError> {
+        let (sites, boards) = (Arc::downgrade(self), Arc::downgrade(self));
+        let watching = Watching {
+            external_url,
+            own,
+            boards: Arc::new(move || boards.upgrade().map(|platform| platform.board()).unwrap_or_default()),
+            sites: Box::new(move || sites.upgrade()?.site_now()),
+            retention,
+        };
+        let watch = Watch::start(&self.store, watching)?;
+        if self.watch.set(watch).is_err() {
+            tracing::error!("watching was started twice");
+        }
+        Ok(())
+    }
+
+    /// What watches, once it was started.
+    #[must_use]
+    pub fn watch(&self) -> Option<&Watch> {
+        self.watch.get()
+    }
+
+    /// The time that all sites have reached.
+    fn site_now(&self) -> Option<SiteNow> {
+        let states: Vec<_> = self.site_names().iter().filter_map(|name| self.site(name)).collect();
+        let now = states.iter().map(|state| state.time).min()?;
+        let tick = states.iter().map(|state| state.step.as_millis()).max()?;
+        // A replay that can be repeated gives the same alerts each time, from its first tick on.
+        let first = |state: &Arc<SiteState>| {
+            let ticks = i32::try_from(state.tick).unwrap_or(i32::MAX);
+            state.time.checked_sub(state.step.saturating_mul(ticks)).unwrap_or(state.time)
+        };
+        let lockstep = states.iter().all(|state| state.speed == Speed::LockStep);
+        let began = if lockstep { states.iter().map(first).min()? } else { now };
+        Some(SiteNow {
+            now_ms: now.as_millisecond(),
+            tick_ms: i64::try_from(tick).unwrap_or(i64::MAX).max(1),
+            began_ms: began.as_millisecond(),
+        })
     }
 
     /// Told when sites came or went.

@@ -1,15 +1,14 @@
-//! Everything that the store keeps as series, for queries.
+//! Everything that the store keeps as series, for queries: telemetry of sites, metrics, and what rules record.
 //!
 //! A series of telemetry is the metric of its name with its labels. Of several values for a time the one that was known
 //! last counts; where a value is missing, with whatever reason, the series has ended until the next one comes, so that
-//! a query does not take an older value for it.
+//! a query does not take an older value for it. Telemetry is on the time of its site, metrics are on wall time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use sos_store::{SeriesInfo, Store, StoreError};
-use sos_watch::labels::METRIC_NAME;
-use sos_watch::{Labels, Matcher, STALE, Sample, Selection, Series, Source, SourceError};
+use sos_store::{Aggregate, Select, Selected, SeriesLabels, Store, StoreError};
+use sos_watch::{Labels, MatchOp, Matcher, Sample, Selection, Series, Source, SourceError};
 
 pub use crate::site::telemetry::{DESCRIBED, Described};
 
@@ -25,7 +24,7 @@ impl Stored {
     }
 
     /// The label sets of series that satisfy all matchers of at least one set and have samples from `start_ms` to
-    /// `end_ms`, in order.
+    /// `end_ms`, in order, each once.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -36,77 +35,129 @@ impl Stored {
         end_ms: i64,
     ) -> Result<Vec<Labels>, SourceError> {
         let mut found = Vec::new();
-        for (info, labels) in self.known()? {
-            let wanted = sets.iter().any(|set| fits(set, &labels));
-            if wanted && !self.samples(&info, start_ms, end_ms)?.is_empty() {
-                found.push(labels);
-            }
+        for set in sets {
+            let entries = self.0.find_series(&conditions(set), Some((start_ms, end_ms))).map_err(failed)?;
+            found.extend(entries.iter().map(|entry| labels_of(&entry.labels)));
         }
         found.sort();
+        found.dedup();
         Ok(found)
     }
+}
 
-    fn known(&self) -> Result<impl Iterator<Item = (SeriesInfo, Labels)>, SourceError> {
-        let all = self.0.list_series().map_err(failed)?;
-        Ok(all.into_iter().map(|info| {
-            let labels = labels_of(&info);
-            (info, labels)
-        }))
+impl Stored {
+    /// The names of the labels of those series, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn label_names(
+        &self,
+        sets: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<BTreeSet<Arc<str>>, SourceError> {
+        union(sets, |set| self.0.label_names(&conditions(set), Some((start_ms, end_ms))))
     }
 
-    fn samples(&self, info: &SeriesInfo, start_ms: i64, end_ms: i64) -> Result<Vec<Sample>, SourceError> {
-        // The range of the store ends before its end.
-        let (from, to) = (time(start_ms), time(end_ms.saturating_add(1)));
-        let points = self.0.range(info.id, from..to, None).map_err(failed)?;
-        let sample = |point: sos_store::Point| Sample {
-            t: point.time.as_millisecond(),
-            v: point.value.unwrap_or(STALE),
-        };
-        Ok(points.into_iter().map(sample).collect())
+    /// The values of a label of those series, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn label_values(
+        &self,
+        label: &str,
+        sets: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<BTreeSet<Arc<str>>, SourceError> {
+        union(sets, |set| self.0.label_values(label, &conditions(set), Some((start_ms, end_ms))))
     }
+}
+
+fn union(
+    sets: &[Vec<Matcher>],
+    mut read: impl FnMut(&[Matcher]) -> Result<Vec<Arc<str>>, StoreError>,
+) -> Result<BTreeSet<Arc<str>>, SourceError> {
+    let mut all = BTreeSet::new();
+    for set in sets {
+        all.extend(read(set).map_err(failed)?);
+    }
+    all.retain(|name| !name.is_empty());
+    Ok(all)
 }
 
 impl Source for Stored {
     fn select(&self, selection: &Selection<'_>) -> Result<Vec<Series>, SourceError> {
-        let mut found = Vec::new();
-        let mut loaded = 0_u64;
-        for (info, labels) in self.known()?.filter(|(_, labels)| fits(selection.matchers, labels)) {
-            let samples = self.samples(&info, selection.start_ms, selection.end_ms)?;
-            loaded += samples.len() as u64;
-            if loaded > selection.max_samples {
-                return Err(SourceError::TooMany { samples: loaded });
-            }
-            if !samples.is_empty() {
-                found.push(Series::new(labels, Arc::new(samples)));
-            }
-        }
-        Ok(found)
+        let select = Select {
+            matchers: &conditions(selection.matchers),
+            times: (selection.start_ms, selection.end_ms),
+            aggregate: aggregate(selection),
+            max_samples: selection.max_samples,
+        };
+        let found = self.0.select(&select).map_err(failed)?;
+        let mut all: Vec<Series> = found.series.into_iter().map(series).collect();
+        // Sums add up in the order of the labels, as in Prometheus, so that they are the same to the last digit.
+        all.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(all)
     }
 }
 
-fn labels_of(info: &SeriesInfo) -> Labels {
-    let name = std::iter::once((METRIC_NAME, info.name.as_str()));
-    Labels::new(name.chain(info.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+fn series(selected: Selected) -> Series {
+    let samples = selected.times.iter().zip(&selected.values).map(|(&t, &v)| Sample { t, v });
+    Series::new(labels_of(&selected.labels), Arc::new(samples.collect()))
 }
 
-fn fits(matchers: &[Matcher], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name())))
+fn labels_of(labels: &SeriesLabels) -> Labels {
+    Labels::of_ordered(Some(Arc::clone(labels.name())), labels.pairs())
 }
 
-/// The nearest time that can be represented.
-fn time(ms: i64) -> Timestamp {
-    let ends = if ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::from_millisecond(ms).unwrap_or(ends)
+fn conditions(matchers: &[Matcher]) -> Vec<sos_store::Matcher> {
+    matchers.iter().map(condition).collect()
+}
+
+/// A few known values are looked up in the index, everything else is tried.
+fn condition(matcher: &Matcher) -> sos_store::Matcher {
+    match (matcher.op(), matcher.alternatives()) {
+        (MatchOp::Equal, _) => sos_store::Matcher::equal(matcher.name(), matcher.value()),
+        (MatchOp::NotEqual, _) => sos_store::Matcher::not_equal(matcher.name(), matcher.value()),
+        (_, Some(values)) => {
+            sos_store::Matcher::any_of(matcher.name(), values.into_iter().map(ToOwned::to_owned).collect())
+        }
+        (_, None) => {
+            let own = matcher.clone();
+            sos_store::Matcher::predicate(matcher.name(), move |value| own.matches(value))
+        }
+    }
+}
+
+/// What stands for samples that are gone, by the function that asks and, as Prometheus' conventions have it, by the name
+/// of the metric.
+fn aggregate(selection: &Selection<'_>) -> Aggregate {
+    let name = selection.matchers.iter().find_map(Matcher::metric_name).unwrap_or_default();
+    let counts = ["_total", "_count", "_sum", "_bucket"].iter().any(|ending| name.ends_with(ending));
+    match selection.function {
+        "rate" | "irate" | "increase" | "resets" => Aggregate::Counter,
+        "max_over_time" | "ts_of_max_over_time" => Aggregate::Max,
+        "min_over_time" | "ts_of_min_over_time" => Aggregate::Min,
+        "sum_over_time" => Aggregate::Sum,
+        "avg_over_time" => Aggregate::Average,
+        _ if counts => Aggregate::Counter,
+        _ => Aggregate::Last,
+    }
 }
 
 fn failed(error: StoreError) -> SourceError {
-    SourceError::Failed(error.to_string())
+    match error {
+        StoreError::TooMany { samples, .. } => SourceError::TooMany { samples },
+        other => SourceError::Failed(other.to_string()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use jiff::Timestamp;
     use sos_store::Options;
     use sos_units::Missing;
     use sos_watch::{Answer, Query};

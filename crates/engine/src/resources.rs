@@ -90,6 +90,11 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
                 }
             }
         }
-        Spec::Site(_) | Spec::Asset(_) => {}
+        Spec::Notifier(notifier) => {
+            if let Some(file) = notifier.receiver.ca_file_mut() {
+                absolute(file);
+            }
+        }
+        Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) => {}
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use sos_model::{Condition, ConditionStatus, Declared, ServiceSpec};
+use sos_model::{Condition, ConditionStatus, Declared, ServiceSpec, Spec};
 use sos_store::{Store, StoreError};
 use tokio::sync::watch;
 
@@ -182,11 +182,15 @@ fn clocks_of(site: &str, services: &BTreeMap<String, ServiceSpec>) -> Vec<Ticked
     services.iter().filter_map(of).collect()
 }
 
-/// What a site's run depends on, as text: replicas of services and secrets do not count.
+/// What a site's run depends on, as text: replicas of services, secrets and whoever watches do not count.
 fn fingerprint(declared: &[Declared], ticked: &[Ticked]) -> String {
     let parts: Vec<String> = declared
         .iter()
-        .filter(|one| one.service().is_none_or(|service| service.batch.is_some()) && one.secret().is_none())
+        .filter(|one| match &one.spec {
+            Spec::Service(service) => service.batch.is_some(),
+            Spec::Secret(_) | Spec::AlertRule(_) | Spec::Notifier(_) => false,
+            Spec::Site(_) | Spec::Asset(_) | Spec::Signal(_) => true,
+        })
         .map(|one| one.to_json().to_string())
         .collect();
     format!("{parts:?}{ticked:?}")

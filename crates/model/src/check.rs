@@ -6,8 +6,8 @@ use crate::currency::Currency;
 use crate::declared::{Declared, Outline, Spec};
 use crate::kind::Kind;
 use crate::kinds::{
-    AssetSpec, AssetType, CarbonSource, DeviceHost, Dimension, EnvSource, PriceSource, ProbeAction,
-    ServiceSpec, SiteSpec, ValueFrom,
+    AssetSpec, AssetType, CarbonSource, DeviceHost, Dimension, EnvSource, NotifierSpec, PriceSource,
+    ProbeAction, Receiver, SecretKey, ServiceSpec, SiteSpec, ValueFrom,
 };
 use crate::problem::{Problem, did_you_mean, known_list, shown};
 use crate::reference::{Reference, references};
@@ -69,7 +69,8 @@ fn checked<'a>(
             Spec::Service(spec) => checker.service(one, spec),
             Spec::Site(spec) => checker.site(one, spec),
             Spec::Asset(spec) => checker.asset(one, spec),
-            Spec::Signal(_) | Spec::Secret(_) => {}
+            Spec::Notifier(spec) => checker.notifier(one, spec),
+            Spec::Signal(_) | Spec::Secret(_) | Spec::AlertRule(_) => {}
         }
     }
     checker.fixed_ports();
@@ -258,14 +259,38 @@ impl<'a> Checker<'a> {
     fn service_secrets(&mut self, one: &Declared, spec: &ServiceSpec) {
         for (i, variable) in spec.env.iter().enumerate() {
             let EnvSource::ValueFrom(ValueFrom::Secret(wanted)) = &variable.source else { continue };
-            let field = format!("spec.env[{i}].valueFrom.secret");
-            let secret = self.find(one, &format!("{field}.name"), Kind::Secret, &wanted.name);
-            let Some(data) = secret.and_then(Declared::secret).map(|secret| &secret.data) else { continue };
-            if !data.contains_key(&wanted.key) {
-                let names = || data.keys().map(String::as_str);
-                let help = format!("{}{}", did_you_mean(&wanted.key, names()), known_list(names()));
-                let message = format!("Secret/{} has no key \"{}\"", wanted.name, shown(&wanted.key));
-                self.report(one, &format!("{field}.key"), message, help);
+            self.secret_key(one, &format!("spec.env[{i}].valueFrom.secret"), wanted);
+        }
+        let Some(metrics) = &spec.metrics else { return };
+        if let Some(wanted) = &metrics.token {
+            self.secret_key(one, "spec.metrics.token", wanted);
+        }
+        if let Some(PortRef::Name(name)) = &metrics.port {
+            self.port(one, "spec.metrics.port", one, name);
+        }
+    }
+
+    fn secret_key(&mut self, one: &Declared, field: &str, wanted: &SecretKey) {
+        let secret = self.find(one, &format!("{field}.name"), Kind::Secret, &wanted.name);
+        let Some(data) = secret.and_then(Declared::secret).map(|secret| &secret.data) else { return };
+        if !data.contains_key(&wanted.key) {
+            let names = || data.keys().map(String::as_str);
+            let help = format!("{}{}", did_you_mean(&wanted.key, names()), known_list(names()));
+            let message = format!("Secret/{} has no key \"{}\"", wanted.name, shown(&wanted.key));
+            self.report(one, &format!("{field}.key"), message, help);
+        }
+    }
+
+    fn notifier(&mut self, one: &Declared, spec: &NotifierSpec) {
+        for (path, wanted) in spec.receiver.secrets() {
+            self.secret_key(one, &format!("spec.{path}"), wanted);
+        }
+        for (i, step) in spec.escalation.iter().enumerate() {
+            let field = format!("spec.escalation[{i}].notifier");
+            let Some(other) = self.find(one, &field, Kind::Notifier, &step.notifier) else { continue };
+            if other.notifier().is_some_and(|other| matches!(other.receiver, Receiver::Heartbeat(_))) {
+                let message = format!("Notifier/{} is a heartbeat", step.notifier);
+                self.report(one, &field, message, "it is told of no alerts; name another one");
             }
         }
     }

@@ -8,8 +8,8 @@ use crate::check::check_with;
 use crate::declare::record;
 use crate::field::{Cx, Field};
 use crate::kind::{API_VERSION, Kind};
-use crate::kinds::{AssetSpec, SecretSpec, ServiceSpec, SignalSpec, SiteSpec};
-use crate::node::{Node, Value};
+use crate::kinds::{AlertRuleSpec, AssetSpec, NotifierSpec, SecretSpec, ServiceSpec, SignalSpec, SiteSpec};
+use crate::node::{Key, Node, Value};
 use crate::problem::{Position, Problem, did_you_mean, known_list, shown};
 use crate::scalar::Name;
 use crate::schema::{FieldSchema, Object, Schema};
@@ -40,6 +40,10 @@ pub enum Spec {
     Signal(Box<SignalSpec>),
     /// Where secret values come from.
     Secret(Box<SecretSpec>),
+    /// Rules that watch series.
+    AlertRule(Box<AlertRuleSpec>),
+    /// Who is told of alerts.
+    Notifier(Box<NotifierSpec>),
 }
 
 /// A declared resource with the place it was read from.
@@ -88,6 +92,8 @@ impl Spec {
             Self::Asset(_) => Kind::Asset,
             Self::Signal(_) => Kind::Signal,
             Self::Secret(_) => Kind::Secret,
+            Self::AlertRule(_) => Kind::AlertRule,
+            Self::Notifier(_) => Kind::Notifier,
         }
     }
 
@@ -98,6 +104,8 @@ impl Spec {
             Kind::Asset => Box::read(node, cx).map(Self::Asset),
             Kind::Signal => Box::read(node, cx).map(Self::Signal),
             Kind::Secret => Box::read(node, cx).map(Self::Secret),
+            Kind::AlertRule => Box::read(node, cx).map(Self::AlertRule),
+            Kind::Notifier => Box::read(node, cx).map(Self::Notifier),
         }
     }
 
@@ -108,6 +116,8 @@ impl Spec {
             Self::Asset(spec) => spec.write(),
             Self::Signal(spec) => spec.write(),
             Self::Secret(spec) => spec.write(),
+            Self::AlertRule(spec) => spec.write(),
+            Self::Notifier(spec) => spec.write(),
         }
     }
 
@@ -118,6 +128,8 @@ impl Spec {
             Kind::Asset => AssetSpec::schema(),
             Kind::Signal => SignalSpec::schema(),
             Kind::Secret => SecretSpec::schema(),
+            Kind::AlertRule => AlertRuleSpec::schema(),
+            Kind::Notifier => NotifierSpec::schema(),
         }
     }
 }
@@ -141,6 +153,8 @@ impl Declared {
     spec_getter!(asset, Asset, AssetSpec);
     spec_getter!(signal, Signal, SignalSpec);
     spec_getter!(secret, Secret, SecretSpec);
+    spec_getter!(alert_rule, AlertRule, AlertRuleSpec);
+    spec_getter!(notifier, Notifier, NotifierSpec);
 
     /// The kind.
     #[must_use]
@@ -174,6 +188,15 @@ impl Declared {
     pub fn problem(&self, field: &str, message: impl AsRef<str>, help: impl Into<String>) -> Problem {
         let message = format!("{field}: {}", message.as_ref());
         Problem::at(&self.source.path, self.position(field), message, help)
+    }
+
+    /// Its spec as it stands in the manifest, for readers of what is [`Verbatim`](crate::Verbatim): every value with its
+    /// place, a key with that of its value.
+    #[must_use]
+    pub fn written(&self) -> Node {
+        let mut node = Node::from_json(&self.spec.write());
+        node.place("spec", &self.source.fields);
+        node
     }
 
     /// The canonical JSON: every default written out, every quantity in its canonical unit, keys sorted.
@@ -233,7 +256,10 @@ pub(crate) struct FileContent {
 /// Reads one file of any number of documents.
 pub(crate) fn read_file(path: &str, bytes: &[u8]) -> FileContent {
     let documents = match yaml::parse(path, bytes) {
-        Ok(documents) => resources_of(documents),
+        Ok(documents) => {
+            let resources = resources_of(documents).into_iter();
+            resources.map(|node| rules_as_resource(path, node)).collect::<Vec<_>>()
+        }
         Err(problems) => return FileContent { problems, ..FileContent::default() },
     };
     let mut content =
@@ -292,6 +318,36 @@ fn resources_of(documents: Vec<Node>) -> Vec<Node> {
         value => vec![Node { position: node.position, value }],
     };
     documents.into_iter().flat_map(apart).collect()
+}
+
+/// A rule file of Prometheus, which has nothing but `groups` (and here `inhibit`), as the `AlertRule` that it stands for, named after the file.
+fn rules_as_resource(path: &str, node: Node) -> Node {
+    let Value::Map(entries) = &node.value else { return node };
+    let known = |key: &Key| key.text == "groups" || key.text == "inhibit";
+    let is_rules = entries.iter().all(|(key, _)| known(key)) && node.get("groups").is_some();
+    if !is_rules {
+        return node;
+    }
+    let position = node.position;
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem).to_lowercase();
+    let name: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
+    let name = match name.trim_matches('-') {
+        "" => "rules",
+        name => name,
+    };
+    let map = |entries: Vec<(&str, Node)>| {
+        let entry = |(key, value): (&str, Node)| (Key { position, text: key.to_owned() }, value);
+        Node { position, value: Value::Map(entries.into_iter().map(entry).collect()) }
+    };
+    let text = |text: &str| Node { position, value: Value::Scalar(text.to_owned()) };
+    map(vec![
+        ("apiVersion", text(API_VERSION)),
+        ("kind", text(Kind::AlertRule.name())),
+        ("metadata", map(vec![("name", text(name))])),
+        ("spec", node),
+    ])
 }
 
 fn read_document(path: &str, node: &Node, cx: &mut Cx<'_>) -> Option<Declared> {

@@ -18,6 +18,10 @@ pub enum Kind {
     Signal,
     /// Where secret values come from.
     Secret,
+    /// Rules that watch series.
+    AlertRule,
+    /// Who is told of alerts.
+    Notifier,
 }
 
 /// A kind that `sos` writes and people only read.
@@ -46,7 +50,8 @@ pub enum AnyKind {
 
 impl Kind {
     /// All declared kinds.
-    pub const ALL: [Self; 5] = [Self::Service, Self::Site, Self::Asset, Self::Signal, Self::Secret];
+    pub const ALL: [Self; 7] =
+        [Self::Service, Self::Site, Self::Asset, Self::Signal, Self::Secret, Self::AlertRule, Self::Notifier];
 
     /// The name as in `kind:`.
     #[must_use]
@@ -57,6 +62,8 @@ impl Kind {
             Self::Asset => "Asset",
             Self::Signal => "Signal",
             Self::Secret => "Secret",
+            Self::AlertRule => "AlertRule",
+            Self::Notifier => "Notifier",
         }
     }
 
@@ -69,6 +76,8 @@ impl Kind {
             Self::Asset => "assets",
             Self::Signal => "signals",
             Self::Secret => "secrets",
+            Self::AlertRule => "alertrules",
+            Self::Notifier => "notifiers",
         }
     }
 
@@ -81,6 +90,8 @@ impl Kind {
             Self::Asset => &["as"],
             Self::Signal => &["sig"],
             Self::Secret => &["sec"],
+            Self::AlertRule => &["ar"],
+            Self::Notifier => &["ntf"],
         }
     }
 
@@ -181,7 +192,7 @@ mod tests {
         assert_eq!(AnyKind::resolve("ev"), Ok(AnyKind::ReadOnly(ReadOnlyKind::Event)));
         assert_eq!(
             Kind::resolve("Servce").unwrap_err(),
-            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret"
+            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier"
         );
     }
 }

@@ -21,6 +21,7 @@ mod scalar;
 pub mod schema;
 pub mod series;
 mod status;
+mod verbatim;
 mod yaml;
 
 pub use check::{Referrer, check, referrers};
@@ -37,4 +38,5 @@ pub use quantity::{Amount, Bytes, Cpu, Fraction, Ramp, duration_text, read_durat
 pub use reference::{Reference, references, resolve_references};
 pub use scalar::{KnownAhead, Name, PortRef, Switch, ZoneName};
 pub use status::{Condition, ConditionStatus, Event, EventType, ObjectRef, set_condition};
+pub use verbatim::Verbatim;
 pub use yaml::{MAX_ALIAS_BYTES, MAX_DEPTH, MAX_MANIFEST_BYTES, MAX_NODES, parse as parse_yaml};

@@ -110,6 +110,25 @@ impl Node {
         Self { position: self.position, value }
     }
 
+    /// Gives every value the place that is known for its path, and every key that of its value.
+    pub(crate) fn place(&mut self, path: &str, places: &BTreeMap<String, Position>) {
+        self.position = places.get(path).copied().unwrap_or(Position::NONE);
+        match &mut self.value {
+            Value::Null | Value::Scalar(_) => {}
+            Value::List(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    item.place(&format!("{path}[{index}]"), places);
+                }
+            }
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    value.place(&join(path, &key.text), places);
+                    key.position = value.position;
+                }
+            }
+        }
+    }
+
     /// Places of all values by their dotted path (`spec.ports[0].name`).
     pub(crate) fn positions(&self, path: &str, into: &mut BTreeMap<String, Position>) {
         into.insert(path.to_owned(), self.position);

@@ -22,7 +22,10 @@ pub use driver::{
     Capabilities, Driver, DriverError, Enforcement, Exit, Handle, LimitEnforcement, MAX_PAST_RUNS, OlderRuns,
     PastRun, Phase, RecoveryReport, ReplicaState, Usage,
 };
-pub use logs::{LogChunk, LogReader, rotate};
+pub use logs::{
+    Level, LogAnswer, LogChunk, LogQuery, LogQueryError, LogReader, LogRecord, LogSource, LogStream,
+    MAX_LOG_LINE, MAX_LOG_RECORDS, MAX_LOG_SCAN, RotatingFile, RunSpan, local_zone, rotate, search,
+};
 pub use ports::{PortError, assign_ports};
 pub use probe::{ProbeOutcome, ProbeRunner, ProbeTarget};
 pub use process::{DeployStep, ProcessDriver, ProcessOptions};

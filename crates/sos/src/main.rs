@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod logging;
 mod outcome;
 mod output;
 mod platform;

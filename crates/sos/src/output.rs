@@ -34,6 +34,11 @@ impl OutputArgs {
         self.output.unwrap_or_else(table_or_json)
     }
 
+    /// Whether a form was asked for.
+    pub(crate) const fn is_given(self) -> bool {
+        self.output.is_some()
+    }
+
     /// The form for answers that are rows for programs, wherever they go.
     pub(crate) fn or_csv(self) -> Format {
         self.output.unwrap_or(Format::Csv)

@@ -31,7 +31,7 @@ pub use ingest::{IngestReport, MetricSample, Refusal, Refused, SeriesRef};
 pub(crate) use ingest::{ingest, metric_series};
 pub use labels::{MetricKey, SeriesLabels};
 pub use maintain::{Maintained, RetentionClass};
-pub(crate) use maintain::{flush_metrics, maintain};
+pub(crate) use maintain::{flush_metrics, maintain, shrink};
 pub use matcher::Matcher;
 pub use metadata::MetricMetadata;
 pub(crate) use metadata::put_metadata;

@@ -82,6 +82,8 @@ pub(crate) fn open_reader_raw(path: &Path) -> Result<Connection> {
 
 fn configure_writer(conn: &Connection, options: &Options) -> Result<()> {
     conn.busy_timeout(BUSY)?;
+    // Takes effect in a new file only: pages that hold nothing can be given back (`Tx::shrink`).
+    conn.pragma_update(None, "auto_vacuum", "incremental")?;
     conn.pragma_update(None, "journal_mode", "wal")?;
     conn.pragma_update(
         None,

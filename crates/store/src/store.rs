@@ -197,6 +197,10 @@ impl Store {
         *relock(&self.0.faults) = hook;
     }
 
+    pub(crate) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
     pub(crate) fn notifier(&self) -> &Notifier {
         &self.0.notifier
     }

@@ -75,6 +75,10 @@ pub struct TelemetryStats {
     pub hot_samples: u64,
     /// Appends not yet fully in chunks.
     pub hot_batches: u64,
+    /// Series of metrics.
+    pub metric_series: u64,
+    /// The most series of metrics that are taken.
+    pub metric_series_limit: u64,
 }
 
 /// A sample of a known series, times in milliseconds.
@@ -264,10 +268,11 @@ impl Store {
     pub fn telemetry_stats(&self) -> Result<TelemetryStats> {
         self.read_with_cache(
             |conn, cache| {
-                let metrics = Metrics::of(&mut cache.metrics, conn)?.hot_samples();
-                Ok((Hot::of(&mut cache.hot, conn)?.samples + metrics) as u64)
+                let metrics = Metrics::of(&mut cache.metrics, conn)?;
+                let (hot, series) = (metrics.hot_samples(), metrics.index.metrics() as u64);
+                Ok(((Hot::of(&mut cache.hot, conn)?.samples + hot) as u64, series))
             },
-            |view, hot_samples| {
+            |view, (hot_samples, metric_series)| {
                 let number = |sql| view.query_row(sql, [], |r| r.get::<_, i64>(0)).map(i64::unsigned_abs);
                 Ok(TelemetryStats {
                     chunk_samples: number("SELECT ifnull(sum(samples), 0) FROM chunk WHERE step = 0")?,
@@ -276,6 +281,8 @@ impl Store {
                     hot_batches: number(
                         "SELECT (SELECT count(*) FROM hot) + (SELECT count(*) FROM metric_log)",
                     )?,
+                    metric_series,
+                    metric_series_limit: self.options().metrics.series as u64,
                 })
             },
         )

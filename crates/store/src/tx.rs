@@ -166,6 +166,10 @@ writes! {
     /// regularly, and again at once while it answers that not all is done. Series of a kind that no class names are
     /// kept for ever. A class must not change often: steps are made once, when samples go.
     maintain(now: Timestamp, classes: &[RetentionClass]) -> Maintained = metrics::maintain;
+    /// Gives at most so many pages of the file that hold nothing back to the file system, where they are more than a quarter
+    /// of it; answers how many.
+    /// A file of an earlier release keeps them.
+    shrink(pages: u32) -> u64 = metrics::shrink;
     /// Moves all samples of metrics from memory and log into chunks; answers how many. Never needed, since this
     /// happens by itself; it makes a file smaller that is to be copied.
     flush_metrics() -> u64 = metrics::flush_metrics;

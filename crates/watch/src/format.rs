@@ -1,12 +1,30 @@
 //! Numbers as Prometheus writes them.
 
+use std::fmt;
+
 /// As in its JSON: the shortest digits that read back the same, an exponent below 10⁻⁶ and from 10²¹.
 pub fn float(v: f64) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_float(&mut text, v);
+    text
+}
+
+/// The same, written to where the answer is made.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_float(out: &mut impl fmt::Write, v: f64) -> fmt::Result {
     let size = v.abs();
-    if v.is_finite() && size != 0.0 && !(1e-6..1e21).contains(&size) {
-        return with_exponent(v);
+    if v.is_nan() {
+        out.write_str("NaN")
+    } else if v.is_infinite() {
+        out.write_str(if v > 0.0 { "+Inf" } else { "-Inf" })
+    } else if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        out.write_str(&with_exponent(v))
+    } else {
+        write!(out, "{v}")
     }
-    plain(v)
 }
 
 /// As the value of a label: the shortest digits that read back the same, never an exponent.

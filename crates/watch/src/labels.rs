@@ -66,6 +66,12 @@ impl Labels {
         Self::of_sorted(name, unique.into())
     }
 
+    /// From a name and labels that are in strict order of their names, none empty.
+    pub fn of_ordered(name: Option<Arc<str>>, pairs: &[(Arc<str>, Arc<str>)]) -> Self {
+        debug_assert!(pairs.is_sorted_by(|a, b| a.0 < b.0), "labels in strict order");
+        Self::of_sorted(name, pairs.into())
+    }
+
     fn of_sorted(name: Option<Arc<str>>, pairs: Box<[Pair]>) -> Self {
         if pairs.is_empty() && name.is_none() {
             return Self::empty();

@@ -16,6 +16,7 @@
 //! - [`rule_test`]: unit tests of rules in promtool's format.
 //! - [`alerts`]: from alerts that fire to notifications, none twice. `docs/decisions/0066-rules-and-templates.md` says what
 //!   is as in Prometheus and Alertmanager and what is not.
+//! - [`pack`]: ready rules for services, sites, assets, forecasts and `sos` itself, with their runbooks.
 //! - [`notation`]: series as tests write them, `1+1x10 _ stale`.
 
 pub mod alerts;
@@ -25,6 +26,7 @@ pub mod format;
 pub mod labels;
 pub mod matcher;
 pub mod notation;
+pub mod pack;
 mod pattern;
 pub mod promql;
 pub mod rule_test;

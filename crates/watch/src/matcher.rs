@@ -48,6 +48,35 @@ impl Matcher {
         Ok(Self { name: name.into(), op, value: value.into(), pattern })
     }
 
+    /// A condition as it is written in selectors, `job="node"`, or without quotes, `job=node`, as Alertmanager takes it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("\"{text}\" is no matcher: expected such as severity=\"critical\" or site=~\"a|b\"");
+        let at = text.find(['=', '!']).ok_or_else(wrong)?;
+        let (name, rest) = (text[..at].trim(), &text[at..]);
+        let is_name = !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+        if name.is_empty() || !is_name {
+            return Err(wrong());
+        }
+        let ops = [MatchOp::Regex, MatchOp::NotRegex, MatchOp::NotEqual, MatchOp::Equal];
+        let op = ops.into_iter().find(|op| rest.starts_with(op.symbol())).ok_or_else(wrong)?;
+        let value = rest[op.symbol().len()..].trim();
+        if value.starts_with(['"', '\'', '`']) {
+            let selector = format!("name{{{name}{}{value}}}", op.symbol());
+            let found = crate::promql::parse_selector(&selector).map_err(|error| error.to_string())?;
+            let mut others = found.into_iter().filter(|matcher| matcher.name() != METRIC_NAME);
+            return others.next().filter(|_| others.next().is_none()).ok_or_else(wrong);
+        }
+        if value.contains(['"', '{', '}', ',']) {
+            return Err(wrong());
+        }
+        Self::new(op, name, value)
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -109,6 +138,19 @@ mod tests {
         assert!(matcher(MatchOp::NotRegex, "pro").matches("production"));
         assert!(matcher(MatchOp::Regex, ".*").matches(""));
         assert!(Matcher::new(MatchOp::Regex, "a", "(.*").is_err());
+    }
+
+    #[test]
+    fn matchers_are_read_with_and_without_quotes() {
+        let read = |text| Matcher::parse(text).map(|matcher| matcher.to_string());
+        for text in ["severity=critical", " severity = \"critical\" ", "severity='critical'"] {
+            assert_eq!(read(text).unwrap(), "severity=\"critical\"");
+        }
+        assert_eq!(read("a!~\"x|y\"").unwrap(), "a!~\"x|y\"");
+        assert_eq!(read("a!=").unwrap(), "a!=\"\"");
+        for wrong in ["", "a", "=b", "1a=b", "a=\"b", "a=\"b\", c=\"d\"", "a=~(", "a b=c", "a={}"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

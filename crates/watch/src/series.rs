@@ -63,6 +63,9 @@ pub struct Selection<'a> {
     pub end_ms: i64,
     /// How many samples may still be loaded; with more the source answers [`SourceError::TooMany`].
     pub max_samples: u64,
+    /// Name of the function that the samples are for, such as `rate`; empty for none. A source that has kept only steps of
+    /// old samples chooses by it what of a step it shows.
+    pub function: &'a str,
 }
 
 /// Why a [`Source`] has no answer.
@@ -171,7 +174,7 @@ mod tests {
         let labels = Labels::new([("__name__", "up")]);
         memory.append(&labels, [(20, 2.0), (10, 1.0), (30, 3.0), (20, 5.0)].map(|(t, v)| Sample { t, v }));
         let matchers = [Matcher::new(MatchOp::Equal, "__name__", "up").unwrap()];
-        let all = Selection { matchers: &matchers, start_ms: 0, end_ms: 30, max_samples: 3 };
+        let all = Selection { matchers: &matchers, start_ms: 0, end_ms: 30, max_samples: 3, function: "" };
         let found = memory.select(&all).unwrap();
         let values: Vec<f64> = found[0].samples().iter().map(|s| s.v).collect();
         assert_eq!(values, [1.0, 5.0, 3.0]);

@@ -2,9 +2,11 @@
 //! [`BENCHMARKS`].
 
 mod forecast;
+mod series;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -20,10 +22,16 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         forecast::run,
     ),
     (
+        "series",
+        "sos as a home of metrics beside Prometheus; [--rounds N], [--only ingest|queries]; SOS_BENCH_SOS names a built sos",
+        series::run,
+    ),
+    (
         "series-store",
         "the store as a home of metrics; [full] with commits that wait for the disk",
         series_store,
     ),
+    ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
 /// The example's data ends here.
@@ -85,23 +93,24 @@ fn control_loop(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     show_timings(&text)
 }
 
-/// The measuring program stands beside the store, whose types it uses.
 fn series_store(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     if !matches!(arguments, [] | ["full"]) {
         return Err(format!("bench series-store takes `full` only, not `{}`", arguments.join(" ")));
     }
+    example(root, "sos-store", "series_store", arguments)
+}
+
+fn rules(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    if !arguments.is_empty() {
+        return Err(format!("bench rules takes nothing, not `{}`", arguments.join(" ")));
+    }
+    example(root, "sos-watch", "rules_speed", arguments)
+}
+
+/// A measuring program that stands beside the crate whose types it uses.
+fn example(root: &Path, package: &str, name: &str, arguments: &[&str]) -> Result<Outcome, String> {
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args([
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--package",
-            "sos-store",
-            "--example",
-            "series_store",
-            "--",
-        ])
+        .args(["run", "--release", "--locked", "--quiet", "--package", package, "--example", name, "--"])
         .args(arguments)
         .current_dir(root)
         .status()
@@ -120,6 +129,36 @@ fn built_product(target: &Path) -> Result<PathBuf, String> {
         return Ok(binary);
     }
     Err(format!("{} is not built; run `cargo build --release -p sos --locked` first", binary.display()))
+}
+
+/// Runs to the end; what it wrote, or its messages as an error.
+fn output(command: &mut Command) -> Result<Output, String> {
+    let program = Path::new(command.get_program()).display().to_string();
+    let output = command.output().map_err(|e| format!("cannot start {program}: {e}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let messages = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{program} ended with {}:\n{}", output.status, messages.trim_end()))
+}
+
+/// A target and whether it is met, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Check {
+    met: bool,
+    text: String,
+}
+
+impl Check {
+    fn new(met: bool, text: String) -> Self {
+        Self { met, text }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {}", if self.met { "met   " } else { "MISSED" }, self.text)
+    }
 }
 
 fn show_timings(report: &str) -> Result<Outcome, String> {
@@ -161,7 +200,7 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_answered_with_the_known_ones() {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
-        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast, series-store");
+        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast, series, series-store, rules");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! A platform of deterministic sample data: five homes on a summer day. For the preview of the dashboard and for tests.
 
+mod alarming;
+mod sent;
+
 use std::{
     f64::consts::PI,
     sync::{Arc, Mutex},
@@ -10,14 +13,17 @@ use futures::{FutureExt, StreamExt, stream, stream::BoxStream};
 use jiff::{SignedDuration, Timestamp, tz};
 use serde_json::{Value, json};
 use sos_api::{
-    ApplyRequest, AuditEntry, Exposition, Identity, LiveEvent, Platform, Problem, Reply, Role,
+    AlarmView, ApplyRequest, AuditEntry, Exposition, Identity, IngestBatch, IngestOutcome, LiveEvent,
+    OutboxEntry, Platform, Problem, Reply, Role, RuleGroupView,
     wire::{
         ActualPoint, ApplyResult, AssetLive, Compared, ComparedCount, Connection, DiffResult, EventRecord,
-        ForecastAccuracy, ForecastQuantile, ForecastStep, MeasuredStep, PeriodTotals, PlanLive, PlanPoint,
-        PlanStep, ReportPeriod, Revision, RolloutStatus, Scale, SeriesForecast, ServiceLive, SiteChart,
-        SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
+        ForecastAccuracy, ForecastQuantile, ForecastStep, LogAnswer, LogQuery, LogRecord, MeasuredStep,
+        PeriodTotals, PlanLive, PlanPoint, PlanStep, ReportPeriod, Revision, RolloutStatus, Scale,
+        SeriesForecast, ServiceLive, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals,
+        wire_time,
     },
 };
+use sos_watch::{Labels, Query, alerts::Silence};
 use tokio::sync::broadcast;
 
 pub(crate) const SITE: &str = "fontana";
@@ -36,6 +42,12 @@ pub(crate) struct Fake {
     pub(crate) audit_fails: std::sync::atomic::AtomicBool,
     pub(crate) revoked: Mutex<Vec<String>>,
     code: Mutex<Option<String>>,
+    pub(crate) alarming: alarming::Alarming,
+    pub(crate) searched: Mutex<Vec<LogQuery>>,
+    /// Series that were sent, as text, with their samples.
+    pub(crate) ingested: Mutex<Vec<sent::Ingested>>,
+    /// What was said of metrics: name, type, help, unit.
+    pub(crate) described: Mutex<Vec<String>>,
 }
 
 impl Fake {
@@ -48,7 +60,16 @@ impl Fake {
             audit_fails: false.into(),
             revoked: Mutex::default(),
             code: Mutex::new(Some("once".into())),
+            alarming: alarming::Alarming::new(odd),
+            searched: Mutex::default(),
+            ingested: Mutex::default(),
+            described: Mutex::default(),
         }
+    }
+
+    /// With more alerts, as people want to see them.
+    pub(crate) fn busy(tick: u64, odd: &'static str) -> Self {
+        Self { alarming: alarming::Alarming::busy(odd), ..Self::new(tick, odd) }
     }
 
     /// One hour on, told to everyone who listens.
@@ -395,10 +416,27 @@ impl sos_api::Series for NoSeries {
     ) -> Result<Vec<sos_watch::Labels>, sos_watch::SourceError> {
         Ok(Vec::new())
     }
+    fn label_names(
+        &self,
+        _: &[Vec<sos_watch::Matcher>],
+        _: i64,
+        _: i64,
+    ) -> Result<std::collections::BTreeSet<Arc<str>>, sos_watch::SourceError> {
+        Ok(std::collections::BTreeSet::new())
+    }
+    fn label_values(
+        &self,
+        _: &str,
+        _: &[Vec<sos_watch::Matcher>],
+        _: i64,
+        _: i64,
+    ) -> Result<std::collections::BTreeSet<Arc<str>>, sos_watch::SourceError> {
+        Ok(std::collections::BTreeSet::new())
+    }
     fn metadata(&self) -> Result<Vec<sos_api::Metadata>, sos_watch::SourceError> {
         Ok(Vec::new())
     }
-    fn now_ms(&self) -> i64 {
+    fn now_ms(&self, _: &Query) -> i64 {
         0
     }
 }
@@ -497,6 +535,54 @@ impl Platform for Fake {
     }
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
         self.live.subscribe()
+    }
+    fn ingest(&self, batch: IngestBatch) -> Reply<'_, IngestOutcome> {
+        done(sent::keep(&batch, &self.ingested, &self.described))
+    }
+    fn rule_groups(&self) -> Arc<Vec<RuleGroupView>> {
+        Arc::clone(&self.alarming.groups)
+    }
+    fn alarms(&self) -> AlarmView {
+        self.alarming.view()
+    }
+    fn outbox(&self, limit: usize) -> Reply<'_, Vec<OutboxEntry>> {
+        done(self.alarming.outbox(limit))
+    }
+    fn acknowledge<'a>(&'a self, labels: &'a Labels, by: &'a str, comment: &'a str) -> Reply<'a, ()> {
+        done(self.alarming.acknowledge(labels, by, comment))
+    }
+    fn silence(&self, silence: Silence) -> Reply<'_, String> {
+        done(self.alarming.silence(silence))
+    }
+    fn end_silence<'a>(&'a self, id: &'a str) -> Reply<'a, ()> {
+        done(self.alarming.end_silence(id))
+    }
+    fn runbook(&self, name: &str) -> Option<String> {
+        (name == "home-down").then(|| {
+            format!(
+                "# A home does not answer{}\n\n1. look at `sos logs home-4`\n<script>alert(1)</script>\n",
+                self.odd
+            )
+        })
+    }
+    fn search_logs(&self, query: LogQuery) -> Reply<'_, LogAnswer> {
+        if let Some(unknown) = query.services.iter().find(|service| *service != "adapter") {
+            let detail = format!("there is no service `{unknown}`; known: adapter");
+            return done(Err(Problem::not_found(detail)));
+        }
+        let record = |n: usize| LogRecord {
+            time: Some(time(n as u64)),
+            time_exact: true,
+            service: "adapter".into(),
+            replica: "adapter-0".into(),
+            stream: Some("stdout".into()),
+            level: Some("info".into()),
+            message: format!("line {n}{}\n", self.odd),
+            ..LogRecord::default()
+        };
+        let records = (0..query.limit.min(200)).map(record).collect();
+        self.searched.lock().unwrap().push(query);
+        done(Ok(LogAnswer { records, truncated: true, scanned_bytes: 4096, problems: Vec::new() }))
     }
     fn list<'a>(&'a self, kind: &'a str, selector: Option<&'a str>) -> Reply<'a, Vec<Value>> {
         done(Ok(vec![json!({ "kind": kind, "selector": selector })]))

@@ -23,7 +23,7 @@ async fn main() {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let address = listener.local_addr().unwrap();
     println!("http://{address}/#login=once (or one of the tokens viewer-token, operator-token, admin-token)");
-    let fake = Arc::new(fake::Fake::new(38, odd));
+    let fake = Arc::new(fake::Fake::busy(38, odd));
     let moving = Arc::clone(&fake);
     tokio::spawn(async move {
         let mut pace = tokio::time::interval(Duration::from_secs(6));

@@ -1,51 +1,85 @@
 //! Answers as Prometheus writes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value, json};
-use sos_watch::labels::METRIC_NAME;
-use sos_watch::{Answer, Labels, ResultSeries, format};
+use sos_watch::{Answer, Labels, ResultSeries, Sample, format};
 
 use super::Metadata;
 
-/// The `data` of a query.
-pub(super) fn data(answer: &Answer) -> Value {
-    let (kind, result) = match answer {
-        Answer::Scalar(sample) => ("scalar", point(sample.t, format::float(sample.v))),
-        Answer::Text(t, text) => ("string", point(*t, text.clone())),
-        Answer::Vector(all) => ("vector", all.iter().map(|one| series(one, false)).collect()),
-        Answer::Matrix(all) => ("matrix", all.iter().map(|one| series(one, true)).collect()),
+/// The whole answer of a query as JSON text. A day of a thousand series has a million points: they are written as they
+/// come, without a value for each.
+pub(super) fn text(answer: &Answer) -> String {
+    let mut out = String::from("{\"status\":\"success\",\"data\":");
+    // Writing to a String cannot fail.
+    let _ = data(&mut out, answer);
+    out.push('}');
+    out
+}
+
+fn data(out: &mut String, answer: &Answer) -> fmt::Result {
+    let kind = match answer {
+        Answer::Scalar(_) => "scalar",
+        Answer::Text(..) => "string",
+        Answer::Vector(_) => "vector",
+        Answer::Matrix(_) => "matrix",
     };
-    json!({ "resultType": kind, "result": result })
-}
-
-fn series(one: &ResultSeries, many: bool) -> Value {
-    let mut points = one.samples.iter().map(|sample| point(sample.t, format::float(sample.v)));
-    let metric = labels(&one.labels);
-    if many {
-        json!({ "metric": metric, "values": points.collect::<Vec<_>>() })
-    } else {
-        json!({ "metric": metric, "value": points.next() })
+    write!(out, "{{\"resultType\":\"{kind}\",\"result\":")?;
+    match answer {
+        Answer::Scalar(sample) => point(out, *sample)?,
+        Answer::Text(t, text) => write!(out, "[{},{}]", format::seconds(*t), Value::from(text.as_str()))?,
+        Answer::Vector(all) => list(out, all, |out, one| series(out, one, false))?,
+        Answer::Matrix(all) => list(out, all, |out, one| series(out, one, true))?,
     }
+    out.push('}');
+    Ok(())
 }
 
-/// `[seconds, "value"]`, whole seconds without decimals.
-fn point(t_ms: i64, value: String) -> Value {
-    let seconds = if t_ms % 1000 == 0 { json!(t_ms / 1000) } else { json!(t_ms as f64 / 1000.0) };
-    json!([seconds, value])
+fn list<T>(
+    out: &mut String,
+    all: &[T],
+    mut write: impl FnMut(&mut String, &T) -> fmt::Result,
+) -> fmt::Result {
+    out.push('[');
+    for (index, one) in all.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write(out, one)?;
+    }
+    out.push(']');
+    Ok(())
+}
+
+fn series(out: &mut String, one: &ResultSeries, many: bool) -> fmt::Result {
+    write!(out, "{{\"metric\":{}", labels(&one.labels))?;
+    if many {
+        out.push_str(",\"values\":");
+        list(out, &one.samples, |out, sample| point(out, *sample))?;
+    } else if let Some(sample) = one.samples.first() {
+        out.push_str(",\"value\":");
+        point(out, *sample)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+/// `[seconds, "value"]`, whole seconds without decimals, others with three.
+fn point(out: &mut String, sample: Sample) -> fmt::Result {
+    let (whole, rest) = (sample.t / 1000, sample.t % 1000);
+    if rest == 0 {
+        write!(out, "[{whole},\"")?;
+    } else {
+        write!(out, "[{},\"", format::seconds(sample.t))?;
+    }
+    format::write_float(out, sample.v)?;
+    out.push_str("\"]");
+    Ok(())
 }
 
 pub(super) fn labels(labels: &Labels) -> Value {
     Value::Object(labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect())
-}
-
-/// The names of all labels, or the values of one; in order, each once.
-pub(super) fn names<'a>(all: &'a [Labels], of: Option<&str>) -> BTreeSet<&'a str> {
-    match of {
-        Some(METRIC_NAME) => all.iter().filter_map(Labels::name).collect(),
-        Some(label) => all.iter().map(|labels| labels.get(label)).filter(|value| !value.is_empty()).collect(),
-        None => all.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect(),
-    }
 }
 
 pub(super) fn metadata(all: impl Iterator<Item = Metadata>) -> Value {
@@ -59,8 +93,6 @@ pub(super) fn metadata(all: impl Iterator<Item = Metadata>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use sos_watch::Sample;
-
     use super::*;
 
     #[test]
@@ -70,20 +102,19 @@ mod tests {
             vec![Sample { t: 1_435_781_430_781, v: 1.0 }, Sample { t: 1_435_781_445_000, v: f64::NAN }];
         let one = ResultSeries { labels, samples };
         assert_eq!(
-            serde_json::to_string(&data(&Answer::Matrix(vec![one.clone()]))).unwrap(),
-            r#"{"result":[{"metric":{"__name__":"up","job":"a\"b<c>"},"values":[[1435781430.781,"1"],[1435781445,"NaN"]]}],"resultType":"matrix"}"#
+            text(&Answer::Matrix(vec![one.clone()])),
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"up","job":"a\"b<c>"},"values":[[1435781430.781,"1"],[1435781445,"NaN"]]}]}}"#
         );
-        assert_eq!(data(&Answer::Vector(vec![one]))["result"][0]["value"][1], "1");
-        let scalar = data(&Answer::Scalar(Sample { t: 1_500, v: f64::INFINITY }));
-        assert_eq!(serde_json::to_string(&scalar["result"]).unwrap(), r#"[1.5,"+Inf"]"#);
-    }
-
-    #[test]
-    fn names_and_values_come_once_and_in_order() {
-        let all =
-            [Labels::new([("__name__", "b"), ("x", "1")]), Labels::new([("__name__", "a"), ("x", "1")])];
-        assert_eq!(names(&all, None).into_iter().collect::<Vec<_>>(), ["__name__", "x"]);
-        assert_eq!(names(&all, Some("__name__")).into_iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(names(&all, Some("x")).into_iter().collect::<Vec<_>>(), ["1"]);
+        let vector: Value = serde_json::from_str(&text(&Answer::Vector(vec![one.clone(), one]))).unwrap();
+        assert_eq!(vector["data"]["result"][1]["value"][1], "1");
+        assert_eq!(
+            text(&Answer::Scalar(Sample { t: 1_500, v: f64::INFINITY })),
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1.500,"+Inf"]}}"#
+        );
+        assert_eq!(
+            text(&Answer::Text(0, "a\"\n".to_owned())),
+            r#"{"status":"success","data":{"resultType":"string","result":[0,"a\"\n"]}}"#
+        );
+        assert!(text(&Answer::Vector(Vec::new())).ends_with(r#""result":[]}}"#));
     }
 }

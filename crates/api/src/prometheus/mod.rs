@@ -5,7 +5,9 @@
 
 mod answer;
 mod params;
+mod rules;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, RawQuery, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ use sos_watch::{Answer, ErrorKind, Labels, Matcher, Query, Source, SourceError};
 
 use crate::server::App;
 use params::{Params, read};
+pub use rules::RuleGroupView;
+pub(crate) use rules::{__path_alerts, __path_rules, alerts, rules};
 
 /// Longest time a query may take when it does not ask for less.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,13 +38,34 @@ pub trait Series: Source + Send + Sync {
     /// # Errors
     /// When the data cannot be read.
     fn labels(&self, sets: &[Vec<Matcher>], start_ms: i64, end_ms: i64) -> Result<Vec<Labels>, SourceError>;
+    /// The names of the labels of those series, in order, each once.
+    ///
+    /// # Errors
+    /// As [`Series::labels`].
+    fn label_names(
+        &self,
+        sets: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<BTreeSet<Arc<str>>, SourceError>;
+    /// The values of a label of those series, in order, each once, none empty.
+    ///
+    /// # Errors
+    /// As [`Series::labels`].
+    fn label_values(
+        &self,
+        label: &str,
+        sets: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<BTreeSet<Arc<str>>, SourceError>;
     /// What is known of metrics.
     ///
     /// # Errors
     /// When the data cannot be read.
     fn metadata(&self) -> Result<Vec<Metadata>, SourceError>;
-    /// The time of queries that name none, ms since 1970.
-    fn now_ms(&self) -> i64;
+    /// The time at which a query is evaluated that names none, ms since 1970.
+    fn now_ms(&self, query: &Query) -> i64;
 }
 
 /// What a metric is.
@@ -105,6 +130,12 @@ impl IntoResponse for Refusal {
 }
 
 pub(crate) type Reply = Result<Json<Value>, Refusal>;
+/// An answer that is JSON text already.
+type Written = Result<([(header::HeaderName, &'static str); 1], String), Refusal>;
+
+fn written(answer: &Answer) -> Written {
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer::text(answer)))
+}
 
 fn success(data: Value) -> Json<Value> {
     Json(json!({ "status": "success", "data": data }))
@@ -147,7 +178,7 @@ fn evaluated(
     ("query" = String, Query, description = "PromQL"), ("time" = Option<String>, Query, description = "RFC 3339 or seconds since 1970; now when left out"),
     ("timeout" = Option<String>, Query, description = "at most 20s"), ("lookback_delta" = Option<String>, Query, description = "5m when left out")),
     responses((status = 200, body = Value), (status = 400, body = Value), (status = 422, body = Value), (status = 503, body = Value)))]
-pub(crate) async fn query(State(app): State<App>, RawQuery(text): RawQuery) -> Reply {
+pub(crate) async fn query(State(app): State<App>, RawQuery(text): RawQuery) -> impl IntoResponse {
     instant(app, Params::of_query(text)).await
 }
 
@@ -155,17 +186,21 @@ pub(crate) async fn query(State(app): State<App>, RawQuery(text): RawQuery) -> R
 #[utoipa::path(post, path = "/api/v1/query", tag = "series",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = Value), (status = 400, body = Value), (status = 422, body = Value), (status = 503, body = Value)))]
-pub(crate) async fn query_form(State(app): State<App>, RawQuery(text): RawQuery, body: Body) -> Reply {
+pub(crate) async fn query_form(
+    State(app): State<App>,
+    RawQuery(text): RawQuery,
+    body: Body,
+) -> impl IntoResponse {
     instant(app, read(text, body).await?).await
 }
 
-async fn instant(app: App, params: Params) -> Reply {
+async fn instant(app: App, params: Params) -> Written {
     let query = params.query()?;
     let (time, timeout, lookback) = (params.time("time")?, params.timeout(TIMEOUT)?, params.lookback()?);
     with_series(app, move |series| {
-        let time = time.unwrap_or_else(|| series.now_ms());
+        let time = time.unwrap_or_else(|| series.now_ms(&query));
         let answer = evaluated(timeout, lookback, |options| query.instant(series, time, options))?;
-        Ok(success(answer::data(&answer)))
+        written(&answer)
     })
     .await
 }
@@ -176,7 +211,7 @@ async fn instant(app: App, params: Params) -> Reply {
     ("end" = String, Query, description = "as start, inclusive"), ("step" = String, Query, description = "duration such as 15s, or seconds"),
     ("timeout" = Option<String>, Query, description = "at most 20s")),
     responses((status = 200, body = Value), (status = 400, body = Value), (status = 422, body = Value), (status = 503, body = Value)))]
-pub(crate) async fn query_range(State(app): State<App>, RawQuery(text): RawQuery) -> Reply {
+pub(crate) async fn query_range(State(app): State<App>, RawQuery(text): RawQuery) -> impl IntoResponse {
     range(app, Params::of_query(text)).await
 }
 
@@ -184,18 +219,22 @@ pub(crate) async fn query_range(State(app): State<App>, RawQuery(text): RawQuery
 #[utoipa::path(post, path = "/api/v1/query_range", tag = "series",
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = Value), (status = 400, body = Value), (status = 422, body = Value), (status = 503, body = Value)))]
-pub(crate) async fn query_range_form(State(app): State<App>, RawQuery(text): RawQuery, body: Body) -> Reply {
+pub(crate) async fn query_range_form(
+    State(app): State<App>,
+    RawQuery(text): RawQuery,
+    body: Body,
+) -> impl IntoResponse {
     range(app, read(text, body).await?).await
 }
 
-async fn range(app: App, params: Params) -> Reply {
+async fn range(app: App, params: Params) -> Written {
     let (start, end, step) = (params.needed_time("start")?, params.needed_time("end")?, params.step()?);
     params.check_range(start, end, step)?;
     let query = params.query()?;
     let (timeout, lookback) = (params.timeout(TIMEOUT)?, params.lookback()?);
     with_series(app, move |series| {
         let answer = evaluated(timeout, lookback, |options| query.range(series, start, end, step, options))?;
-        Ok(success(answer::data(&answer)))
+        written(&answer)
     })
     .await
 }
@@ -266,8 +305,11 @@ async fn names(app: App, params: Params, of: Option<String>) -> Reply {
     let (sets, (start, end)) = (params.matchers()?, params.span()?);
     let sets = if sets.is_empty() { vec![Vec::new()] } else { sets };
     with_series(app, move |series| {
-        let all = series.labels(&sets, start, end)?;
-        Ok(success(json!(answer::names(&all, of.as_deref()))))
+        let names = match &of {
+            None => series.label_names(&sets, start, end)?,
+            Some(label) => series.label_values(label, &sets, start, end)?,
+        };
+        Ok(success(json!(names.iter().map(|name| &**name).collect::<Vec<&str>>())))
     })
     .await
 }

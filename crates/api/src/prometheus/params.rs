@@ -39,6 +39,12 @@ impl Params {
         named.next().map(|(_, value)| value.as_str())
     }
 
+    /// All of that name that say something.
+    pub(super) fn all(&self, name: &str) -> Vec<String> {
+        let named = self.0.iter().filter(|(own, value)| own == name && !value.is_empty());
+        named.map(|(_, value)| value.clone()).collect()
+    }
+
     pub(super) fn needed(&self, name: &str) -> Result<&str, Refusal> {
         self.get(name).ok_or_else(|| Refusal::bad(format!("the parameter \"{name}\" is missing")))
     }

@@ -4,20 +4,36 @@ use sos_api::{Access, Role, routes};
 
 use crate::server::{Server, problem};
 
-fn filled(path: &str) -> String {
-    let name = if path.contains("/services/") { "adapter" } else { "fontana" };
+/// A silence that can be ended, made for the answer.
+const SILENCE: &str = "00000000-0000-4000-8000-000000000001";
+
+fn filled(path: &str, fingerprint: &str) -> String {
+    let name = match path {
+        path if path.contains("/services/") => "adapter",
+        path if path.starts_with("/runbooks/") => "home-down",
+        _ => "fontana",
+    };
     let query = match path {
         "/api/v1/query" | "/api/v1/format_query" => "?query=1",
         "/api/v1/query_range" => "?query=1&start=0&end=1&step=1",
         "/api/v1/series" => "?match[]=up",
         _ => "",
     };
-    path.replace("{kind}", "Site").replace("{name}", name) + query
+    let path = path.replace("{kind}", "Site").replace("{name}", name);
+    path.replace("{fingerprint}", fingerprint).replace("{id}", SILENCE) + query
 }
 
 fn body_for(path: &str) -> String {
     match path {
         "/api/v1/login" => json!({ "code": "never issued" }).to_string(),
+        // An empty snappy block: an empty message.
+        "/api/v1/write" => "\0".to_owned(),
+        "/api/v1/silences" => {
+            json!({ "matchers": ["home=\"home-1\""], "duration": "1h", "comment": "works" }).to_string()
+        }
+        "/api/v2/silences" => json!({ "matchers": [{ "name": "home", "value": "home-1", "isRegex": false }],
+            "startsAt": "2016-08-02T21:00:00Z", "endsAt": "2016-08-02T22:00:00Z", "createdBy": "", "comment": "works" })
+        .to_string(),
         p if p.ends_with("/scale") => json!({ "replicas": 2 }).to_string(),
         _ => "{}".to_owned(),
     }
@@ -33,10 +49,20 @@ async fn every_role_gets_exactly_the_routes_of_its_role() {
         (Some("operator-token"), Some(Role::Operator)),
         (Some("admin-token"), Some(Role::Admin)),
     ];
+    let alarms = server.admin(Method::GET, "/api/v1/alarms").send().await.unwrap();
+    let alarms: Value = alarms.json().await.unwrap();
+    let fingerprint = alarms["alarms"][0]["fingerprint"].as_str().unwrap();
     for route in routes() {
         for (token, role) in callers {
-            let mut request =
-                server.ask(route.method.clone(), &filled(route.path)).body(body_for(route.path));
+            if route.path.contains("/silence") && route.path.ends_with("{id}") {
+                let body = body_for("/api/v1/silences");
+                server.admin(Method::POST, "/api/v1/silences").body(body).send().await.unwrap();
+            }
+            let path = filled(route.path, fingerprint);
+            let mut request = server.ask(route.method.clone(), &path).body(body_for(route.path));
+            if path.ends_with("v1/metrics") {
+                request = request.header("content-type", "application/json");
+            }
             if let Some(token) = token {
                 request = request.bearer_auth(token);
             }

@@ -8,8 +8,21 @@
 #[path = "../../examples/preview/fake.rs"]
 mod fake;
 
+#[allow(dead_code, reason = "shared with unit tests, which use other parts")]
+#[path = "../../src/ingest/remote_write/messages.rs"]
+mod messages;
+#[allow(dead_code, reason = "shared with unit tests, which use other parts")]
+#[path = "../../src/ingest/otlp/messages.rs"]
+mod otlp_messages;
+#[path = "../../../../scripts/skipped.rs"]
+mod skipped;
+
 mod access;
+mod alarms;
+mod otlp;
 mod pages;
+mod prometheus;
+mod remote_write;
 mod requests;
 mod server;
 mod streams;

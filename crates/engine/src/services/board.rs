@@ -25,6 +25,8 @@ pub struct ServiceView {
     pub message: String,
     /// Its replicas, by number.
     pub replicas: Vec<ReplicaView>,
+    /// Whether it is a job that runs when its energy is cheap.
+    pub job: bool,
 }
 
 /// One replica.

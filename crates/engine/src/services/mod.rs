@@ -189,7 +189,9 @@ impl ServiceLoop {
             self.start_probe(due, &known, &states, &orders.clocks);
         }
         let states = if changed { self.driver.observe(wall_now()).await.unwrap_or(states) } else { states };
-        self.publish(&self.with_failures(plan.statuses), &states, now);
+        let jobs = known.iter().filter(|(_, known)| known.spec.batch.is_some());
+        let jobs = jobs.map(|(name, _)| name.clone()).collect();
+        self.publish(&self.with_failures(plan.statuses), &states, &jobs, now);
         let live = states.iter().filter(|state| is_live(&state.phase)).count();
         (if changed { Some(now) } else { plan.next_check }, live)
     }

@@ -21,7 +21,11 @@ pub(super) fn values(store: &Store, config: &ServiceConfig, now: Timestamp) -> S
     values
 }
 
-fn value(store: &Store, secret: &str, key: &str) -> Result<Option<String>, String> {
+/// The value of a key of a secret, none when it has none.
+///
+/// # Errors
+/// Why it cannot be had.
+pub(crate) fn value(store: &Store, secret: &str, key: &str) -> Result<Option<String>, String> {
     if secret == ADAPTER_SECRET {
         return adapter_token(store, key).map(Some);
     }

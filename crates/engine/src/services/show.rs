@@ -18,6 +18,7 @@ impl ServiceLoop {
         &mut self,
         statuses: &BTreeMap<String, control::ServiceStatus>,
         states: &[ReplicaState],
+        jobs: &BTreeSet<String>,
         now: Timestamp,
     ) {
         let mut board = Board::default();
@@ -28,7 +29,8 @@ impl ServiceLoop {
             if self.statuses.get(name) != Some(status) {
                 self.write_status(name, status, &message, &replicas, now);
             }
-            board.services.insert(name.clone(), ServiceView { status: status.clone(), message, replicas });
+            let view = ServiceView { status: status.clone(), message, replicas, job: jobs.contains(name) };
+            board.services.insert(name.clone(), view);
         }
         self.statuses = statuses.clone();
         self.board.send_replace(Arc::new(board));

@@ -1,12 +1,16 @@
 //! The specs of the declared kinds, one file each.
 
+mod alert_rule;
 mod asset;
+mod notifier;
 mod secret;
 mod service;
 mod signal;
 mod site;
 
+pub use alert_rule::*;
 pub use asset::*;
+pub use notifier::*;
 pub use secret::*;
 pub use service::*;
 pub use signal::*;

@@ -48,6 +48,8 @@ record! {
         stop_timeout: SignedDuration = SignedDuration::from_secs(10), in NOT_NEGATIVE;
         /// How much of its output is kept.
         logs: Logs = Logs::default();
+        /// Where it tells its measures in the format of Prometheus or OpenMetrics.
+        metrics: Option<Metrics>;
         /// The program follows the time of a site: it gets the epoch and factor at its start.
         clock: Option<Clock>;
         /// The program is a job whose run can be moved in time.
@@ -235,6 +237,26 @@ record! {
         max_size: Bytes = Bytes(10 << 20), in Range { min: Some(1024.0), above: false, max: None };
         /// How many closed files are kept, 0 … 1000.
         keep: u32 = 5, in Range::between(0.0, 1000.0);
+    }
+}
+
+record! {
+    /// Where a program tells its measures, in the format of Prometheus or OpenMetrics.
+    pub struct Metrics {
+        /// Path of the request, starting with `/`.
+        path: String = "/metrics".to_owned();
+        /// Name of the service's port, or a number. An external service is asked at its own address.
+        port: Option<PortRef>;
+        /// How often it is asked, 1 s … 1 h.
+        interval: SignedDuration = SignedDuration::from_secs(15), in Range::between(1.0, 3600.0);
+        /// Longest time for an answer, 0.1 s … 1 min.
+        timeout: SignedDuration = SignedDuration::from_secs(10), in Range::between(0.1, 60.0);
+        /// The most samples of an answer; with more none is taken.
+        max_samples: u32 = 50_000, in ABOVE_ZERO;
+        /// Whether labels `service`, `replica`, `job` and `instance` in the answer count instead of ours.
+        honor_labels: bool = false;
+        /// Sent as bearer token.
+        token: Option<SecretKey>;
     }
 }
 
@@ -441,6 +463,7 @@ fn check_service(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
     }
     check_unique_ports(service, node, cx);
     check_env_names(service, node, cx);
+    check_metrics(service, node, cx);
     if service.adapter.is_on() && service.port("adapter").is_none() {
         cx.report(
             at("adapter"),
@@ -488,6 +511,34 @@ fn check_unique_ports(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
             let number = port.port.unwrap_or_default();
             cx.report(at, format!("two ports have the number {number}"), "expected different numbers");
         }
+    }
+}
+
+fn check_metrics(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
+    let Some(metrics) = &service.metrics else { return };
+    let inner = node.get("metrics");
+    let at = |key: &str| inner.and_then(|n| n.get(key)).or(inner).map_or(node.position, |n| n.position);
+    if !metrics.path.starts_with('/') {
+        cx.report(
+            at("path"),
+            "the path of metrics does not start with /",
+            "expected a path such as /metrics",
+        );
+    }
+    match (&service.external, &metrics.port) {
+        (None, None) => cx.report(at("port"), "metrics without a port", "expected the name of a port"),
+        (Some(_), Some(_)) => {
+            let help = "an external service is asked at its own address; remove it";
+            cx.report(at("port"), "metrics of an external service with a port", help);
+        }
+        _ => {}
+    }
+    if service.external.as_ref().is_some_and(|external| external.url.starts_with("tcp://")) {
+        cx.report(
+            at("path"),
+            "metrics of a service that does not speak HTTP",
+            "expected external: {url: http…}",
+        );
     }
 }
 

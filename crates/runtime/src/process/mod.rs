@@ -13,11 +13,12 @@ mod worker;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Capabilities, Deployment, Driver, DriverError, Handle, LogReader, Metadata, RecoveryReport,
-    ReplicaConfig, ReplicaState, SecretValues,
+    Capabilities, Deployment, Driver, DriverError, Handle, LogAnswer, LogQuery, LogQueryError, LogReader,
+    LogSource, Metadata, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, search,
 };
 use worker::Worker;
 
@@ -82,6 +83,29 @@ impl ProcessDriver {
             path,
             source,
         })
+    }
+
+    /// All logs in the data directory: those of replicas that are known, of others whose files are left, and of `sos`
+    /// itself (service and replica `sos`, file `logs/sos.log`). Times without a zone are in `zone` (see
+    /// [`local_zone`](crate::local_zone)) or where the service declares a variable `TZ`, in that.
+    ///
+    /// # Errors
+    /// When the folder of logs cannot be read.
+    pub fn log_sources(&self, zone: &TimeZone) -> Result<Vec<LogSource>, DriverError> {
+        self.worker.log_sources(zone)
+    }
+
+    /// Searches all logs in the data directory, on a thread where that disturbs nobody; see [`search`]. It goes on there
+    /// when nobody waits for it any more, so the caller bounds how many run at once.
+    ///
+    /// # Errors
+    /// When the folder of logs cannot be read; in the inner result when the query is wrong.
+    pub async fn search_logs(
+        &self,
+        query: LogQuery,
+        zone: TimeZone,
+    ) -> Result<Result<LogAnswer, LogQueryError>, DriverError> {
+        self.on_worker(move |worker| Ok(search(&worker.log_sources(&zone)?, &query))).await
     }
 
     /// Files and processes are slow: they are not touched on the threads that serve the network.

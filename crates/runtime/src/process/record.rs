@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::ReplicaCgroup;
 use super::identity::Identity;
-use crate::{Deployment, LimitEnforcement, OlderRuns, PastRun, Phase};
+use crate::logs::zone_named;
+use crate::{Deployment, EnvValue, LimitEnforcement, LogSource, OlderRuns, PastRun, Phase, RunSpan};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -57,6 +59,28 @@ impl Record {
 
     pub(crate) fn is_live(&self) -> bool {
         !matches!(self.phase, Phase::Exited { .. })
+    }
+
+    /// Adds what is known of the replica to its log: the service, the zone of its times, its runs.
+    pub(crate) fn describe_log(&self, source: &mut LogSource) {
+        self.deployment.service.clone_into(&mut source.service);
+        let zone = self.deployment.env.iter().rev().find(|var| var.name == "TZ");
+        if let Some(EnvValue::Plain(zone)) = zone.map(|var| &var.value) {
+            // The system's C library takes a name that it does not know for UTC.
+            source.zone = zone_named(zone).unwrap_or(TimeZone::UTC);
+        }
+        let past = self.past_runs.iter().filter_map(|past| {
+            let run = past.run.clone()?;
+            Some(RunSpan { run, since: past.started_at, until: Some(past.ended_at) })
+        });
+        let present = self.deployment.run.clone().map(|run| {
+            let until = match self.phase {
+                Phase::Exited { at, .. } => Some(at),
+                _ => None,
+            };
+            RunSpan { run, since: self.started_at, until }
+        });
+        source.runs = past.chain(present).collect();
     }
 
     /// The present run and those before it, once the present one is over; the oldest ones are only counted.

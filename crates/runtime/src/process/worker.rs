@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use sha2::{Digest, Sha256};
@@ -20,7 +21,8 @@ use crate::driver::PortTable;
 use crate::ports::check_free;
 use crate::{
     Capabilities, Deployment, DriverError, Enforcement, EnvValue, Exit, Handle, LimitEnforcement, Limits,
-    Metadata, Phase, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, Usage, assign_ports, rotate,
+    LogSource, Metadata, Phase, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, Usage,
+    assign_ports, rotate,
 };
 
 /// How often usage is measured and logs are looked at; that processes live is looked at each time.
@@ -113,6 +115,19 @@ impl Worker {
 
     pub(crate) fn log_path(&self, replica: &str) -> PathBuf {
         self.logs.join(format!("{replica}.log"))
+    }
+
+    /// The logs in the data directory, with what is known of the replicas that wrote them.
+    pub(crate) fn log_sources(&self, zone: &TimeZone) -> Result<Vec<LogSource>, DriverError> {
+        let mut sources = LogSource::in_folder(&self.logs).map_err(file_error("list", &self.logs))?;
+        let state = self.lock();
+        for (replica, source) in &mut sources {
+            source.zone = zone.clone();
+            if let Some(record) = state.records.get(replica) {
+                record.describe_log(source);
+            }
+        }
+        Ok(sources.into_values().collect())
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {

@@ -144,7 +144,7 @@ fn standard_input(stored: &[Declared]) -> Result<Result<Vec<Declared>, Vec<Probl
         return Err(Failure::input("stdin has more than a manifest may have: apply it in parts"));
     }
     let here = std::env::current_dir().map_err(Failure::unsuccessful)?;
-    let declared = sos_model::load_checked(&[("stdin".to_owned(), bytes)], stored);
+    let declared = sos_engine::folder::load(&[("stdin".to_owned(), bytes)], stored);
     Ok(declared.and_then(|mut declared| {
         if declared.is_empty() {
             return Err(vec![Problem::in_file(

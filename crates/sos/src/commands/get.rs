@@ -61,6 +61,11 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::Declared(Kind::Asset) => (&["NAME", "SITE", "GROUP", "TYPE", "MODE", "VIA"], asset),
         AnyKind::Declared(Kind::Signal) => (&["NAME", "UNIT", "KNOWN AHEAD", "SOURCE"], signal),
         AnyKind::Declared(Kind::Secret) => (&["NAME", "KEYS"], secret),
+        AnyKind::Declared(Kind::AlertRule) => (&["NAME", "PACK", "GROUPS", "READY", "MESSAGE"], alert_rule),
+        AnyKind::Declared(Kind::Notifier) => (&["NAME", "RECEIVER", "MATCHERS"], notifier),
+        AnyKind::ReadOnly(ReadOnlyKind::Alert) => {
+            (&["ALERT", "STATE", "SEVERITY", "SINCE", "SUMMARY", "ID"], alert)
+        }
         AnyKind::ReadOnly(ReadOnlyKind::Event) => (&events::HEADER, event),
         AnyKind::ReadOnly(ReadOnlyKind::Plan) => (&["SITE", "MADE AT", "SOURCE", "STEPS"], plan),
         AnyKind::ReadOnly(ReadOnlyKind::Forecast) => {
@@ -102,12 +107,9 @@ fn service(object: &Value) -> Vec<String> {
 }
 
 fn site(object: &Value) -> Vec<String> {
-    let conditions = object["status"]["conditions"].as_array();
-    let ready = |all: &Vec<Value>| all.iter().find(|one| one["type"] == "Ready").cloned();
-    let running = conditions.and_then(ready).unwrap_or_default();
+    let [running, message] = ready(object);
     let spec = &object["spec"];
-    let message = shown(&running["message"]);
-    vec![name(object), shown(&running["status"]), shown(&spec["currency"]), shown(&spec["timeZone"]), message]
+    vec![name(object), running, shown(&spec["currency"]), shown(&spec["timeZone"]), message]
 }
 
 fn asset(object: &Value) -> Vec<String> {
@@ -127,6 +129,44 @@ fn secret(object: &Value) -> Vec<String> {
     let keys = object["spec"]["data"].as_object();
     let keys: Vec<&str> = keys.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     vec![name(object), keys.join(", ")]
+}
+
+/// What its condition `Ready` says: status and message.
+fn ready(object: &Value) -> [String; 2] {
+    let conditions = object["status"]["conditions"].as_array();
+    let ready = conditions.and_then(|all| all.iter().find(|one| one["type"] == "Ready")).cloned();
+    let ready = ready.unwrap_or_default();
+    [shown(&ready["status"]), shown(&ready["message"])]
+}
+
+fn words_of(list: &Value) -> String {
+    list.as_array().into_iter().flatten().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+fn alert_rule(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let groups = spec["groups"].as_array().map_or(0, Vec::len);
+    let [status, message] = ready(object);
+    vec![name(object), words_of(&spec["pack"]), groups.to_string(), status, message]
+}
+
+fn notifier(object: &Value) -> Vec<String> {
+    let known = ["webhook", "slack", "mattermost", "discord", "teams", "email", "mqtt", "heartbeat"];
+    let spec = &object["spec"];
+    let receiver = known.into_iter().find(|key| !spec[*key].is_null()).unwrap_or_default();
+    vec![name(object), receiver.to_owned(), words_of(&spec["matchers"])]
+}
+
+fn alert(object: &Value) -> Vec<String> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    vec![
+        shown(&spec["labels"]["alertname"]),
+        shown(&status["state"]),
+        shown(&spec["labels"]["severity"]),
+        shown(&status["since"]),
+        shown(&spec["annotations"]["summary"]),
+        name(object),
+    ]
 }
 
 fn event(object: &Value) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! The commands: this registry, and a file for each.
 
+mod alerts;
 mod apply;
 mod audit;
 mod backup;
@@ -24,8 +25,6 @@ mod token;
 mod top;
 mod up;
 mod validate;
-
-use std::io::IsTerminal;
 
 use crate::outcome::{Failure, Outcome};
 
@@ -64,6 +63,8 @@ pub(crate) enum Command {
     Plan(plan::Args),
     /// Ask for series in PromQL
     Query(query::Args),
+    /// Show what fires, look after it, test rules
+    Alerts(alerts::Args),
     /// Show what a site cost, emitted and saved since its start
     Report(report::Args),
     /// Forecast a column of a CSV file, with quantiles; no server needed
@@ -113,6 +114,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Top(args) => top::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Forecast(args) => forecast::run(&args),
         Command::Audit(audit) => audit::run(&audit),
@@ -133,18 +135,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.map_err(|error| Failure::unsuccessful(format!("no runtime: {error}")))?.block_on(work)
 }
 
-/// Logs go to stderr: `SOS_LOG` chooses what (`info`, `sos_engine=debug` …), `SOS_LOG_FORMAT=json` how.
+/// Logs of a command that runs for a while, on stderr.
 pub(crate) fn start_logging(default: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("SOS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let colour =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    let set = match std::env::var("SOS_LOG_FORMAT").as_deref() {
-        Ok("json") => builder.json().try_init(),
-        _ => builder.with_target(false).try_init(),
-    };
-    // A second start within one process keeps the first.
-    drop(set);
+    crate::logging::start(default, "off");
 }

@@ -11,11 +11,14 @@ use sos_engine::platform::Platform as Engine;
 use sos_engine::services::board::{Board, ReplicaView};
 use sos_store::{Store, TelemetryStats};
 
-use super::{forecasts, live};
+use super::{forecasts, live, watching};
 
 /// What the store holds, counted now and then.
 #[derive(Debug, Default)]
-pub(super) struct StoreFigures(Mutex<Option<(TelemetryStats, u64, u64)>>);
+pub(super) struct StoreFigures(Mutex<Option<Figures>>);
+
+/// Telemetry, the revision, bytes of the database and bytes free on its disk.
+type Figures = (TelemetryStats, u64, u64, Option<u64>);
 
 impl StoreFigures {
     /// Counts anew.
@@ -25,7 +28,11 @@ impl StoreFigures {
         match counted {
             Ok((stats, revision)) => {
                 let bytes = size("sos.db") + size("sos.db-wal");
-                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((stats, revision, bytes));
+                let free = nix::sys::statvfs::statvfs(store.dir()).ok();
+                // The types of the fields differ between platforms.
+                #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+                let free = free.map(|disk| disk.blocks_available() as u64 * disk.fragment_size() as u64);
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((stats, revision, bytes, free));
             }
             Err(error) => tracing::warn!(%error, "the store cannot be counted"),
         }
@@ -49,6 +56,8 @@ pub(super) fn text(engine: &Engine, figures: &StoreFigures) -> String {
     forecasts::metrics(&mut out, &engine_states);
     services(&mut out, &engine.board());
     store(&mut out, figures);
+    replica_limits(&mut out, &engine.board());
+    watching::metrics(&mut out, engine);
     out.finish()
 }
 
@@ -189,6 +198,10 @@ fn services(out: &mut Exposition, board: &Board) {
     for (service, view) in &board.services {
         out.sample(&[("service", service), ("phase", &live::phase(view))], 1.0);
     }
+    out.gauge("sos_service_job", "1 when the service is a job that runs when its energy is cheap");
+    for (service, view) in &board.services {
+        out.sample(&[("service", service)], f64::from(u8::from(view.job)));
+    }
     out.counter("sos_service_restarts_total", "restarts after failures over all replicas");
     for (service, view) in &board.services {
         out.sample(&[("service", service)], f64::from(view.status.restarts));
@@ -214,9 +227,25 @@ fn services(out: &mut Exposition, board: &Board) {
     }
 }
 
+/// Memory in use and allowed, by replica.
+fn replica_limits(out: &mut Exposition, board: &Board) {
+    out.gauge("sos_replica_memory_limit_bytes", "memory that a replica may use");
+    for (service, view) in &board.services {
+        for replica in &view.replicas {
+            if let Some(limit) = replica.deployment.limits.memory_bytes {
+                out.sample(&[("service", service), ("replica", &replica.deployment.replica)], limit as f64);
+            }
+        }
+    }
+}
+
 fn store(out: &mut Exposition, figures: &StoreFigures) {
     let counted = *figures.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some((telemetry, revision, bytes)) = counted else { return };
+    let Some((telemetry, revision, bytes, free)) = counted else { return };
+    if let Some(free) = free {
+        out.gauge("sos_disk_free_bytes", "bytes free on the disk of the data directory");
+        out.sample(&[], free as f64);
+    }
     let gauges = [
         ("sos_store_size_bytes", "size of the database on disk", bytes),
         (
@@ -225,6 +254,8 @@ fn store(out: &mut Exposition, figures: &StoreFigures) {
             telemetry.chunk_samples + telemetry.hot_samples,
         ),
         ("sos_store_telemetry_chunk_bytes", "bytes of compressed telemetry", telemetry.chunk_bytes),
+        ("sos_store_series", "series of metrics", telemetry.metric_series),
+        ("sos_store_series_limit", "most series of metrics that are taken", telemetry.metric_series_limit),
     ];
     for (name, help, value) in gauges {
         out.gauge(name, help);

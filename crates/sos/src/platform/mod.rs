@@ -1,26 +1,35 @@
 //! What the HTTP server shows and does, over engine and store.
 
 mod access;
+mod alarms;
 mod feed;
 mod forecasts;
+mod ingest;
 mod live;
+mod logs;
 mod metrics;
 mod resources;
 mod series;
 mod services;
+mod watching;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::{FutureExt, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 use sos_api::wire::{
-    ApplyResult, DiffResult, EventRecord, ReportPeriod, Revision, RolloutStatus, Scale, SiteChart,
-    SiteForecasts, SiteLive, SiteReport, SiteSummary,
+    ApplyResult, DiffResult, EventRecord, LogAnswer, LogQuery, ReportPeriod, Revision, RolloutStatus, Scale,
+    SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
 };
-use sos_api::{ApplyRequest, AuditEntry, Bytes, Identity, LiveEvent, Problem, Reply};
+use sos_api::{
+    AlarmView, ApplyRequest, AuditEntry, Bytes, Identity, IngestBatch, IngestOutcome, LiveEvent, Measures,
+    OutboxEntry, Problem, Reply, RuleGroupView,
+};
 use sos_engine::platform::Platform as Engine;
 use sos_store::StoreError;
+use sos_watch::Labels;
+use sos_watch::alerts::Silence;
 use tokio::sync::broadcast;
 
 use access::Tokens;
@@ -38,6 +47,8 @@ pub(crate) struct Platform {
     tokens: Tokens,
     live: broadcast::Sender<LiveEvent>,
     figures: Arc<StoreFigures>,
+    /// All that `/metrics` shows, once the server serves.
+    measures: OnceLock<Measures>,
 }
 
 impl Platform {
@@ -47,10 +58,16 @@ impl Platform {
             tokens: Tokens::default(),
             live: broadcast::channel(LIVE_EVENTS).0,
             figures: Arc::default(),
+            measures: OnceLock::new(),
             engine,
         });
         feed::start(&platform);
         platform
+    }
+
+    /// All that `/metrics` shows.
+    pub(crate) fn measures(&self) -> String {
+        self.measures.get().map_or_else(|| sos_api::Platform::metrics(self), |all| all())
     }
 
     /// Runs what blocks, such as every call of the store, on a thread for that.
@@ -134,6 +151,49 @@ impl sos_api::Platform for Platform {
 
     fn series(&self) -> Arc<dyn sos_api::Series> {
         Arc::new(series::StoredSeries::new(&self.engine))
+    }
+
+    fn served(&self, all_metrics: Measures) {
+        // There is one server.
+        let _ = self.measures.set(all_metrics);
+    }
+
+    fn ingest(&self, batch: IngestBatch) -> Reply<'_, IngestOutcome> {
+        self.blocking(move |engine| ingest::ingest(engine, &batch)).boxed()
+    }
+
+    fn rule_groups(&self) -> Arc<Vec<RuleGroupView>> {
+        alarms::rule_groups(&self.engine)
+    }
+
+    fn alarms(&self) -> AlarmView {
+        alarms::view(&self.engine)
+    }
+
+    fn outbox(&self, limit: usize) -> Reply<'_, Vec<OutboxEntry>> {
+        self.blocking(move |engine| alarms::outbox(engine, limit)).boxed()
+    }
+
+    fn acknowledge<'a>(&'a self, labels: &'a Labels, by: &'a str, comment: &'a str) -> Reply<'a, ()> {
+        let (labels, by, comment) = (labels.clone(), by.to_owned(), comment.to_owned());
+        self.blocking(move |engine| alarms::acknowledge(engine, &labels, &by, &comment)).boxed()
+    }
+
+    fn silence(&self, silence: Silence) -> Reply<'_, String> {
+        self.blocking(move |engine| alarms::silence(engine, silence)).boxed()
+    }
+
+    fn end_silence<'a>(&'a self, id: &'a str) -> Reply<'a, ()> {
+        let id = id.to_owned();
+        self.blocking(move |engine| alarms::end_silence(engine, &id)).boxed()
+    }
+
+    fn runbook(&self, name: &str) -> Option<String> {
+        sos_watch::pack::runbook(name).map(ToOwned::to_owned)
+    }
+
+    fn search_logs(&self, query: LogQuery) -> Reply<'_, LogAnswer> {
+        self.blocking(move |engine| logs::find(engine, query)).boxed()
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {

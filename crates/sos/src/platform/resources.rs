@@ -46,7 +46,8 @@ pub(super) fn list(engine: &Engine, kind: &str, selector: &str) -> Result<Vec<Va
             Ok(events(engine, 0, EVENTS)?.iter().map(event_object).collect())
         }
         AnyKind::ReadOnly(ReadOnlyKind::Forecast) => super::forecasts::objects(engine),
-        AnyKind::ReadOnly(ReadOnlyKind::Run | ReadOnlyKind::Alert) => Ok(Vec::new()),
+        AnyKind::ReadOnly(ReadOnlyKind::Alert) => Ok(super::alarms::objects(engine)),
+        AnyKind::ReadOnly(ReadOnlyKind::Run) => Ok(Vec::new()),
     }
 }
 
@@ -260,7 +261,7 @@ fn zone_of(sites: &[Arc<SiteModel>], event: &sos_store::Event) -> TimeZone {
 fn read(engine: &Engine, manifest: &[u8]) -> Result<Vec<Declared>, Problem> {
     let known = apply::declared(engine.store()).map_err(store_problem)?;
     let files = [("manifest".to_owned(), manifest.to_vec())];
-    let mut declared = sos_model::load_checked(&files, &known).map_err(bad_input)?;
+    let mut declared = folder::load(&files, &known).map_err(bad_input)?;
     if declared.is_empty() {
         return Err(Problem::bad_request(
             "the body holds no resource: expected YAML documents with apiVersion, kind, metadata, spec",

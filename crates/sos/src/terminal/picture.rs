@@ -411,6 +411,7 @@ mod tests {
 
     fn board() -> Board {
         let view = |phase, ready, message: &str| ServiceView {
+            job: false,
             status: ServiceStatus {
                 phase,
                 ready,

@@ -161,6 +161,8 @@ fn apply_sends_complete_resources_that_fit_what_the_server_has() {
             empty("GET /api/v1/resources/Asset"),
             empty("GET /api/v1/resources/Signal"),
             empty("GET /api/v1/resources/Secret"),
+            empty("GET /api/v1/resources/AlertRule"),
+            empty("GET /api/v1/resources/Notifier"),
             (
                 "POST /api/v1/apply?dryRun=true&force=false",
                 200,

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "long tests say what they did")]
 #![allow(clippy::float_cmp, reason = "figures of a report are compared as printed")]
 
+mod alerts;
 mod api;
 mod chaos;
 mod cli;

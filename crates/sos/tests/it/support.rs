@@ -85,6 +85,17 @@ impl Rig {
         Self { manifests, data: dir.path().join("data"), dir }
     }
 
+    /// A folder with these manifests and nothing else.
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let manifests = dir.path().join("manifests");
+        std::fs::create_dir_all(&manifests).unwrap();
+        for (name, text) in files {
+            std::fs::write(manifests.join(name), text).unwrap();
+        }
+        Self { manifests, data: dir.path().join("data"), dir }
+    }
+
     /// The example whose services are restarted without long pauses.
     pub(crate) fn quick() -> Self {
         Self::edited(|_, text| quick_restarts(&text))

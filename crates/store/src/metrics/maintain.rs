@@ -25,6 +25,8 @@ use crate::tx::Tx;
 const LOOKED_AT: usize = 2000;
 /// Series downsampled or shortened per call at most.
 const WORKED_ON: usize = 64;
+/// Pages are given back when they are more than one in so many.
+const FREE: i64 = 4;
 /// Chunks of a series dropped at a time at most.
 const CHUNKS: usize = 32;
 
@@ -93,6 +95,22 @@ pub(crate) fn maintain(tx: &mut Tx<'_>, now: Timestamp, classes: &[RetentionClas
         metrics.done(tx.conn, &pass.row)?;
     }
     Ok(pass.done)
+}
+
+pub(crate) fn shrink(tx: &mut Tx<'_>, pages: u32) -> Result<u64> {
+    let number = |pragma| tx.conn.query_row(pragma, [], |r| r.get::<_, i64>(0));
+    let free = || number("PRAGMA freelist_count");
+    let before = free()?;
+    // What is left is used by the changes that come.
+    if before * FREE < number("PRAGMA page_count")? {
+        return Ok(0);
+    }
+    let mut given = tx.conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = given.query([])?;
+    // Each row is a page that was moved.
+    while rows.next()?.is_some() {}
+    drop(rows);
+    Ok((before - free()?).unsigned_abs())
 }
 
 pub(crate) fn flush_metrics(tx: &mut Tx<'_>) -> Result<u64> {

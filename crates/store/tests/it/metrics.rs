@@ -56,6 +56,27 @@ fn every_value_comes_back_bit_for_bit_from_memory_from_chunks_and_after_a_restar
     assert_eq!(accepted(&store.ingest(&batch, &ALWAYS).unwrap()), (0, 0, 10), "stored NaN are known again");
 }
 
+#[test]
+fn pages_of_samples_that_went_into_chunks_are_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ids: Vec<SeriesId> = (0..200).map(|i| metric(&store, "many", &[("i", &i.to_string())])).collect();
+    for step in 0..100 {
+        // Values at full precision fill the log.
+        let value = |i: usize| (step as f64 + i as f64).sin();
+        let batch: Vec<_> = (0..).zip(&ids).map(|(i, id)| of(*id, step * 1000, value(i))).collect();
+        store.ingest(&batch, &ALWAYS).unwrap();
+    }
+    store.flush_metrics().unwrap();
+    let before = all(&store, "many");
+    let given = store.shrink(u32::MAX >> 1).unwrap();
+    assert!(given > 16, "{given} pages");
+    assert_eq!(store.shrink(u32::MAX >> 1).unwrap(), 0, "nothing is left to give");
+    assert_eq!(all(&store, "many"), before);
+    drop(store);
+    assert_eq!(all(&open(dir.path()), "many"), before);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]

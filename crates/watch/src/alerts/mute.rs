@@ -10,7 +10,7 @@ use crate::matcher::Matcher;
 
 /// While a source fires, targets with the same values of the labels `equal` are not told. An alert that matches both
 /// sides is not silenced by another one that does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InhibitRule {
     pub source: Vec<Matcher>,
     pub target: Vec<Matcher>,

@@ -106,12 +106,16 @@ impl Route {
 
     fn below(&self, labels: &Labels, own: &Target, depth: usize) -> Vec<Target> {
         let mut found = Vec::new();
-        for route in self.routes.iter().filter(|_| depth < MAX_DEPTH) {
+        for (index, route) in self.routes.iter().enumerate().filter(|_| depth < MAX_DEPTH) {
             if !route.matchers.iter().all(|m| m.matches(labels.get(m.name()))) {
                 continue;
             }
             let matchers: Vec<String> = route.matchers.iter().map(Matcher::to_string).collect();
-            let target = own.below(route, format!("{}/{{{}}}", own.id, matchers.join(",")));
+            // Of several routes with the same matchers each has groups of its own.
+            let again = self.routes[..index].iter().any(|earlier| earlier.matchers == route.matchers);
+            let notifier = route.notifier.as_deref().filter(|_| again).map(|name| format!("@{name}"));
+            let id = format!("{}/{{{}}}{}", own.id, matchers.join(","), notifier.unwrap_or_default());
+            let target = own.below(route, id);
             found.extend(route.below(labels, &target, depth + 1));
             if !route.go_on {
                 break;

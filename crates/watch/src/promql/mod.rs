@@ -11,6 +11,7 @@ mod parser;
 mod stats;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub use error::{Error, ErrorKind, Span};
@@ -117,6 +118,19 @@ impl Query {
 
     pub fn expr(&self) -> &Expr {
         &self.expr
+    }
+
+    /// The names of all metrics it reads; none when a selector leaves the name open.
+    pub fn metric_names(&self) -> Option<BTreeSet<&str>> {
+        let mut names = BTreeSet::new();
+        let mut todo = vec![&self.expr];
+        while let Some(expr) = todo.pop() {
+            if let ast::Node::Selector(selector) | ast::Node::Range { selector, .. } = &expr.node {
+                names.insert(selector.matchers.iter().find_map(Matcher::metric_name)?);
+            }
+            todo.extend(expr.node.children());
+        }
+        Some(names)
     }
 
     /// Of an expression that was changed after parsing.

@@ -5,13 +5,14 @@
 //! and the group's [`GroupState`]; it gives the samples to store, the next state and what changed. Nothing is kept
 //! between two evaluations but that state, which can be written down as JSON and read back.
 //!
-//! - `read.rs`: YAML → rules.
+//! - `read.rs`: YAML → rules; `inhibit.rs` which alerts mute which others.
 //! - `evaluate.rs`: one group at one time; `alerting.rs` the states of alerts; `recording.rs` new series.
 //! - `restore.rs`: how long alerts were pending, from `ALERTS_FOR_STATE`, when a state was lost.
 //! - `lint.rs`: what is allowed but surely not meant.
 
 mod alerting;
 mod evaluate;
+mod inhibit;
 mod lint;
 mod overlay;
 mod read;
@@ -31,6 +32,7 @@ pub use read::{read, read_node};
 pub use restore::{Restoring, restore};
 pub use state::{Alert, AlertState, GroupState, Health, RuleState};
 
+use crate::alerts::InhibitRule;
 use crate::promql::Query;
 use crate::template::Template;
 
@@ -47,6 +49,8 @@ pub const ALERT_STATE: &str = "alertstate";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     pub groups: Vec<Group>,
+    /// Which alerts mute which others; Prometheus' own files have none.
+    pub inhibit: Vec<InhibitRule>,
 }
 
 /// Rules that are evaluated one after the other, at the same time.

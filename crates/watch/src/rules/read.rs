@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use sos_model::{Node, Position, Problem, shown};
 
-use super::{Alerting, Group, Rule, RuleKind, Rules};
+use super::{Alerting, Group, Rule, RuleKind, Rules, inhibit};
 use crate::document::{self, Document, Map};
 use crate::labels::METRIC_NAME;
 use crate::promql::Query;
 use crate::promql::ast::Type;
 use crate::template::Template;
 
-/// The rules of a file in Prometheus' format.
+/// The rules of a file in Prometheus' format, with which of their alerts mute which others (`inhibit`, ours).
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place and what was expected.
@@ -30,13 +30,15 @@ pub fn read(path: &str, bytes: &[u8]) -> Result<Rules, Vec<Problem>> {
 pub fn read_node(path: &str, node: &Node) -> Result<Rules, Vec<Problem>> {
     let mut doc = Document::new(path);
     let mut rules = Rules::default();
-    if let Some(map) = doc.map(node, "a rule file", &["groups"]) {
+    if let Some(map) = doc.map(node, "a rule file", &["groups", "inhibit"]) {
         let mut names = BTreeSet::new();
         for node in doc.list(map, "groups") {
             if let Some(group) = group(&mut doc, node, &mut names) {
                 rules.groups.push(group);
             }
         }
+        let inhibit = doc.list(map, "inhibit");
+        rules.inhibit = inhibit.iter().filter_map(|node| inhibit::inhibit(&mut doc, node)).collect();
     }
     doc.finish(rules)
 }

@@ -62,6 +62,7 @@ fn last_samples(rule: &Rule, source: &dyn Source, now_ms: i64, how: Restoring) -
         start_ms: now_ms - how.outage_tolerance_ms,
         end_ms: now_ms,
         max_samples: u64::MAX,
+        function: "",
     };
     let series = source.select(&selection).unwrap_or_default();
     series.iter().filter_map(|s| s.samples().last().map(|last| (s.labels.clone(), *last))).collect()

@@ -6,6 +6,8 @@ mod conformance;
 mod errors;
 mod limits;
 mod notify;
+mod pack;
+mod pack_delay;
 mod properties;
 mod rule_tests;
 mod rules;

@@ -10,7 +10,7 @@ mod series;
 mod verdict;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use self::score::{QUANTILES, Said, answers, best_naive, coverage, errors, pinball, skill};
 use self::series::{SERIES, Series, Split, Step, Values};
 use self::verdict::{Entry, Judged, Ours, Role, Seconds};
-use super::{built_product, target_folder};
+use super::{built_product, output, target_folder};
 use crate::Outcome;
 
 const USAGE: &str = "bench forecast takes `--data FOLDER` (default ../shared/data beside the checkout) and `--again` \
@@ -194,17 +194,6 @@ fn one_thread(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("OMP_NUM_THREADS", "1").env("RAYON_NUM_THREADS", "1");
     command
-}
-
-/// Runs to the end; what it wrote, or its messages as an error.
-fn output(command: &mut Command) -> Result<Output, String> {
-    let program = Path::new(command.get_program()).display().to_string();
-    let output = command.output().map_err(|e| format!("cannot start {program}: {e}"))?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let messages = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} ended with {}:\n{}", output.status, messages.trim_end()))
 }
 
 /// The last line of a peer's messages: `seconds WALL PROCESSOR`.

@@ -1,10 +1,10 @@
 //! What is shown, and which targets are met.
 
-use std::fmt;
 use std::fmt::Write as _;
 
 use super::score::{Errors, Hours, Inside, extremes};
 use super::series::{Kind, Reference, Series};
+use crate::bench::Check;
 
 /// Mean over the day-ahead series.
 const SKILL: f64 = 0.22;
@@ -143,19 +143,6 @@ pub(super) fn summary(judged: &[Judged]) -> String {
         );
     }
     text
-}
-
-/// A target and whether it is met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Check {
-    pub(super) met: bool,
-    text: String,
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {}", if self.met { "met   " } else { "MISSED" }, self.text)
-    }
 }
 
 /// All targets, in the order in which they are printed.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use sos_engine::clock::Speed;
 use sos_engine::platform::{Platform, Start};
 use sos_engine::report::{
     Cases, CostReport, Deadlines, OwnUse, Report, ServiceReport, SiteReport, Timings, ViolationCount,
@@ -56,6 +57,7 @@ pub(super) fn report(
     }
     let stats = sites.iter().map(|site| &site.stats);
     let timings = Timings::of(stats, started.elapsed().as_secs_f64(), peak_rss_mb().unwrap_or(0.0));
+    let lockstep = start.running.speed == Some(Speed::LockStep);
     let mut own = OwnUse::default();
     let mut reports = Vec::new();
     for site in &sites {
@@ -75,7 +77,7 @@ pub(super) fn report(
         finished,
         sites: reports,
         services: services(platform, &sites).map_err(Failure::unsuccessful)?,
-        alerts: Vec::new(),
+        alerts: platform.watch().map(|watch| watch.watcher.report(lockstep)).unwrap_or_default(),
         own: OwnUse { kwh: round(own.kwh), kg: round(own.kg) },
         timings,
     };

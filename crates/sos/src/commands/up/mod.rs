@@ -8,15 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sos_engine::clock::Speed;
 use sos_engine::faults::Faults;
 use sos_engine::platform::{Platform, Start, StartError};
 use sos_engine::services::Stop;
 use sos_engine::sites::Running;
+use sos_engine::watch::Retention;
 use sos_store::{EventFilter, StoreError};
 
-use super::start_logging;
+use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::terminal::Terminal;
 
@@ -52,6 +53,12 @@ pub(crate) struct Args {
     /// Write the report to this file at the end, also when Ctrl-C comes first
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Address at which people reach this server, for links in notifications [default: where it listens]
+    #[arg(long, value_name = "URL")]
+    external_url: Option<String>,
+    /// How long samples of metrics are kept; steps of five minutes stay six times as long, hours two years
+    #[arg(long, value_name = "DURATION", default_value = "15d", value_parser = retention)]
+    retention: Retention,
     /// Outages to inject: a list of {"site","service","at","seconds"} in JSON or YAML, in site time
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
@@ -63,7 +70,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut view = Terminal::new();
     // Lines of a log would tear the table.
     let quiet = view.is_live() || args.speed == Some(Speed::LockStep);
-    start_logging(if quiet { "error" } else { "info" });
+    // In lock-step a line a tick would be most of the work.
+    let kept = if args.speed == Some(Speed::LockStep) { "warn" } else { "info" };
+    logging::start(if quiet { "error" } else { "info" }, kept);
     let declared = sos_engine::folder::read(std::slice::from_ref(&args.dir), &[])
         .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
     let mut start = start(args, started)?;
@@ -80,8 +89,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     runtime.block_on(async {
         let listener = serve::bind(args.listen).await?;
         let (platform, _applied) = Platform::start(&start, &declared).map_err(start_failure)?;
+        logging::keep(&start.data_dir);
         let platform = Arc::new(platform);
-        let server = match serve::start(listener, &platform, &start.data_dir) {
+        let watching =
+            serve::Watching { external_url: args.external_url.as_deref(), retention: args.retention };
+        let server = match serve::start(listener, &platform, &start.data_dir, watching) {
             Ok(server) => server,
             Err(failure) => {
                 drop(platform.stop_sites());
@@ -99,6 +111,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         server.stop().await;
         let mut outcomes = platform.stop_sites();
+        if let Some(watch) = platform.watch() {
+            watch.stop();
+        }
         let report = finish::report(args, &start, &platform, &mut outcomes, (started, ended));
         platform
             .stop_services(if ended == Ended::Terminated { Stop::LeaveServices } else { Stop::Services })
@@ -108,6 +123,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         report
     })
+}
+
+/// A time for which samples are kept.
+fn retention(text: &str) -> Result<Retention, String> {
+    let time = sos_model::read_duration(text)?;
+    if time < SignedDuration::from_hours(1) {
+        return Err("expected an hour or more".to_owned());
+    }
+    Ok(Retention::of(time))
 }
 
 /// Why the run ended.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sos_api::Options;
 use sos_engine::clock::wall_now;
 use sos_engine::platform::Platform as Engine;
+use sos_engine::watch::Retention;
 use sos_store::Role;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -21,6 +22,14 @@ use crate::platform::{LOGIN_CODE_LIFE, Platform, admin_token};
 const ADDRESS_FILE: &str = "server";
 /// The file with the admin's token, in the data directory; only its owner may read it.
 const TOKEN_FILE: &str = "token";
+
+/// How `sos up` watches.
+pub(super) struct Watching<'a> {
+    /// Where people reach this place; none: where it listens.
+    pub(super) external_url: Option<&'a str>,
+    /// How long metrics are kept.
+    pub(super) retention: Retention,
+}
 
 /// A server that runs.
 pub(super) struct Server {
@@ -51,7 +60,12 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// Starts to serve; tells the address and a one-time login link on stdout, and both address and token in files.
-pub(super) fn start(listener: TcpListener, engine: &Arc<Engine>, data_dir: &Path) -> Result<Server, Failure> {
+pub(super) fn start(
+    listener: TcpListener,
+    engine: &Arc<Engine>,
+    data_dir: &Path,
+    watching: Watching<'_>,
+) -> Result<Server, Failure> {
     let address = listener.local_addr().map_err(Failure::unsuccessful)?;
     let reached = format!("http://{}", reachable(address));
     let store = engine.store();
@@ -61,6 +75,12 @@ pub(super) fn start(listener: TcpListener, engine: &Arc<Engine>, data_dir: &Path
         .map_err(Failure::unsuccessful)?;
     let stop = CancellationToken::new();
     let platform = Platform::new(Arc::clone(engine));
+    let measured = Arc::downgrade(&platform);
+    let own = move || measured.upgrade().map(|platform| platform.measures()).unwrap_or_default();
+    let external = watching.external_url.map_or(&*reached, |url| url.trim_end_matches('/'));
+    engine
+        .start_watching(external.to_owned(), Arc::new(own), watching.retention)
+        .map_err(Failure::unsuccessful)?;
     let task = tokio::spawn(sos_api::serve(listener, platform, Options::new(address), stop.clone()));
     let address_file = data_dir.join(ADDRESS_FILE);
     let server = Server { stop, task, address_file };

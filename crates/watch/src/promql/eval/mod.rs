@@ -67,11 +67,13 @@ pub(crate) struct Evaluation<'q> {
     /// What `@ start()` and `@ end()` mean, in ms.
     bounds: (i64, i64),
     budget: Budget<'q>,
+    /// Name of the function whose arguments are evaluated; empty outside of any.
+    pub(crate) function: &'static str,
 }
 
 impl<'q> Evaluation<'q> {
     pub(crate) fn new(source: &'q dyn Source, options: &'q Options<'q>, bounds: (i64, i64)) -> Self {
-        Self { source, options, bounds, budget: Budget::new(options) }
+        Self { source, options, bounds, budget: Budget::new(options), function: "" }
     }
 
     /// # Errors

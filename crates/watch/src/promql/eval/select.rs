@@ -47,7 +47,13 @@ impl Evaluation<'_> {
         span: Span,
     ) -> Result<Vec<Series>, Error> {
         let max_samples = self.budget.left_to_load();
-        let selection = Selection { matchers: &selector.matchers, start_ms, end_ms, max_samples };
+        let selection = Selection {
+            matchers: &selector.matchers,
+            start_ms,
+            end_ms,
+            max_samples,
+            function: self.function,
+        };
         let series = self.source.select(&selection).map_err(|error| match error {
             SourceError::TooMany { samples } => self.budget.too_many_samples(samples, span),
             SourceError::Failed(message) => Error::new(ErrorKind::Source, span, message),

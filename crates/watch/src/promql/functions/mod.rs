@@ -199,6 +199,13 @@ pub(crate) fn call(
     grid: &Grid,
     span: Span,
 ) -> Result<Value, Error> {
+    let outer = std::mem::replace(&mut evaluation.function, call.function.name);
+    let value = run(evaluation, call, grid, span);
+    evaluation.function = outer;
+    value
+}
+
+fn run(evaluation: &mut Evaluation<'_>, call: &Call, grid: &Grid, span: Span) -> Result<Value, Error> {
     match call.function.run {
         Run::Each(f) => {
             let rows = evaluation.vector(&call.args[0], grid)?;

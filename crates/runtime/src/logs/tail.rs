@@ -1,60 +1,10 @@
-//! Logs that processes write themselves, so that nobody needs to stay alive for them.
-//!
-//! A process appends to `REPLICA.log`. Rotation copies that file to `REPLICA.log.1` and truncates it: the process
-//! keeps its descriptor, and because it was opened for appending it goes on at the new end. What is written between
-//! the last copied byte and the truncation (microseconds) is lost.
+//! Following a log while it is written.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::LogRotation;
-
-/// The name of the `number`-th rotated log.
-fn rotated(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
-/// Rotates a log that is larger than allowed. True when it did.
-///
-/// # Errors
-/// When a file cannot be read, copied or truncated; the log is then left as it is.
-pub fn rotate(path: &Path, rule: &LogRotation) -> io::Result<bool> {
-    let size = match fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    if size <= rule.max_bytes {
-        return Ok(false);
-    }
-    let mut log = OpenOptions::new().read(true).write(true).open(path)?;
-    if rule.keep > 0 {
-        let mut fresh = path.as_os_str().to_owned();
-        fresh.push(".copy");
-        let fresh = PathBuf::from(fresh);
-        let mut copy = File::create(&fresh)?;
-        for number in (1..rule.keep).rev() {
-            rename_if_there(&rotated(path, number), &rotated(path, number + 1))?;
-        }
-        // Renamed before the last bytes are copied, so that nothing but the final read lies before the truncation.
-        io::copy(&mut log, &mut copy)?;
-        fs::rename(&fresh, rotated(path, 1))?;
-        io::copy(&mut log, &mut copy)?;
-    }
-    log.set_len(0)?;
-    Ok(true)
-}
-
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
+use super::rotation::{hold, inode, rotated};
 
 /// Reads a log from near its end and follows it over rotations.
 #[derive(Debug)]
@@ -102,6 +52,8 @@ impl LogReader {
     /// # Errors
     /// When the log exists and cannot be read.
     pub fn read(&mut self, max_bytes: u64) -> io::Result<LogChunk> {
+        // No rotation in between: its copy and the log would both be there.
+        let _held = hold(&self.path);
         let generation = inode(&rotated(&self.path, 1));
         if generation != self.generation {
             let rest = read_at(&rotated(&self.path, 1), self.position, max_bytes)?;
@@ -125,10 +77,6 @@ impl LogReader {
 
 fn chunk(bytes: &[u8], more: bool) -> LogChunk {
     LogChunk { text: String::from_utf8_lossy(bytes).into_owned(), more }
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 fn read_at(path: &Path, position: u64, max_bytes: u64) -> io::Result<Vec<u8>> {
@@ -156,9 +104,11 @@ fn start_of_last_lines(bytes: &[u8], lines: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::io::Write;
 
     use super::*;
+    use crate::{LogRotation, rotate};
 
     #[test]
     fn following_loses_nothing_over_a_rotation_and_old_logs_are_dropped() {
