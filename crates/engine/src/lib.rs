@@ -18,8 +18,15 @@ pub mod site;
 pub mod sites;
 pub mod watch;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+/// A panic while a lock was held leaves nothing half-done in this crate.
+pub(crate) fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// RFC 3339 with the offset of a zone.
 #[must_use]

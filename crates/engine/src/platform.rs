@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use sos_model::Declared;
 use sos_runtime::{DriverError, ProcessDriver};
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::apply::{Applied, Applying, apply};
 use crate::clock::{Speed, wall_now};
 use crate::live::SiteState;
+use crate::relock;
 use crate::services::board::{Board, Orders};
 use crate::services::{Places, ServiceLoop, Stop};
 use crate::site::model::SiteModel;
@@ -304,9 +305,4 @@ impl Platform {
             tracing::error!(%error, "the service loop ended abnormally");
         }
     }
-}
-
-/// A panic while a lock was held leaves nothing half-done here.
-fn relock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,12 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sos_model::{API_VERSION, Condition, Declared, SecretSource, SignalSource, Spec};
-use sos_store::{PutResource, Resource};
+use sos_model::{
+    API_VERSION, Condition, ConditionStatus, Declared, Kind, Problem, SecretSource, SignalSource, Spec,
+};
+use sos_store::{PutResource, Resource, Store, StoreError};
+
+use crate::clock::wall_now;
 
 /// A declared resource as the store keeps it: spec and annotations; labels stand beside.
 #[must_use]
@@ -60,14 +64,51 @@ pub fn object(resource: &Resource) -> Value {
 /// What this version does not understand of it.
 pub fn declared(resource: &Resource) -> Result<Declared, String> {
     let label = format!("{}/{}", resource.kind, resource.name);
-    Declared::from_json(&label, &manifest(resource))
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    Declared::from_json(&label, &manifest(resource)).map_err(|problems| in_one_line(&problems))
+}
+
+/// Several problems as one text.
+pub(crate) fn in_one_line(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The conditions in a status.
 #[must_use]
 pub fn conditions(status: &Value) -> Vec<Condition> {
     serde_json::from_value(status["conditions"].clone()).unwrap_or_default()
+}
+
+/// What the condition `Ready` of a resource says when all is well, and who writes it.
+pub(crate) struct Ready {
+    pub(crate) writer: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) message: &'static str,
+}
+
+/// Writes whether what is declared works into the condition `Ready`, when that has changed.
+///
+/// # Errors
+/// What the store says.
+pub(crate) fn put_ready(
+    store: &Store,
+    kind: Kind,
+    name: &str,
+    well: &Ready,
+    problem: Option<&str>,
+) -> Result<(), StoreError> {
+    let Some(resource) = store.get(kind.name(), name)? else { return Ok(()) };
+    let mut conditions = conditions(&resource.status);
+    let condition = Condition {
+        kind: "Ready".into(),
+        status: if problem.is_none() { ConditionStatus::True } else { ConditionStatus::False },
+        reason: if problem.is_none() { well.reason } else { "NotUsable" }.into(),
+        message: problem.unwrap_or(well.message).to_owned(),
+        last_transition_time: wall_now(),
+    };
+    if sos_model::set_condition(&mut conditions, condition) {
+        store.put_status(kind.name(), name, well.writer, &json!({ "conditions": conditions }))?;
+    }
+    Ok(())
 }
 
 /// Makes paths absolute that a manifest states relative to its own place.

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use sos_model::{Condition, ConditionStatus, Declared, ServiceSpec, Spec};
+use sos_model::{Declared, Kind, ServiceSpec, Spec};
 use sos_store::{Store, StoreError};
 use tokio::sync::watch;
 
 use crate::clock::{SiteClock, Speed, wall_now};
 use crate::faults::Faults;
 use crate::live::SiteState;
+use crate::resources::{Ready, put_ready};
 use crate::services::board::{Board, Orders};
 use crate::site::links::Ticked;
 use crate::site::model::{SiteModel, assemble};
@@ -295,21 +296,6 @@ pub(crate) const CONDITIONS: &str = "sos/sites";
 /// # Errors
 /// What the store says.
 pub fn put_condition(store: &Store, site: &str, problem: Option<&str>) -> Result<(), StoreError> {
-    let Some(resource) = store.get("Site", site)? else { return Ok(()) };
-    let mut conditions = crate::resources::conditions(&resource.status);
-    let changed = sos_model::set_condition(
-        &mut conditions,
-        Condition {
-            kind: "Ready".into(),
-            status: if problem.is_none() { ConditionStatus::True } else { ConditionStatus::False },
-            reason: if problem.is_none() { "Running" } else { "NotUsable" }.into(),
-            message: problem.unwrap_or("the loop runs").to_owned(),
-            last_transition_time: wall_now(),
-        },
-    );
-    if changed {
-        let status = json!({ "conditions": conditions });
-        store.commit(|tx| tx.put_status("Site", site, CONDITIONS, &status))?;
-    }
-    Ok(())
+    let well = Ready { writer: CONDITIONS, reason: "Running", message: "the loop runs" };
+    put_ready(store, Kind::Site, site, &well, problem)
 }

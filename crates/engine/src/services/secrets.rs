@@ -1,7 +1,7 @@
 //! Where secret values come from when a service is deployed. They go from here to the driver and nowhere else.
 
 use jiff::Timestamp;
-use sos_model::SecretSource;
+use sos_model::{SecretKey, SecretSource};
 use sos_runtime::{EnvValue, SecretValues, ServiceConfig};
 use sos_store::Store;
 
@@ -21,11 +21,16 @@ pub(super) fn values(store: &Store, config: &ServiceConfig, now: Timestamp) -> S
     values
 }
 
-/// The value of a key of a secret, none when it has none.
+/// The value that a manifest needs.
 ///
 /// # Errors
-/// Why it cannot be had.
-pub(crate) fn value(store: &Store, secret: &str, key: &str) -> Result<Option<String>, String> {
+/// That there is none, or why it cannot be had.
+pub(crate) fn needed(store: &Store, key: &SecretKey) -> Result<String, String> {
+    let found = value(store, &key.name, &key.key)?;
+    found.ok_or_else(|| format!("the key {} of Secret/{} has no value", key.key, key.name))
+}
+
+fn value(store: &Store, secret: &str, key: &str) -> Result<Option<String>, String> {
     if secret == ADAPTER_SECRET {
         return adapter_token(store, key).map(Some);
     }

@@ -12,6 +12,7 @@ use sos_watch::alerts::{self, Escalation, GroupBy, Route};
 use sos_watch::rules::{self, Group, Rules};
 use sos_watch::{Matcher, pack};
 
+use crate::resources::in_one_line;
 use crate::site::telemetry::DESCRIBED;
 
 /// On which time a group of rules is evaluated.
@@ -73,17 +74,13 @@ pub fn config(declared: &[Declared]) -> (WatchConfig, BTreeMap<String, String>) 
             _ => Ok(()),
         };
         if let Err(found) = taken {
-            let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
-            problems.insert(one.id(), texts.join("; "));
+            problems.insert(one.id(), in_one_line(&found));
         }
     }
     for name in packs {
         match ready(name) {
             Ok(rules) => take(&mut config, &format!("pack/{name}"), rules),
-            Err(found) => {
-                let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
-                problems.insert(format!("pack/{name}"), texts.join("; "));
-            }
+            Err(found) => drop(problems.insert(format!("pack/{name}"), in_one_line(&found))),
         }
     }
     set_clocks(&mut config.groups);

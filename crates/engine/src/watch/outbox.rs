@@ -5,7 +5,7 @@
 //! and before that was noted.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::send::{self, Undelivered};
 use crate::clock::wall_now;
+use crate::relock;
 
 /// The journal of what became of notifications.
 const DONE: &str = "notifications";
@@ -406,11 +407,6 @@ async fn blocking<T: Send + 'static>(
     let failed =
         |error: tokio::task::JoinError| StoreError::Invalid { what: format!("a task failed: {error}") };
     tokio::task::spawn_blocking(work).await.map_err(failed)?
-}
-
-/// A panic while a lock was held leaves nothing half-done here.
-fn relock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! answers is one change of the store.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::wall_now;
+use crate::relock;
 use crate::services::board::Board;
 use crate::services::secrets;
 
@@ -258,10 +259,7 @@ fn target(store: &Store, wanted: &Wanted) -> Result<Target, String> {
     target.timeout = wanted.metrics.timeout.unsigned_abs();
     target.sample_limit = usize::try_from(wanted.metrics.max_samples).unwrap_or(usize::MAX);
     if let Some(key) = &wanted.metrics.token {
-        let value = secrets::value(store, &key.name, &key.key)?;
-        let value =
-            value.ok_or_else(|| format!("the key {} of Secret/{} has no value", key.key, key.name))?;
-        target.auth = Auth::Bearer(Secret::new(value));
+        target.auth = Auth::Bearer(Secret::new(secrets::needed(store, key)?));
     }
     Ok(target)
 }
@@ -501,9 +499,4 @@ fn metadata(body: &ScrapedBody) -> Vec<MetricMetadata> {
         }
     }
     all.into_values().collect()
-}
-
-/// A panic while a lock was held leaves nothing half-done here.
-fn relock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

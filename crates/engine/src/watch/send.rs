@@ -208,11 +208,7 @@ fn login(
 }
 
 fn secret(store: &Store, key: &SecretKey) -> Result<String, Undelivered> {
-    secrets::value(store, &key.name, &key.key)
-        .and_then(|value| {
-            value.ok_or_else(|| format!("the key {} of Secret/{} has no value", key.key, key.name))
-        })
-        .map_err(Undelivered::for_now)
+    secrets::needed(store, key).map_err(Undelivered::for_now)
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), Undelivered> {

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sos_model::{Condition, ConditionStatus, Kind};
+use sos_model::Kind;
 use sos_store::{Event, EventType, Store, StoreError, Tx};
-use sos_watch::alerts::{self, Notification, NotifyState, Silence, Step, alert_views};
+use sos_watch::Labels;
+use sos_watch::alerts::{self, Notification, NotifyState, Silence, Step};
 use sos_watch::rules::{AlertState, Transition};
-use sos_watch::{Labels, alerts::MutedBy, alerts::NotifiedAlert};
 
 use super::config::{self, RuleClock, WatchConfig, WatchedGroup};
 use super::rules::{Counts, RunningGroup, SiteNow, store_samples};
 use crate::clock::wall_now;
 use crate::query::Stored;
+use crate::relock;
 use crate::report::AlertReport;
-use crate::resources;
+use crate::resources::{self, Ready};
 
 /// Longest time between two looks at what is due.
 const LOOK: Duration = Duration::from_millis(500);
@@ -29,8 +30,8 @@ const AT_ONCE: usize = 512;
 const NOTIFY: &str = "watch/notify";
 /// Where the counts are kept, by the time of their rules.
 const COUNTS: &str = "watch/counts";
-/// The writer of conditions.
-const WRITER: &str = "watch";
+/// The condition of rules that are evaluated.
+const READY: Ready = Ready { writer: "watch", reason: "Evaluating", message: "the rules are evaluated" };
 
 /// Everything there is to see about watching, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -134,14 +135,6 @@ impl Watcher {
     #[must_use]
     pub fn view(&self) -> Arc<WatchView> {
         Arc::clone(&relock(&self.shared.view))
-    }
-
-    /// What fires, with who acknowledged it and why it is not told.
-    #[must_use]
-    pub fn firing(&self, now: Timestamp) -> Vec<(NotifiedAlert, Option<MutedBy>)> {
-        let config = Arc::clone(&self.view().config);
-        let state = relock(&self.shared.notify);
-        alert_views(&config.alerts, &state, now.as_millisecond())
     }
 
     /// Adds a silence, or changes the one with its id.
@@ -473,7 +466,9 @@ impl Task {
     fn tell_problems(&self, declared: &[sos_model::Declared], problems: &BTreeMap<String, String>) {
         for one in declared.iter().filter(|one| one.kind() == Kind::AlertRule) {
             let problem = problems.get(&one.id()).map(String::as_str);
-            if let Err(error) = put_condition(&self.shared.store, one.name.as_str(), problem) {
+            if let Err(error) =
+                resources::put_ready(&self.shared.store, one.kind(), one.name.as_str(), &READY, problem)
+            {
                 tracing::error!(%error, "a condition cannot be written");
             }
         }
@@ -540,28 +535,6 @@ fn tell_transitions(
         })?;
     }
     Ok(())
-}
-
-fn put_condition(store: &Store, name: &str, problem: Option<&str>) -> Result<(), StoreError> {
-    let Some(resource) = store.get(Kind::AlertRule.name(), name)? else { return Ok(()) };
-    let mut conditions = resources::conditions(&resource.status);
-    let condition = Condition {
-        kind: "Ready".into(),
-        status: if problem.is_none() { ConditionStatus::True } else { ConditionStatus::False },
-        reason: if problem.is_none() { "Evaluating" } else { "NotUsable" }.into(),
-        message: problem.unwrap_or("the rules are evaluated").to_owned(),
-        last_transition_time: wall_now(),
-    };
-    if sos_model::set_condition(&mut conditions, condition) {
-        let status = json!({ "conditions": conditions });
-        store.put_status(Kind::AlertRule.name(), name, WRITER, &status)?;
-    }
-    Ok(())
-}
-
-/// A panic while a lock was held leaves nothing half-done here.
-fn relock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

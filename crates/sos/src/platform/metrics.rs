@@ -56,7 +56,6 @@ pub(super) fn text(engine: &Engine, figures: &StoreFigures) -> String {
     forecasts::metrics(&mut out, &engine_states);
     services(&mut out, &engine.board());
     store(&mut out, figures);
-    replica_limits(&mut out, &engine.board());
     watching::metrics(&mut out, engine);
     out.finish()
 }
@@ -225,16 +224,10 @@ fn services(out: &mut Exposition, board: &Board) {
             sample(out, service, replica, usage.memory_bytes as f64);
         }
     }
-}
-
-/// Memory in use and allowed, by replica.
-fn replica_limits(out: &mut Exposition, board: &Board) {
     out.gauge("sos_replica_memory_limit_bytes", "memory that a replica may use");
-    for (service, view) in &board.services {
-        for replica in &view.replicas {
-            if let Some(limit) = replica.deployment.limits.memory_bytes {
-                out.sample(&[("service", service), ("replica", &replica.deployment.replica)], limit as f64);
-            }
+    for (service, replica) in replicas() {
+        if let Some(limit) = replica.deployment.limits.memory_bytes {
+            sample(out, service, replica, limit as f64);
         }
     }
 }
