@@ -164,6 +164,25 @@ ensure_mosquitto() {
   export SOS_MOSQUITTO
 }
 
+# A NATS server for the tests of channels, taken as the broker above is.
+ensure_nats() {
+  local folder="$SOS_TOOLS/nats-server" found
+  if found="$(PATH="$PATH:/usr/sbin" command -v nats-server)"; then
+    SOS_NATS="$found"
+  else
+    if [ ! -x "$folder/usr/sbin/nats-server" ] && [ ! -x "$folder/usr/bin/nats-server" ]; then
+      say "taking the server from Debian's package nats-server into $folder"
+      mkdir -p "$folder"
+      # In a subshell: where there is none, the tests that need it say so.
+      (cd "$folder" && { apt-get download -qq nats-server || { as_root apt-get update -qq && apt-get download -qq nats-server; }; } &&
+        dpkg-deb --extract nats-server_*.deb . && rm -f nats-server_*.deb) >&2 || return 0
+    fi
+    SOS_NATS="$folder/usr/sbin/nats-server"
+    [ -x "$SOS_NATS" ] || SOS_NATS="$folder/usr/bin/nats-server"
+  fi
+  export SOS_NATS
+}
+
 # download_with_missing PACKAGE: fetches it and what it needs and this machine lacks, into this folder.
 download_with_missing() {
   local packages

@@ -7,8 +7,13 @@ use crate::skipped::skipped;
 
 /// The Python that has the packages of `peers.txt`; `None`, and the test counts as skipped, where it cannot be had.
 pub(crate) fn python() -> Option<PathBuf> {
+    python_with("peers.txt")
+}
+
+/// The same with the packages of another list in `scripts/`.
+pub(crate) fn python_with(list: &str) -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/peers.sh");
-    let output = Command::new("bash").arg(script).output().unwrap();
+    let output = Command::new("bash").arg(script).arg(list).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match output.status.code() {
         Some(0) => Some(String::from_utf8(output.stdout).unwrap().trim().into()),

@@ -4,15 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
+use crate::error::ErrorKind;
 use crate::exposition::{DEFAULT_SAMPLE_LIMIT, Format, ParseError, ScrapedBody};
 use crate::http::{Address, Auth, BodyError, HttpClient, Outgoing, read};
 
-/// Redirects that are followed.
-const MAX_REDIRECTS: usize = 5;
 /// OpenMetrics before text, as Prometheus asks.
 const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
                         application/openmetrics-text;version=1.0.0;q=0.4,\
@@ -134,7 +133,7 @@ async fn fetch(client: &HttpClient, target: &Target) -> Result<(Vec<u8>, Format,
     let bytes = read(&head.headers, body, target.body_limit).await.map_err(|error| {
         let kind = match error {
             BodyError::TooLong { .. } => ScrapeErrorKind::TooLong,
-            BodyError::Broken(_) => ScrapeErrorKind::Connection,
+            BodyError::Broken(_) | BodyError::Unreadable(_) => ScrapeErrorKind::Connection,
         };
         (kind, format!("{}: {error}", target.address))
     })?;
@@ -143,47 +142,21 @@ async fn fetch(client: &HttpClient, target: &Target) -> Result<(Vec<u8>, Format,
 
 /// The answer behind all redirects.
 async fn follow(client: &HttpClient, target: &Target) -> Result<Response<Incoming>, Failure> {
-    let mut address = target.address.clone();
-    for _ in 0..=MAX_REDIRECTS {
-        let auth = if address.same_origin(&target.address) { target.auth.clone() } else { Auth::None };
-        let response = ask(client, target, &address, &auth).await?;
-        if !is_redirect(response.status()) {
-            return Ok(response);
-        }
-        address = next(&address, &response).map_err(|message| (ScrapeErrorKind::Status, message))?;
-    }
-    let message = format!("{} redirects more than {MAX_REDIRECTS} times", target.address);
-    Err((ScrapeErrorKind::Status, message))
-}
-
-async fn ask(
-    client: &HttpClient,
-    target: &Target,
-    address: &Address,
-    auth: &Auth,
-) -> Result<Response<Incoming>, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     if let Ok(seconds) = HeaderValue::from_str(&target.timeout.as_secs_f64().to_string()) {
         headers.insert(HeaderName::from_static("x-prometheus-scrape-timeout-seconds"), seconds);
     }
+    let (address, auth) = (&target.address, &target.auth);
     let outgoing = Outgoing { method: Method::GET, address, auth, headers, body: Bytes::new() };
-    client
-        .send(outgoing)
-        .await
-        .map_err(|message| (ScrapeErrorKind::Connection, format!("{address} cannot be asked: {message}")))
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-fn next(from: &Address, response: &Response<Incoming>) -> Result<Address, String> {
-    let status = response.status();
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let location = location.ok_or_else(|| format!("{from} answered {status} without a `location`"))?;
-    from.redirected(location).map_err(|message| format!("{from} redirects to nowhere: {message}"))
+    client.follow(outgoing).await.map_err(|error| match error.kind {
+        // A redirect that is not followed names its host itself.
+        ErrorKind::BadAnswer if error.message.contains("redirects") => {
+            (ScrapeErrorKind::Status, error.message)
+        }
+        _ => (ScrapeErrorKind::Connection, format!("{address} cannot be asked: {}", error.message)),
+    })
 }
 
 fn parse(

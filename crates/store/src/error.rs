@@ -102,6 +102,20 @@ pub enum StoreError {
         /// What was wrong and what was expected.
         what: String,
     },
+    /// A channel holds as much as its consumers may leave unsettled. The call may be repeated once they have caught up.
+    #[error(
+        "channel {channel} is full: {found} {what} with this, {allowed} are allowed; let its consumers catch up, or raise the limit"
+    )]
+    Backlog {
+        /// Name of the channel.
+        channel: String,
+        /// What there is too much of: `unsettled messages`, `bytes`, `dead letters`.
+        what: &'static str,
+        /// How much there would be.
+        found: u64,
+        /// How much is allowed.
+        allowed: u64,
+    },
     /// A query would read more samples than its caller allows.
     #[error(
         "the query would read at least {samples} samples, {allowed} are allowed: narrow its labels or its time"
@@ -146,6 +160,7 @@ impl StoreError {
                 | Self::VersionMismatch { .. }
                 | Self::NotFound { .. }
                 | Self::Invalid { .. }
+                | Self::Backlog { .. }
         )
     }
 

@@ -1,5 +1,5 @@
 //! The durable state of one data directory: resources with versions and watch, journals, the audit record,
-//! telemetry, events, secrets and tokens, in one SQLite file.
+//! telemetry, events, secrets and tokens, in one SQLite file; and channels of messages in another.
 //!
 //! Specs, statuses and journal records are opaque here; so are the units of telemetry. The store reads no clock: every
 //! time is an argument.
@@ -12,9 +12,12 @@
 //! | `key` | the key of the secrets, made with the first of them |
 //! | `controller.lock` | locked by the controller: its process id and epoch |
 //! | `store.lock` | locked (shared) by everyone who has the store open |
+//! | `channels.db`, `-wal`, `-shm` | messages of [`Channels`] and who has consumed them |
+//! | `channels.lock` | locked by the one process that has the channels open |
 
 mod audit;
 mod backup;
+mod channels;
 mod error;
 mod events;
 mod files;
@@ -36,6 +39,11 @@ mod watch;
 
 pub use audit::{AuditEntry, AuditRecord, AuditSummary, FirstBad, verify_audit};
 pub use backup::{BackupSummary, restore};
+pub use channels::{
+    Appended, Bounds, ChannelLimits, ChannelOptions, ChannelStatistics, ChannelWatch, Channels, Consumed,
+    DeadLetter, Delivery, Enforced, GroupStatistics, Lag, NewMessage, Settled, Settlement, Start,
+    StoredMessage,
+};
 pub use error::{Result, StoreError};
 pub use events::{EVENTS_KEPT, Event, EventFilter, EventRecord, EventType};
 pub use journal::JournalRecord;

@@ -97,6 +97,15 @@ pub(crate) fn exclude_all(dir: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Makes this the only holder of `name` in `dir` until the file is dropped, and writes our process id into it.
+pub(crate) fn hold(dir: &Path, name: &str) -> Result<File> {
+    let path = dir.join(name);
+    let mut file = files::private_file(&path)?;
+    take(&mut file, &path)?;
+    write_text(&mut file, &format!("{}\n", std::process::id())).map_err(StoreError::io("write", &path))?;
+    Ok(file)
+}
+
 fn take(file: &mut File, path: &Path) -> Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),

@@ -44,6 +44,10 @@ impl Notifier {
         hooks.iter().for_each(|hook| hook(newest));
     }
 
+    pub(crate) fn newest(&self) -> u64 {
+        relock(&self.state).newest
+    }
+
     pub(crate) fn register(&self) -> u64 {
         let mut state = relock(&self.state);
         state.next_id += 1;

@@ -15,7 +15,7 @@ pub(crate) const MIGRATIONS: &[&str] =
 /// Name of the database in the data directory.
 pub(crate) const DB: &str = "sos.db";
 
-const BUSY: Duration = Duration::from_secs(10);
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 /// Brings an existing database to the newest schema.
 pub(crate) fn migrate_if_older(dir: &Path, migrations: &[&str]) -> Result<()> {
@@ -107,7 +107,7 @@ fn configure_writer(conn: &Connection, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn schema_number(migrations: &[&str]) -> u32 {
+pub(crate) fn schema_number(migrations: &[&str]) -> u32 {
     u32::try_from(migrations.len()).unwrap_or(u32::MAX)
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn schema_of(conn: &Connection) -> Result<u32> {
 }
 
 /// Applies every migration after `from` in one transaction.
-fn apply(conn: &mut Connection, from: u32, migrations: &[&str]) -> Result<()> {
+pub(crate) fn apply(conn: &mut Connection, from: u32, migrations: &[&str]) -> Result<()> {
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     // Another process may have created the schema since it was looked at.
     let from = from.max(schema_of(&tx)?);

@@ -31,6 +31,11 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         "the store as a home of metrics; [full] with commits that wait for the disk",
         series_store,
     ),
+    (
+        "call",
+        "calls through sos beside plain reqwest and tonic, and the embedded channel; [SECONDS ROUNDS]",
+        call,
+    ),
     ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
@@ -98,6 +103,31 @@ fn series_store(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
         return Err(format!("bench series-store takes `full` only, not `{}`", arguments.join(" ")));
     }
     example(root, "sos-store", "series_store", arguments)
+}
+
+fn call(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    if arguments.len() > 2 {
+        return Err(format!("bench call takes SECONDS ROUNDS only, not `{}`", arguments.join(" ")));
+    }
+    let manifest = root.join("benches/call/Cargo.toml");
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--release", "--locked", "--quiet", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(target_folder(root).join("bench-call"))
+        .arg("--")
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .map_err(|e| format!("cannot start cargo: {e}"))?;
+    let calls = if status.success() { Outcome::Done } else { Outcome::Failed };
+    println!();
+    let channel = example(root, "sos-store", "channel_speed", &[])?;
+    Ok(if matches!((&calls, &channel), (Outcome::Done, Outcome::Done)) {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
 }
 
 fn rules(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {

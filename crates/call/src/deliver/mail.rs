@@ -149,12 +149,12 @@ impl fmt::Debug for SmtpServer {
 
 fn tls(settings: &SmtpSettings) -> Result<TlsParameters, String> {
     let mut builder = TlsParameters::builder(settings.host.clone());
-    if let Trust::Authorities(_) = settings.trust {
+    if !settings.trust.includes_system() {
         builder = builder.certificate_store(CertificateStore::None);
-        for certificate in settings.trust.certificates()? {
-            let certificate = Certificate::from_der(certificate.to_vec());
-            builder = builder.add_root_certificate(certificate.map_err(|error| full(&error))?);
-        }
+    }
+    for certificate in settings.trust.own()? {
+        let certificate = Certificate::from_der(certificate.to_vec());
+        builder = builder.add_root_certificate(certificate.map_err(|error| full(&error))?);
     }
     builder.build_rustls().map_err(|error| format!("TLS cannot be set up: {}", full(&error)))
 }

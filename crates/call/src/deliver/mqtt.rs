@@ -1,23 +1,16 @@
 //! Messages to an MQTT broker, with quality of service 1: each is acknowledged by the broker.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_protocol_core::mqtt::common::Cursor;
-use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event};
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Qos, v3_1_1, v5_0};
-use mqtt_protocol_core::mqtt::result_code::{ConnectReasonCode as Code, ConnectReturnCode, PubackReasonCode};
-use mqtt_protocol_core::mqtt::{Connection, Version, role};
-use rustls::ClientConfig;
+use mqtt_protocol_core::mqtt::Version;
+use mqtt_protocol_core::mqtt::packet::{Packet, Qos, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::result_code::PubackReasonCode;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::{Delivered, DeliveryError, digest, in_time};
-use crate::http::full;
+use crate::mqtt::{Hello, Link, Made, Refused, Tls, connected, dial, farewell};
 use crate::secret::Login;
 use crate::tls::Trust;
 
@@ -59,7 +52,7 @@ pub enum MqttVersion {
 #[derive(Clone)]
 pub struct MqttBroker {
     settings: MqttSettings,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Tls,
 }
 
 /// A message.
@@ -134,17 +127,9 @@ impl MqttBroker {
         message: &MqttMessage<'_>,
         key: &str,
     ) -> Result<Delivered, Refusal> {
-        let unreachable = |error: std::io::Error| temporary(format!("cannot be reached: {}", full(&error)));
-        let tcp = TcpStream::connect((self.settings.host.as_str(), self.settings.port))
-            .await
-            .map_err(unreachable)?;
-        let Some((config, name)) = &self.tls else {
-            return Talk::new(tcp, version).publish(self, message, key).await;
-        };
-        let connector = TlsConnector::from(Arc::clone(config));
-        let tls = Box::pin(connector.connect(name.clone(), tcp)).await;
-        let tls = tls.map_err(|error| temporary(format!("TLS failed: {}", full(&error))))?;
-        Talk::new(tls, version).publish(self, message, key).await
+        let stream = dial(&self.settings.host, self.settings.port, &self.tls).await;
+        let stream = stream.map_err(|error| temporary(error.to_string()))?;
+        talk(Link::new(stream, version, PACKET_LIMIT), self, message, key).await
     }
 }
 
@@ -157,6 +142,16 @@ impl fmt::Display for MqttBroker {
 impl fmt::Debug for MqttBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("MqttBroker").field(&self.settings).finish()
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused { version: true, message, .. } => Self::Version(message),
+            Refused { temporary: true, message, .. } => temporary(message),
+            Refused { message, .. } => permanent(message),
+        }
     }
 }
 
@@ -182,126 +177,40 @@ fn check(message: &MqttMessage<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// One connection to a broker.
-struct Talk<S> {
-    stream: S,
-    version: Version,
-    protocol: Connection<role::Client>,
-    received: VecDeque<Packet>,
-    /// Packets that came so far.
-    count: usize,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
-    fn new(stream: S, version: Version) -> Self {
-        let options = ConnectionOptions::new().maximum_packet_size_recv(PACKET_LIMIT);
-        let protocol = Connection::with_options(version, options);
-        Self { stream, version, protocol, received: VecDeque::new(), count: 0 }
-    }
-
-    async fn publish(
-        mut self,
-        broker: &MqttBroker,
-        message: &MqttMessage<'_>,
-        key: &str,
-    ) -> Result<Delivered, Refusal> {
-        let made = |error: &dyn fmt::Debug| permanent(format!("the message cannot be sent: {error:?}"));
-        let hello = connect(self.version, broker, key).map_err(|error| made(&error))?;
-        self.send(hello).await.map_err(temporary)?;
-        match self.receive().await {
-            Ok(answer) => connected(&answer)?,
-            // Old brokers close, or answer in the form of their own version.
-            Err(why) if self.version == Version::V5_0 => return Err(Refusal::Version(why)),
-            Err(why) => return Err(temporary(why)),
-        }
-        let id = self.protocol.acquire_packet_id().map_err(|error| made(&error))?;
-        let publish = publish(self.version, message, id, key).map_err(|error| made(&error))?;
-        self.send(publish).await.map_err(temporary)?;
-        let delivered = loop {
-            let answer = self.receive().await.map_err(temporary)?;
-            if let Some(result) = acknowledged(&answer, id) {
-                break result?;
-            }
-        };
-        // It is delivered, whatever becomes of the farewell.
-        let _said = tokio::time::timeout(FAREWELL, self.farewell()).await;
-        Ok(delivered)
-    }
-
-    async fn send(&mut self, packet: Packet) -> Result<(), String> {
-        let events = self.protocol.send(packet);
-        self.handle(events).await
-    }
-
-    async fn handle(&mut self, events: Vec<Event>) -> Result<(), String> {
-        for event in events {
-            match event {
-                Event::RequestSendPacket { packet, .. } => {
-                    let sent = self.stream.write_all(&packet.to_continuous_buffer()).await;
-                    sent.map_err(|error| format!("the connection broke off: {}", full(&error)))?;
-                }
-                Event::NotifyPacketReceived(packet) => {
-                    self.count += 1;
-                    if self.count > PACKETS {
-                        return Err(format!("sent more than {PACKETS} packets and no acknowledgement"));
-                    }
-                    self.received.push_back(packet);
-                }
-                Event::NotifyError(error) => return Err(format!("MQTT failed: {error}")),
-                // Timers are of longer connections; a close shows at the next read.
-                _ => {}
-            }
-        }
-        self.stream.flush().await.map_err(|error| format!("the connection broke off: {}", full(&error)))
-    }
-
-    /// The next packet.
-    async fn receive(&mut self) -> Result<Packet, String> {
-        let mut bytes = vec![0; 4096];
-        loop {
-            if let Some(packet) = self.received.pop_front() {
-                return Ok(packet);
-            }
-            let read = self.stream.read(&mut bytes).await;
-            let read = read.map_err(|error| format!("the connection broke off: {}", full(&error)))?;
-            if read == 0 {
-                return Err("closed the connection".to_owned());
-            }
-            let mut cursor = Cursor::new(&bytes[..read]);
-            while cursor.position() < read as u64 {
-                let events = self.protocol.recv(&mut cursor);
-                self.handle(events).await?;
-            }
-        }
-    }
-
-    async fn farewell(&mut self) -> Result<(), String> {
-        let packet = match self.version {
-            Version::V3_1_1 => v3_1_1::Disconnect::builder().build().map(Packet::from),
-            _ => v5_0::Disconnect::builder().build().map(Packet::from),
-        };
-        self.send(packet.map_err(|error| error.to_string())?).await
-    }
-}
-
-type Made = Result<Packet, mqtt_protocol_core::mqtt::result_code::MqttError>;
-
-fn connect(version: Version, broker: &MqttBroker, key: &str) -> Made {
+/// Publishes on a fresh connection and takes leave.
+async fn talk(
+    mut link: Link,
+    broker: &MqttBroker,
+    message: &MqttMessage<'_>,
+    key: &str,
+) -> Result<Delivered, Refusal> {
+    let made = |error: &dyn fmt::Debug| permanent(format!("the message cannot be sent: {error:?}"));
+    let version = link.version();
     // Up to 23 letters and digits, which any broker takes.
     let id = format!("sos{}", digest(key, 10));
     let login = broker.settings.login.as_ref();
-    if version == Version::V3_1_1 {
-        let mut packet = v3_1_1::Connect::builder().client_id(id)?.clean_session(true);
-        if let Some(login) = login {
-            packet = packet.user_name(login.user.as_str())?.password(login.password.expose())?;
+    let first = Hello { client_id: &id, clean: true, session_expiry: 0, keep_alive: 0, login };
+    link.greet(&first, None).await.map_err(temporary)?;
+    match link.receive().await {
+        Ok(answer) => drop(connected(&answer).map_err(Refusal::from)?),
+        // Old brokers close, or answer in the form of their own version.
+        Err(why) if version == Version::V5_0 => return Err(Refusal::Version(why)),
+        Err(why) => return Err(temporary(why)),
+    }
+    let id = link.packet_id().map_err(permanent)?;
+    link.send(publish(version, message, id, key).map_err(|error| made(&error))?).await.map_err(temporary)?;
+    for _ in 0..PACKETS {
+        let answer = link.receive().await.map_err(temporary)?;
+        if let Some(result) = acknowledged(&answer, id) {
+            let delivered = result?;
+            // It is delivered, whatever becomes of the farewell.
+            if let Ok(packet) = farewell(version) {
+                let _said = tokio::time::timeout(FAREWELL, link.send(packet)).await;
+            }
+            return Ok(delivered);
         }
-        return packet.build().map(Packet::from);
     }
-    let mut packet = v5_0::Connect::builder().client_id(id)?.clean_start(true);
-    if let Some(login) = login {
-        packet = packet.user_name(login.user.as_str())?.password(login.password.expose())?;
-    }
-    packet.build().map(Packet::from)
+    Err(temporary(format!("sent more than {PACKETS} packets and no acknowledgement")))
 }
 
 fn publish(version: Version, message: &MqttMessage<'_>, id: u16, key: &str) -> Made {
@@ -314,30 +223,6 @@ fn publish(version: Version, message: &MqttMessage<'_>, id: u16, key: &str) -> M
     let packet = v5_0::Publish::builder().topic_name(message.topic)?.qos(Qos::AtLeastOnce).packet_id(id);
     let packet = packet.retain(message.retain).payload(message.payload).props(vec![property.into()]);
     packet.build().map(Packet::from)
-}
-
-fn connected(answer: &Packet) -> Result<(), Refusal> {
-    match answer {
-        Packet::V5_0Connack(connack) => match connack.reason_code() {
-            Code::Success => Ok(()),
-            Code::UnsupportedProtocolVersion => Err(Refusal::Version("does not speak MQTT 5".to_owned())),
-            code @ (Code::UnspecifiedError
-            | Code::ImplementationSpecificError
-            | Code::ServerUnavailable
-            | Code::ServerBusy
-            | Code::QuotaExceeded
-            | Code::ConnectionRateExceeded) => Err(temporary(format!("refused the connection: {code}"))),
-            code => Err(permanent(format!("refused the connection: {code}"))),
-        },
-        Packet::V3_1_1Connack(connack) => match connack.return_code() {
-            ConnectReturnCode::Accepted => Ok(()),
-            code @ ConnectReturnCode::ServerUnavailable => {
-                Err(temporary(format!("refused the connection: {code}")))
-            }
-            code => Err(permanent(format!("refused the connection: {code}"))),
-        },
-        other => Err(temporary(format!("answered with {} instead of CONNACK", other.packet_type()))),
-    }
 }
 
 /// What the broker says about the message; `None` when it speaks of something else.

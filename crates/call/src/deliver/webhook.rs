@@ -1,24 +1,20 @@
 //! Webhooks: a POST of JSON, as chat programs take it too, and pings of heartbeats.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::{Delivered, DeliveryError, in_time, shown};
-use crate::http::{Address, Auth, HttpClient, Outgoing, first_text};
+use crate::http::{Address, Auth, FRAMING, HttpClient, Outgoing, first_text, retry_after};
 use crate::secret::Secret;
 
 /// Bytes of an answer that are read.
 const ANSWER_LIMIT: usize = 4 * 1024;
 /// How long the words of a refusal are awaited.
 const EXPLANATION: Duration = Duration::from_secs(2);
-/// Headers that frame the request itself.
-const FRAMING: [&str; 5] = ["connection", "content-length", "te", "transfer-encoding", "upgrade"];
-/// No receiver is left alone for longer than this, whatever it asks for.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// Parts of addresses below this length are no secrets, and would be found everywhere.
 const SECRET_LENGTH: usize = 8;
 
@@ -137,19 +133,6 @@ fn refused(address: &Address, status: StatusCode, headers: &HeaderMap, said: &st
     }
 }
 
-/// Seconds, or a date that is measured against the receiver's own clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let wait = text(RETRY_AFTER)?.trim();
-    let date = |text: &str| httpdate::parse_http_date(text).ok();
-    let seconds = wait.parse().ok().and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok());
-    let until = || -> Option<Duration> {
-        let now: SystemTime = date(text(DATE)?)?;
-        Some(date(wait)?.duration_since(now).unwrap_or_default())
-    };
-    seconds.or_else(until).map(|wait| wait.min(LONGEST_WAIT))
-}
-
 /// Receivers may repeat what they were asked.
 fn without_secrets(said: String, to: &Webhook) -> String {
     let path = to.address.path();
@@ -169,29 +152,6 @@ fn without_secrets(said: String, to: &Webhook) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
-
-    #[test]
-    fn receivers_say_how_long_to_wait_in_seconds_or_as_a_date() {
-        let wait = |pairs: &[(&'static str, &'static str)]| retry_after(&headers(pairs));
-        assert_eq!(wait(&[("retry-after", "120")]), Some(Duration::from_mins(2)));
-        assert_eq!(wait(&[("retry-after", "0.5")]), Some(Duration::from_millis(500)));
-        assert_eq!(wait(&[("retry-after", "999999999")]), Some(LONGEST_WAIT));
-        let date = ("date", "Tue, 15 Nov 1994 08:12:31 GMT");
-        let at = |text| wait(&[date, ("retry-after", text)]);
-        assert_eq!(at("Tue, 15 Nov 1994 08:13:01 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(at("Tue, 15 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
-        for wrong in ["-1", "NaN", "soon", ""] {
-            assert_eq!(at(wrong), None, "{wrong}");
-        }
-        assert_eq!(wait(&[("retry-after", "Tue, 15 Nov 1994 08:13:01 GMT")]), None);
-    }
 
     #[test]
     fn what_a_receiver_repeats_of_its_secrets_is_left_out() {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hyper::Uri;
-use url::Url;
+use url::{Host, Url};
 
 use super::Auth;
 use crate::secret::{Login, Secret};
@@ -26,7 +26,7 @@ impl Address {
         Self::of(url)
     }
 
-    fn of(mut url: Url) -> Result<Self, String> {
+    pub(super) fn of(mut url: Url) -> Result<Self, String> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("expected http:// or https://, found {}://", url.scheme()));
         }
@@ -38,12 +38,6 @@ impl Address {
         Ok(Self { url, uri, login })
     }
 
-    /// The address that a redirect from here names.
-    pub(crate) fn redirected(&self, location: &str) -> Result<Self, String> {
-        let url = self.url.join(location).map_err(|error| format!("`location` is no URL: {error}"))?;
-        Self::of(url)
-    }
-
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
     }
@@ -53,8 +47,14 @@ impl Address {
         self.login.clone().map_or(Auth::None, Auth::Basic)
     }
 
-    pub(crate) fn same_origin(&self, other: &Self) -> bool {
-        self.url.origin() == other.url.origin()
+    /// The host in its one spelling.
+    pub(crate) fn host(&self) -> Option<Host<String>> {
+        self.url.host().map(|host| host.to_owned())
+    }
+
+    /// The port, also where it is that of the scheme.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.url.port_or_known_default()
     }
 
     /// Path and query, which may be the secret of a webhook.
@@ -114,14 +114,5 @@ mod tests {
             assert!(!message.contains("SECRET"), "{message}");
         }
         assert!(Address::parse("ftp://host/").unwrap_err().contains("expected http:// or https://"));
-    }
-
-    #[test]
-    fn redirects_are_relative_to_where_they_come_from() {
-        let from = Address::parse("http://a:1/x/y").unwrap();
-        assert_eq!(from.redirected("z").unwrap().uri(), "http://a:1/x/z");
-        assert!(from.redirected("http://a:1/").unwrap().same_origin(&from));
-        assert!(!from.redirected("http://a:2/").unwrap().same_origin(&from));
-        assert!(from.redirected("file:///etc/passwd").is_err());
     }
 }

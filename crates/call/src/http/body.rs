@@ -20,9 +20,12 @@ pub(crate) enum BodyError {
         /// What the answer said itself.
         announced: Option<u64>,
     },
-    /// It ended early or is not what it should be.
+    /// It ended early.
     #[error("{0}")]
     Broken(String),
+    /// All of it came, but it cannot be unpacked.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// The whole body, decompressed; `limit` bounds both what arrives and what becomes of it.
@@ -39,7 +42,8 @@ pub(crate) async fn read(headers: &HeaderMap, body: Incoming, limit: usize) -> R
         let decoder = copy(body, MultiGzDecoder::new(kept)).await?;
         decoder.finish().map(|kept| kept.bytes).map_err(|error| broken(&error, limit))
     } else {
-        Err(BodyError::Broken(format!("expected content-encoding gzip or none, found `{coding}`")))
+        let coding: String = coding.chars().take(40).collect();
+        Err(BodyError::Unreadable(format!("expected content-encoding gzip or none, found `{coding}`")))
     }
 }
 
@@ -72,9 +76,9 @@ fn broken(error: &std::io::Error, limit: usize) -> BodyError {
     match error.kind() {
         std::io::ErrorKind::FileTooLarge => BodyError::TooLong { limit, announced: None },
         std::io::ErrorKind::UnexpectedEof => {
-            BodyError::Broken("the gzip of the answer is cut off".to_owned())
+            BodyError::Unreadable("the gzip of the answer is cut off".to_owned())
         }
-        _ => BodyError::Broken(format!("the gzip of the answer is broken: {error}")),
+        _ => BodyError::Unreadable(format!("the gzip of the answer is broken: {error}")),
     }
 }
 

@@ -1,29 +1,19 @@
-//! Requests over pooled connections.
+//! The client of scrapes and deliveries: HTTP/1.1 to addresses that the operator wrote down.
 
 use std::time::Duration;
 
 use base64::Engine as _;
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Address;
+use super::egress::Egress;
+use super::redirect::follow;
+use super::transport::{Pool, Settings, Transport, Version, whole};
+use crate::error::CallError;
 use crate::secret::{Login, Secret};
 use crate::tls::Trust;
-
-/// Connections to one host that wait for the next request, and how long.
-const IDLE_PER_HOST: usize = 2;
-const IDLE: Duration = Duration::from_secs(90);
-/// Time to connect, divided among the addresses of a host, so that one that is lost leaves time for the others.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Bytes that the head of an answer may have.
-const HEAD_LIMIT: usize = 64 * 1024;
-const AGENT: &str = concat!("sos/", env!("CARGO_PKG_VERSION"));
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +29,7 @@ pub enum Auth {
 
 impl Auth {
     /// The header, marked so that nobody prints it. `None` without authentication.
-    fn header(&self) -> Result<Option<HeaderValue>, String> {
+    pub(crate) fn header(&self) -> Result<Option<HeaderValue>, String> {
         let text = match self {
             Self::None => return Ok(None),
             Self::Bearer(token) => format!("Bearer {}", token.expose()),
@@ -58,7 +48,10 @@ impl Auth {
 /// Asks over HTTP/1.1 and TLS. Uses no proxy. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// To addresses that the operator wrote down.
+    declared: Transport,
+    /// To those that a redirect names.
+    elsewhere: Transport,
 }
 
 /// A request that is made.
@@ -70,22 +63,37 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) body: Bytes,
 }
 
+impl Outgoing<'_> {
+    fn request<B>(self, body: impl FnOnce(Bytes) -> B) -> Result<Request<B>, String> {
+        let own = self.address.auth();
+        let auth = if *self.auth == Auth::None { &own } else { self.auth };
+        let auth = auth.header()?;
+        let mut request = Request::new(body(self.body));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.address.uri().clone();
+        *request.headers_mut() = self.headers;
+        if let Some(value) = auth {
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(request)
+    }
+}
+
 impl HttpClient {
     /// A client for all servers that are trusted alike.
     ///
     /// # Errors
     /// When no authority can be trusted, with the reason.
     pub fn new(trust: &Trust) -> Result<Self, String> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT));
-        let https = HttpsConnectorBuilder::new().with_tls_config(trust.client_config()?);
-        let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(IDLE_PER_HOST);
-        builder.http1_max_buf_size(HEAD_LIMIT);
-        Ok(Self { client: builder.build(connector) })
+        let settings = |egress| Settings {
+            trust: trust.clone(),
+            version: Version::Http1,
+            egress,
+            pool: Pool { idle_per_host: 2, idle: Duration::from_secs(90) },
+            ..Settings::default()
+        };
+        let transport = |egress| Transport::new(&settings(egress)).map_err(|error| error.message);
+        Ok(Self { declared: transport(Egress::unchecked())?, elsewhere: transport(Egress::open())? })
     }
 
     /// Sends one request and returns when the head of the answer is there. The caller bounds the time.
@@ -93,32 +101,20 @@ impl HttpClient {
     /// # Errors
     /// When nothing came back, with the reason and without the address.
     pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Response<Incoming>, String> {
-        let mut request = Request::new(Full::new(outgoing.body));
-        *request.method_mut() = outgoing.method;
-        *request.uri_mut() = outgoing.address.uri().clone();
-        *request.headers_mut() = outgoing.headers;
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let own = outgoing.address.auth();
-        let auth = if *outgoing.auth == Auth::None { &own } else { outgoing.auth };
-        if let Some(value) = auth.header()? {
-            request.headers_mut().insert(AUTHORIZATION, value);
-        }
-        self.client.request(request).await.map_err(|error| full(&error))
+        let sent = self.declared.send(outgoing.request(whole)?).await;
+        sent.map_err(|error| error.message)
     }
-}
 
-/// An error with its causes; what a cause says again is left out.
-pub(crate) fn full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = inner.source();
+    /// The same without a body, behind all redirects; those to other origins lead to no special address.
+    ///
+    /// # Errors
+    /// Those of [`follow`].
+    pub(crate) async fn follow(&self, outgoing: Outgoing<'_>) -> Result<Response<Incoming>, CallError> {
+        let request = outgoing.request(drop);
+        let request =
+            request.map_err(|message| CallError::new(crate::ErrorKind::NoCredentials, "", message))?;
+        Ok(follow(&self.declared, &self.elsewhere, request).await?.0)
     }
-    text
 }
 
 #[cfg(test)]

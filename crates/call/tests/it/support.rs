@@ -1,6 +1,6 @@
 //! Servers of others as child processes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use sos_call::{Address, HttpClient, Trust};
 use tempfile::TempDir;
 
-use crate::peers::python;
+use crate::peers::{python, python_with};
 
 /// Far beyond what any good answer takes.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
@@ -50,6 +50,11 @@ impl Server {
         line.trim().to_owned()
     }
 
+    /// Writes to its standard input.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
     /// What it noted so far, one value for each request.
     pub(crate) fn log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
@@ -82,7 +87,27 @@ pub(crate) fn mail_server(more: &[&str]) -> Option<Server> {
     Some(peer(&python()?, "mail_server.py", more))
 }
 
-/// Certificates for `localhost`.
+/// Hypercorn: HTTP/1.1 and HTTP/2.
+pub(crate) fn app_server(more: &[&str]) -> Option<Server> {
+    Some(peer(&python()?, "app_server.py", more))
+}
+
+/// pproxy: an HTTP proxy.
+pub(crate) fn proxy_server(more: &[&str]) -> Option<Server> {
+    Some(peer(&python()?, "proxy_server.py", more))
+}
+
+/// oauthlib: tokens, and what they open.
+pub(crate) fn token_server(more: &[&str]) -> Option<Server> {
+    Some(peer(&python_with("credential-peers.txt")?, "token_server.py", more))
+}
+
+/// httpbin: digests.
+pub(crate) fn digest_server() -> Option<Server> {
+    Some(peer(&python_with("credential-peers.txt")?, "digest_server.py", &[]))
+}
+
+/// Certificates for `localhost`, and others that are wrong in some way (`certificates.py`).
 pub(crate) fn certificates() -> Option<TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(python()?);

@@ -1,7 +1,11 @@
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use serde_json::json;
-use sos_store::{Labels, Sample, Store, StoreError, restore};
+use sos_store::{
+    ChannelLimits, ChannelOptions, Channels, Labels, NewMessage, Sample, Settlement, Start, Store,
+    StoreError, restore,
+};
 
 use crate::{at, entry, open, resource};
 
@@ -78,4 +82,65 @@ fn a_damaged_backup_is_refused_and_the_directory_untouched() {
     let after = read(&dir);
     let kept = |name: &str| after[&dir.join(name)] == before[&dir.join(name)];
     assert!(kept("sos.db") && kept("key") && kept("audit.head"));
+}
+
+#[test]
+fn channels_are_restored_as_they_were_while_they_were_in_use() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file, new) = (home.path().join("data"), home.path().join("b.sos"), home.path().join("new"));
+    let store = filled(&dir);
+    let channels = Channels::open(&dir, ChannelOptions::default()).unwrap();
+    channels
+        .configure("c", ChannelLimits { dedupe_window: Duration::from_secs(60), ..ChannelLimits::default() })
+        .unwrap();
+    channels.group("c", "g", Start::Earliest).unwrap();
+    let message =
+        |n: u32| NewMessage { id: n.to_string(), key: None, time: at(0), body: vec![n as u8; 1000] };
+    let all: Vec<_> = (0..3000).map(message).collect();
+    channels.append("c", &all, at(0)).unwrap();
+    assert_eq!(channels.take("c", "g", 2, at(0), Duration::from_secs(9)).unwrap().len(), 2);
+    channels.settle("c", "g", &[(1, Settlement::Done)], at(0)).unwrap();
+    let made = store.backup(&file).unwrap();
+    assert!(made.channels > 3_000_000 && made.bytes > made.channels);
+    channels.append("c", &[message(3000)], at(0)).unwrap();
+    assert!(!home.path().join("b.sos.channels").exists());
+
+    assert_eq!(restore(&file, &new, false).unwrap().channels, made.channels);
+    assert!(std::fs::metadata(new.join("sos.db")).unwrap().len() < 1_000_000);
+    assert_eq!(std::fs::metadata(new.join("channels.db")).unwrap().permissions().mode() & 0o777, 0o600);
+    let restored = Channels::open(&new, ChannelOptions::default()).unwrap();
+    assert!(restored.read("c", 0, 9999).unwrap().into_iter().map(|m| m.message).eq(all));
+    let taken = restored.take("c", "g", 2, at(9), Duration::from_secs(9)).unwrap();
+    assert_eq!(taken.iter().map(|d| (d.position, d.attempt)).collect::<Vec<_>>(), [(2, 2), (3, 1)]);
+    let again = restored.append("c", &[message(2999), message(3000)], at(9)).unwrap();
+    assert_eq!((again.stored, again.duplicates), (1, 1));
+    // A directory whose channels are open is not replaced.
+    drop(store);
+    assert!(matches!(restore(&file, &dir, true), Err(StoreError::Locked { .. })));
+    drop(channels);
+    assert!(restore(&file, &dir, true).unwrap().replaced.is_some());
+}
+
+#[test]
+fn a_backup_with_damaged_or_newer_channels_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("b.sos"));
+    let store = filled(&dir);
+    drop(Channels::open(&dir, ChannelOptions::default()).unwrap());
+    store.backup(&file).unwrap();
+    let refused = |sql: &str| {
+        let changed = home.path().join("changed.sos");
+        std::fs::copy(&file, &changed).unwrap();
+        rusqlite::Connection::open(&changed).unwrap().execute_batch(sql).unwrap();
+        let new = home.path().join("new");
+        let error = restore(&changed, &new, false).unwrap_err();
+        assert!(!new.exists());
+        error
+    };
+    let cut = refused("UPDATE backup_channels SET bytes = substr(bytes, 1, 9000)");
+    assert!(matches!(cut, StoreError::Corrupt { .. }), "{cut}");
+    // The schema's number stands at byte 60 of a database.
+    let newer = "UPDATE backup_channels SET bytes = CAST(substr(bytes, 1, 60) || x'00000063' || substr(bytes, 65) AS BLOB) WHERE part = 1";
+    let newer = refused(newer);
+    assert!(matches!(newer, StoreError::NewerSchema { found: 99, .. }), "{newer}");
 }

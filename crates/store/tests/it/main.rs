@@ -3,6 +3,7 @@
 
 mod audit;
 mod backup;
+mod channels;
 mod concurrency;
 mod crash;
 mod faults;

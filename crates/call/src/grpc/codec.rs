@@ -1,0 +1,140 @@
+//! Messages on the wire: length-prefixed, perhaps compressed. Framing and compression are tonic's.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming};
+use hyper::header::HeaderMap;
+use prost::Message;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use tonic::Status;
+use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use crate::http::full;
+
+/// Writes any message.
+#[derive(Debug, Default)]
+pub(super) struct Write<T>(std::marker::PhantomData<fn(T)>);
+
+impl<T> Write<T> {
+    pub(super) const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<T: Message> Encoder for Write<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.encode(to).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+/// Reads messages of one kind.
+pub(super) trait Read: Send + 'static {
+    type Message: Send + 'static;
+
+    fn read(&mut self, from: &mut DecodeBuf<'_>) -> Result<Self::Message, prost::DecodeError>;
+}
+
+/// Reads messages that are described at run time.
+pub(super) struct Dynamic(pub(super) MessageDescriptor);
+
+impl Read for Dynamic {
+    type Message = DynamicMessage;
+
+    fn read(&mut self, from: &mut DecodeBuf<'_>) -> Result<DynamicMessage, prost::DecodeError> {
+        DynamicMessage::decode(self.0.clone(), from)
+    }
+}
+
+/// Reads messages of a protocol that is known here.
+pub(super) struct Typed<T>(std::marker::PhantomData<fn() -> T>);
+
+impl<T> Typed<T> {
+    pub(super) const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<T: Message + Default + 'static> Read for Typed<T> {
+    type Message = T;
+
+    fn read(&mut self, from: &mut DecodeBuf<'_>) -> Result<T, prost::DecodeError> {
+        T::decode(from)
+    }
+}
+
+/// A [`Read`] as tonic takes it.
+pub(super) struct Decode<R>(pub(super) R);
+
+impl<R: Read> Decoder for Decode<R> {
+    type Item = R::Message;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<R::Message>, Status> {
+        self.0.read(from).map(Some).map_err(|error| Status::data_loss(error.to_string()))
+    }
+}
+
+/// How a body ended, for whoever reads its messages.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    /// Whether there was anything but trailers.
+    pub(super) data: bool,
+    /// Trailers, where they came.
+    pub(super) trailers: Option<HeaderMap>,
+    /// Why the connection broke.
+    pub(super) broken: Option<String>,
+}
+
+/// A body that keeps its end apart. tonic's own reading of trailers panics on details that are no base64, and does not tell
+/// an error of the service from one of its own.
+pub(super) struct Watched {
+    body: Incoming,
+    end: Arc<Mutex<End>>,
+    over: bool,
+    data: bool,
+}
+
+impl Watched {
+    pub(super) fn new(body: Incoming) -> (Self, Arc<Mutex<End>>) {
+        let end = Arc::new(Mutex::new(End::default()));
+        (Self { body, end: end.clone(), over: false, data: false }, end)
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = frame {
+            match frame.into_trailers() {
+                Ok(trailers) => {
+                    self.end.lock().unwrap_or_else(PoisonError::into_inner).trailers = Some(trailers)
+                }
+                Err(frame) => {
+                    if !self.data && frame.data_ref().is_some_and(|data| !data.is_empty()) {
+                        self.data = true;
+                        self.end.lock().unwrap_or_else(PoisonError::into_inner).data = true;
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+            }
+        } else if let Some(Err(error)) = frame {
+            self.end.lock().unwrap_or_else(PoisonError::into_inner).broken = Some(full(&error));
+        }
+        self.over = true;
+        Poll::Ready(None)
+    }
+}
