@@ -59,7 +59,12 @@ pub(crate) async fn bytes(body: Body, limit: usize) -> Result<Bytes, Problem> {
 
 /// A small JSON body. Read as JSON whatever its content type says; browsers are held off by the origin check.
 pub(crate) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let bytes = bytes(body, 16 * 1024).await?;
+    json_up_to(body, 16 * 1024).await
+}
+
+/// A JSON body of at most so many bytes.
+pub(crate) async fn json_up_to<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Problem> {
+    let bytes = bytes(body, limit).await?;
     serde_json::from_slice(&bytes).map_err(|error| Problem::bad_request(format!("wrong JSON body: {error}")))
 }
 

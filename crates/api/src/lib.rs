@@ -7,6 +7,8 @@
 mod access;
 mod alarms;
 mod assets;
+mod calls;
+mod channels;
 mod extract;
 mod handlers;
 mod ingest;
@@ -28,6 +30,8 @@ mod wire_ts;
 pub use access::Access;
 pub use alarms::{AlarmView, Delivery, OutboxEntry};
 pub use axum::body::Bytes;
+pub use calls::MAX_CALL_BYTES;
+pub use channels::MAX_EVENT_BYTES;
 pub use handlers::MAX_MANIFEST_BYTES;
 pub use ingest::{IngestBatch, IngestOutcome, IngestRefusal, IngestSeries, Refusals};
 pub use metrics::Exposition;

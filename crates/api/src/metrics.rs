@@ -35,6 +35,28 @@ impl Exposition {
         self.family(name, help, "gauge");
     }
 
+    /// Starts a metric that tells how often a value was within bounds; its values are [`Exposition::buckets`].
+    pub fn histogram(&mut self, name: &str, help: &str) {
+        self.family(name, help, "histogram");
+    }
+
+    /// One histogram of the metric started last: how many values there were up to each bound, then how many in all;
+    /// and their sum.
+    pub fn buckets(&mut self, labels: &[(&str, &str)], bounds: &[f64], counts: &[u64], sum: f64) {
+        let name = std::mem::take(&mut self.name);
+        self.name = format!("{name}_bucket");
+        let bounds = bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+        for (bound, count) in bounds.zip(counts) {
+            let labels: Vec<(&str, &str)> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
+            self.sample(&labels, *count as f64);
+        }
+        self.name = format!("{name}_sum");
+        self.sample(labels, sum);
+        self.name = format!("{name}_count");
+        self.sample(labels, counts.last().copied().unwrap_or(0) as f64);
+        self.name = name;
+    }
+
     /// One value of the metric started last.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.text.push_str(&self.name);
@@ -164,6 +186,25 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_counts_up_to_each_bound() {
+        let mut text = Exposition::default();
+        text.histogram("t_seconds", "time");
+        text.buckets(&[("a", "b")], &[0.1, 1.0], &[2, 2, 3], 3.5);
+        let text = text.finish();
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "t_seconds_bucket{a=\"b\",le=\"0.1\"} 2",
+                "t_seconds_bucket{a=\"b\",le=\"1\"} 2",
+                "t_seconds_bucket{a=\"b\",le=\"+Inf\"} 3",
+                "t_seconds_sum{a=\"b\"} 3.5",
+                "t_seconds_count{a=\"b\"} 3",
+            ]
+        );
+    }
 
     #[test]
     fn label_values_and_help_are_escaped_as_the_format_asks() {

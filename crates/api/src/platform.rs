@@ -1,6 +1,6 @@
 //! What the server needs from the rest of the system, implemented by the binary over engine and store.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -15,8 +15,10 @@ use crate::{
     AlarmView, IngestBatch, IngestOutcome, OutboxEntry, Problem, RuleGroupView,
     prometheus::Series,
     wire::{
-        ApplyResult, DiffResult, EventRecord, LogAnswer, LogQuery, ReportPeriod, Revision, RolloutStatus,
-        Scale, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
+        ApplyResult, CallAnswer, CallRequest, ChannelView, ContractDetail, ContractSummary, DeadLetter,
+        DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer, LogQuery, Published, Redrive,
+        ReportPeriod, Revision, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts, SiteLive,
+        SiteReport, SiteSummary,
     },
 };
 
@@ -89,7 +91,8 @@ pub struct AuditEntry {
     pub who: String,
     /// Role it acted with.
     pub role: Role,
-    /// `apply`, `delete`, `scale`, `rollout-undo`, `restart`, `acknowledge`, `silence`, `silence-end`.
+    /// `apply`, `delete`, `scale`, `rollout-undo`, `restart`, `call`, `acknowledge`, `silence`, `silence-end`,
+    /// `seek`, `group-delete`, `dead-letters-redrive`, `dead-letters-discard`.
     pub action: &'static str,
     /// `Kind/name` (`Alert/fingerprint`, `Silence/id`, `Silence/new`), or the manager for an apply.
     pub target: String,
@@ -103,7 +106,7 @@ pub struct AuditEntry {
 /// return a boxed future, the others must answer from memory without blocking.
 ///
 /// The server has checked role, origin and size before it calls, and has called [`Platform::audit`] before each method
-/// that changes something, but for [`Platform::ingest`]; a refused audit stops the command. What stood before and after is the platform's to record,
+/// that changes something, but for [`Platform::ingest`] and the flow of events (publish, take, settle); a refused audit stops the command. What stood before and after is the platform's to record,
 /// where it performs the change.
 pub trait Platform: Send + Sync + 'static {
     /// The owner of a token, `None` when unknown or revoked. Compare in constant time (hash first).
@@ -166,6 +169,54 @@ pub trait Platform: Send + Sync + 'static {
     fn diff(&self, manifest: Bytes) -> Reply<'_, Vec<DiffResult>>;
     /// Removes a resource and what runs for it. What others refer to is [`Problem::bad_input`] unless forced.
     fn delete<'a>(&'a self, kind: &'a str, name: &'a str, force: bool) -> Reply<'a, ()>;
+
+    /// All services that have a contract; with `search` those in which all of its words are found, the best first.
+    fn contracts<'a>(&'a self, search: Option<&'a str>) -> Reply<'a, Vec<ContractSummary>>;
+    /// What one service can be asked.
+    fn contract<'a>(&'a self, service: &'a str) -> Reply<'a, ContractDetail>;
+    /// Calls a service under its policy; `trace` is the caller's `traceparent`. A failure's `problems` hold one
+    /// [`crate::wire::CallFailure`].
+    fn call<'a>(
+        &'a self,
+        service: &'a str,
+        request: CallRequest,
+        trace: Option<&'a str>,
+    ) -> Reply<'a, CallAnswer>;
+    /// All channels, in the order of their names.
+    fn channels(&self) -> Reply<'_, Vec<ChannelView>>;
+    /// Publishes what a request with these headers (`content-type`, `ce-…`, in lower case) holds; all of it or nothing.
+    fn publish<'a>(
+        &'a self,
+        channel: &'a str,
+        headers: Vec<(String, String)>,
+        body: Bytes,
+    ) -> Reply<'a, Published>;
+    /// Events from a point on; waits for the first one when there is none.
+    fn events_of<'a>(
+        &'a self,
+        channel: &'a str,
+        from: String,
+        limit: usize,
+        wait: Duration,
+    ) -> Reply<'a, EventPage>;
+    /// Makes or moves a group of consumers.
+    fn seek<'a>(&'a self, channel: &'a str, group: &'a str, from: String) -> Reply<'a, GroupView>;
+    /// Forgets a group of consumers.
+    fn forget_group<'a>(&'a self, channel: &'a str, group: &'a str) -> Reply<'a, ()>;
+    /// Takes events for a group; waits for the first one when there is none.
+    fn take<'a>(
+        &'a self,
+        channel: &'a str,
+        group: &'a str,
+        max: usize,
+        wait: Duration,
+    ) -> Reply<'a, Vec<HandedEvent>>;
+    /// Says what became of events that were taken.
+    fn settle<'a>(&'a self, channel: &'a str, group: &'a str, settled: Vec<SettledEvent>) -> Reply<'a, ()>;
+    /// Events that were put aside, the newest first.
+    fn dead_letters<'a>(&'a self, channel: &'a str, limit: usize) -> Reply<'a, Vec<DeadLetter>>;
+    /// Brings them back, or throws them away; tells how many.
+    fn redrive<'a>(&'a self, channel: &'a str, which: Redrive) -> Reply<'a, u64>;
 
     /// Events with an id above `since`, oldest first, at most `limit` of them, the newest when there are more.
     fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>>;

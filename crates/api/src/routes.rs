@@ -14,6 +14,7 @@ use utoipa::{
 use crate::{
     Access, Role,
     alarms::*,
+    calls, channels,
     handlers::*,
     ingest::{otlp, remote_write},
     log_search,
@@ -77,6 +78,23 @@ pub(crate) fn table() -> Vec<Route> {
         route(Method::GET, "/api/v1/services/{name}/rollout/history", viewer, get(rollout_history)),
         route(Method::POST, "/api/v1/services/{name}/rollout/undo", operator, post(rollout_undo)),
         route(Method::POST, "/api/v1/services/{name}/rollout/restart", operator, post(restart)),
+        route(Method::POST, "/api/v1/services/{name}/call", operator, post(calls::call)),
+        route(Method::GET, "/api/v1/contracts", viewer, get(calls::contracts)),
+        route(Method::GET, "/api/v1/contracts/{service}", viewer, get(calls::contract)),
+        route(Method::GET, "/api/v1/channels", viewer, get(channels::channels)),
+        route(Method::GET, "/api/v1/channels/{name}/events", viewer, get(channels::heard)),
+        route(Method::POST, "/api/v1/channels/{name}/events", operator, post(channels::publish)),
+        route(Method::PUT, "/api/v1/channels/{name}/groups/{group}", operator, put(channels::seek)),
+        route(Method::DELETE, "/api/v1/channels/{name}/groups/{group}", operator, delete(channels::forget)),
+        route(Method::POST, "/api/v1/channels/{name}/groups/{group}/take", operator, post(channels::take)),
+        route(
+            Method::POST,
+            "/api/v1/channels/{name}/groups/{group}/settle",
+            operator,
+            post(channels::settle),
+        ),
+        route(Method::GET, "/api/v1/channels/{name}/dead-letters", viewer, get(channels::dead_letters)),
+        route(Method::POST, "/api/v1/channels/{name}/dead-letters", operator, post(channels::redrive)),
         route(Method::GET, "/api/v1/query", viewer, get(query)),
         route(Method::POST, "/api/v1/query", viewer, post(query_form)),
         route(Method::GET, "/api/v1/query_range", viewer, get(query_range)),
@@ -123,13 +141,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     info(title = "SOS", description = "Services and energy of one platform: resources, live state, commands."),
     paths(
         healthz, metrics, login, session, logout, sites, site_live, site_chart, site_report, site_forecasts, stream::stream, events, list, resource,
-        remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, query, query_form, query_range, query_range_form, series, series_form, labels, labels_form,
+        remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, calls::call, calls::contracts, calls::contract, channels::channels, channels::heard,
+        channels::publish, channels::seek, channels::forget, channels::take, channels::settle, channels::dead_letters,
+        channels::redrive, query, query_form, query_range, query_range_form, series, series_form, labels, labels_form,
         label_values, metadata, rules, alerts, alarms, acknowledge, silences, make_silence, end_silence, notifications, runbooks::runbook,
         alertmanager::status, alertmanager::receivers, alertmanager::alerts, alertmanager::groups, alertmanager::silences,
         alertmanager::make_silence, alertmanager::silence, alertmanager::end_silence, log_search::search, otlp::metrics,
         otlp::metrics_of_collectors, remote_write::write, format_query, build_info, document
     ),
-    components(schemas(crate::wire::SiteLive, crate::wire::EventRecord)),
+    components(schemas(crate::wire::SiteLive, crate::wire::EventRecord, crate::wire::ReportPeriod)),
     security(("token" = []), ("cookie" = [])),
     modifiers(&Tokens)
 )]
@@ -171,6 +191,28 @@ mod tests {
         let served: BTreeSet<_> =
             routes().iter().map(|r| (r.method.to_string(), r.path.to_owned())).collect();
         assert_eq!(documented, served);
+    }
+
+    #[test]
+    fn every_schema_that_is_referred_to_is_there() {
+        fn references(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+            match value {
+                serde_json::Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(|to| to.as_str()).map(ToOwned::to_owned));
+                    map.values().for_each(|inner| references(inner, found));
+                }
+                serde_json::Value::Array(items) => items.iter().for_each(|inner| references(inner, found)),
+                _ => {}
+            }
+        }
+        let document = serde_json::to_value(openapi()).unwrap();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference} leads to nothing");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! The dashboard's TypeScript types are generated from these (`web/src/contract.ts`, held equal by a test).
 
 mod alarms;
+mod calls;
+mod channels;
 mod logs;
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use alarms::*;
+pub use calls::*;
+pub use channels::*;
 pub use logs::*;
 
 /// RFC 3339 with the offset that holds in `zone` at that time, the form of every time on the wire.

@@ -53,8 +53,26 @@ pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec
             problems.append(&mut found);
         }
     }
+    problems.extend(crate::calls::check(&declared));
     problems.sort();
     if problems.is_empty() { Ok(declared) } else { Err(problems) }
+}
+
+/// What is declared in these files as far as they can be read, with absolute paths. For those who look something up; what
+/// is wrong is [`read`]'s to tell.
+#[must_use]
+pub fn read_leniently(paths: &[PathBuf]) -> Vec<Declared> {
+    let mut declared = Vec::new();
+    for path in paths.iter().filter(|path| !is_description(path)) {
+        let Ok(text) = read_bounded(path) else { continue };
+        let Ok(read) = sos_model::load(&[(shown(path), text)]) else { continue };
+        let base = path.parent().map(absolute).unwrap_or_default();
+        declared.extend(read.into_iter().map(|mut one| {
+            anchor(&mut one, &base);
+            one
+        }));
+    }
+    declared
 }
 
 /// Reads manifests and checks them against each other, against `stored`, and their rules and routes.
@@ -106,12 +124,28 @@ fn files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Vec<Problem>> {
     }
     let mut files = Vec::new();
     for name in names {
+        if is_description(&name) {
+            continue;
+        }
         match read_bounded(&name) {
             Ok(bytes) => files.push((shown(&name), bytes)),
             Err(problem) => problems.push(problem),
         }
     }
     if problems.is_empty() { Ok(files) } else { Err(problems) }
+}
+
+/// Whether a file describes the interface of a service instead of declaring resources: contracts lie beside manifests,
+/// and many are written in YAML.
+fn is_description(path: &Path) -> bool {
+    const LOOKED_AT: u64 = 4096;
+    let mut beginning = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut beginning));
+    let names = ["openapi:", "swagger:", "asyncapi:"];
+    read.is_ok()
+        && String::from_utf8_lossy(&beginning)
+            .lines()
+            .any(|line| names.iter().any(|name| line.replace(['"', '\''], "").starts_with(name)))
 }
 
 /// The declared sites, and those of `stored` that are not declared anew.

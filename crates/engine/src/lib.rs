@@ -4,6 +4,8 @@
 //! per site. Both see whole snapshots, record what they are about to do, and are harmless when repeated.
 
 pub mod apply;
+pub mod calls;
+pub mod channels;
 pub mod clock;
 pub mod faults;
 pub mod folder;

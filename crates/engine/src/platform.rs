@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use sos_call::Egress;
 use sos_model::Declared;
 use sos_runtime::{DriverError, ProcessDriver};
 use sos_store::{ControllerLease, Durability, Options, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::apply::{Applied, Applying, apply};
+use crate::calls::{CallOptions, Calls, RunningCalls};
+use crate::channels::{Channels, RunningChannels};
 use crate::clock::{Speed, wall_now};
 use crate::live::SiteState;
 use crate::relock;
@@ -34,6 +37,8 @@ pub struct Start {
     pub manager: String,
     /// How sites run.
     pub running: Running,
+    /// Which addresses calls may reach beside those that services declare.
+    pub egress: Egress,
 }
 
 /// Why the platform cannot start.
@@ -56,6 +61,8 @@ pub struct Platform {
     services: Mutex<Option<tokio::task::JoinHandle<()>>>,
     sites: Mutex<BTreeMap<String, SiteHandle>>,
     watch: OnceLock<Watch>,
+    calls: RunningCalls,
+    channels: RunningChannels,
     refreshing: Mutex<()>,
     running: Running,
     shared: Shared,
@@ -103,6 +110,10 @@ impl Platform {
         let (board_tx, board) = watch::channel(Arc::new(Board::default()));
         let (stop, stop_rx) = watch::channel(Stop::No);
         let services = ServiceLoop::new(store.clone(), places.clone(), orders_rx, board_tx)?;
+        let seed = start.running.seed;
+        let options = CallOptions { egress: start.egress.clone(), seed };
+        let calls = RunningCalls::start(&store, board.clone(), options);
+        let channels = RunningChannels::start(&store, &start.data_dir, durability, seed)?;
         let shared = Shared { store: store.clone(), epoch: lease.epoch(), board: board.clone(), orders };
         let platform = Self {
             store,
@@ -112,6 +123,8 @@ impl Platform {
             services: Mutex::default(),
             sites: Mutex::default(),
             watch: OnceLock::new(),
+            calls,
+            channels,
             refreshing: Mutex::default(),
             running: start.running.clone(),
             shared,
@@ -248,6 +261,18 @@ impl Platform {
             tracing::error!("watching was started twice");
         }
         Ok(())
+    }
+
+    /// Calls of services.
+    #[must_use]
+    pub const fn calls(&self) -> &Calls {
+        &self.calls.calls
+    }
+
+    /// Channels of events.
+    #[must_use]
+    pub const fn channels(&self) -> &Channels {
+        &self.channels.channels
     }
 
     /// What watches, once it was started.

@@ -115,11 +115,19 @@ pub(crate) fn put_ready(
 pub fn anchor(declared: &mut Declared, base: &Path) {
     let absolute = |path: &mut String| *path = base.join(&*path).display().to_string();
     match &mut declared.spec {
-        Spec::Service(service) => match &mut service.working_dir {
-            Some(dir) => absolute(dir),
-            None if service.external.is_none() => service.working_dir = Some(base.display().to_string()),
-            None => {}
-        },
+        Spec::Service(service) => {
+            match &mut service.working_dir {
+                Some(dir) => absolute(dir),
+                None if service.external.is_none() => service.working_dir = Some(base.display().to_string()),
+                None => {}
+            }
+            if let Some(file) = service.contract.as_mut().and_then(|contract| contract.document.file_mut()) {
+                absolute(file);
+            }
+            if let Some(file) = service.calls.tls.as_mut().and_then(|tls| tls.ca_file.as_mut()) {
+                absolute(file);
+            }
+        }
         Spec::Signal(signal) => {
             let SignalSource::File(file) = &mut signal.source;
             absolute(&mut file.path);
@@ -136,6 +144,7 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
                 absolute(file);
             }
         }
+        Spec::Channel(channel) => channel.files_mut().into_iter().for_each(absolute),
         Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) => {}
     }
 }

@@ -189,7 +189,7 @@ fn fingerprint(declared: &[Declared], ticked: &[Ticked]) -> String {
         .iter()
         .filter(|one| match &one.spec {
             Spec::Service(service) => service.batch.is_some(),
-            Spec::Secret(_) | Spec::AlertRule(_) | Spec::Notifier(_) => false,
+            Spec::Secret(_) | Spec::AlertRule(_) | Spec::Notifier(_) | Spec::Channel(_) => false,
             Spec::Site(_) | Spec::Asset(_) | Spec::Signal(_) => true,
         })
         .map(|one| one.to_json().to_string())

@@ -70,6 +70,11 @@ fn checked<'a>(
             Spec::Site(spec) => checker.site(one, spec),
             Spec::Asset(spec) => checker.asset(one, spec),
             Spec::Notifier(spec) => checker.notifier(one, spec),
+            Spec::Channel(spec) => {
+                for (path, wanted) in spec.secrets() {
+                    checker.secret_key(one, &format!("spec.{path}"), wanted);
+                }
+            }
             Spec::Signal(_) | Spec::Secret(_) | Spec::AlertRule(_) => {}
         }
     }
@@ -260,6 +265,13 @@ impl<'a> Checker<'a> {
         for (i, variable) in spec.env.iter().enumerate() {
             let EnvSource::ValueFrom(ValueFrom::Secret(wanted)) = &variable.source else { continue };
             self.secret_key(one, &format!("spec.env[{i}].valueFrom.secret"), wanted);
+        }
+        for (path, wanted) in spec.calls.secrets() {
+            self.secret_key(one, &format!("spec.calls.{path}"), wanted);
+        }
+        if let Some(PortRef::Name(name)) = spec.contract.as_ref().and_then(|contract| contract.port.as_ref())
+        {
+            self.port(one, "spec.contract.port", one, name);
         }
         let Some(metrics) = &spec.metrics else { return };
         if let Some(wanted) = &metrics.token {

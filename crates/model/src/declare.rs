@@ -31,6 +31,8 @@ macro_rules! record {
             $($(#[doc = $fdoc])* pub $field: $ty,)*
         }
 
+        // A record without keys uses none of the arguments.
+        #[allow(unused_variables)]
         impl $crate::field::Record for $name {
             fn object() -> $crate::schema::Object {
                 #[allow(unused_mut)]

@@ -8,7 +8,9 @@ use crate::check::check_with;
 use crate::declare::record;
 use crate::field::{Cx, Field};
 use crate::kind::{API_VERSION, Kind};
-use crate::kinds::{AlertRuleSpec, AssetSpec, NotifierSpec, SecretSpec, ServiceSpec, SignalSpec, SiteSpec};
+use crate::kinds::{
+    AlertRuleSpec, AssetSpec, ChannelSpec, NotifierSpec, SecretSpec, ServiceSpec, SignalSpec, SiteSpec,
+};
 use crate::node::{Key, Node, Value};
 use crate::problem::{Position, Problem, did_you_mean, known_list, shown};
 use crate::scalar::Name;
@@ -44,6 +46,8 @@ pub enum Spec {
     AlertRule(Box<AlertRuleSpec>),
     /// Who is told of alerts.
     Notifier(Box<NotifierSpec>),
+    /// Where events flow.
+    Channel(Box<ChannelSpec>),
 }
 
 /// A declared resource with the place it was read from.
@@ -94,6 +98,7 @@ impl Spec {
             Self::Secret(_) => Kind::Secret,
             Self::AlertRule(_) => Kind::AlertRule,
             Self::Notifier(_) => Kind::Notifier,
+            Self::Channel(_) => Kind::Channel,
         }
     }
 
@@ -106,6 +111,7 @@ impl Spec {
             Kind::Secret => Box::read(node, cx).map(Self::Secret),
             Kind::AlertRule => Box::read(node, cx).map(Self::AlertRule),
             Kind::Notifier => Box::read(node, cx).map(Self::Notifier),
+            Kind::Channel => Box::read(node, cx).map(Self::Channel),
         }
     }
 
@@ -118,6 +124,7 @@ impl Spec {
             Self::Secret(spec) => spec.write(),
             Self::AlertRule(spec) => spec.write(),
             Self::Notifier(spec) => spec.write(),
+            Self::Channel(spec) => spec.write(),
         }
     }
 
@@ -130,6 +137,7 @@ impl Spec {
             Kind::Secret => SecretSpec::schema(),
             Kind::AlertRule => AlertRuleSpec::schema(),
             Kind::Notifier => NotifierSpec::schema(),
+            Kind::Channel => ChannelSpec::schema(),
         }
     }
 }
@@ -155,6 +163,7 @@ impl Declared {
     spec_getter!(secret, Secret, SecretSpec);
     spec_getter!(alert_rule, AlertRule, AlertRuleSpec);
     spec_getter!(notifier, Notifier, NotifierSpec);
+    spec_getter!(channel, Channel, ChannelSpec);
 
     /// The kind.
     #[must_use]

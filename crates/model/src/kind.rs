@@ -22,6 +22,8 @@ pub enum Kind {
     AlertRule,
     /// Who is told of alerts.
     Notifier,
+    /// Where events flow.
+    Channel,
 }
 
 /// A kind that `sos` writes and people only read.
@@ -50,8 +52,16 @@ pub enum AnyKind {
 
 impl Kind {
     /// All declared kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Service, Self::Site, Self::Asset, Self::Signal, Self::Secret, Self::AlertRule, Self::Notifier];
+    pub const ALL: [Self; 8] = [
+        Self::Service,
+        Self::Site,
+        Self::Asset,
+        Self::Signal,
+        Self::Secret,
+        Self::AlertRule,
+        Self::Notifier,
+        Self::Channel,
+    ];
 
     /// The name as in `kind:`.
     #[must_use]
@@ -64,6 +74,7 @@ impl Kind {
             Self::Secret => "Secret",
             Self::AlertRule => "AlertRule",
             Self::Notifier => "Notifier",
+            Self::Channel => "Channel",
         }
     }
 
@@ -78,6 +89,7 @@ impl Kind {
             Self::Secret => "secrets",
             Self::AlertRule => "alertrules",
             Self::Notifier => "notifiers",
+            Self::Channel => "channels",
         }
     }
 
@@ -92,6 +104,7 @@ impl Kind {
             Self::Secret => &["sec"],
             Self::AlertRule => &["ar"],
             Self::Notifier => &["ntf"],
+            Self::Channel => &["ch"],
         }
     }
 
@@ -192,7 +205,7 @@ mod tests {
         assert_eq!(AnyKind::resolve("ev"), Ok(AnyKind::ReadOnly(ReadOnlyKind::Event)));
         assert_eq!(
             Kind::resolve("Servce").unwrap_err(),
-            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier"
+            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel"
         );
     }
 }

@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sos_api::Problem;
+use sos_api::wire::{CallAnswer, CallFailure, CallRequest};
 
 use crate::outcome::{Failure, causes};
 
@@ -160,6 +161,9 @@ impl Client {
         request = match body {
             Body::Json(value) => request.json(&value),
             Body::Yaml(text) => request.header("content-type", "application/yaml").body(text),
+            Body::Events(json) => {
+                request.header("content-type", "application/cloudevents-batch+json").body(json)
+            }
             Body::None => request,
         };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
@@ -169,6 +173,24 @@ impl Client {
         let status = response.status();
         let text = response.text().await.unwrap_or_default();
         Err(failure(status, &text))
+    }
+
+    /// Has the server call a service; what the service refuses or fails decides the exit code.
+    pub(crate) async fn call(&self, service: &str, request: &CallRequest) -> Result<CallAnswer, Failure> {
+        let url = self.url(&["services", service, "call"], &[]);
+        // The server keeps the call's own deadline; a stuck server is not waited for much longer.
+        let asked = request.timeout_seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let limit = ANSWER.max(asked.unwrap_or_default() + CONNECT);
+        let sent = self.http.post(url).bearer_auth(&self.token).json(request).timeout(limit).send().await;
+        let response = sent.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| self.unreachable(&error))?;
+        if !status.is_success() {
+            return Err(call_failure(status, &text));
+        }
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::unsuccessful(format!("the server answered no call: {error}; is it this version of sos?"))
+        })
     }
 
     /// What to say when the connection fails.
@@ -190,6 +212,29 @@ pub(crate) enum Body {
     None,
     Json(Value),
     Yaml(String),
+    /// A batch of CloudEvents.
+    Events(String),
+}
+
+/// Why a call gave no answer. What the service said itself follows as one line of JSON.
+fn call_failure(status: StatusCode, text: &str) -> Failure {
+    let problem = serde_json::from_str::<Problem>(text).ok();
+    let told = problem.as_ref().and_then(|problem| problem.problems.first());
+    let Some(told) = told.and_then(|one| serde_json::from_value::<CallFailure>(one.clone()).ok()) else {
+        return failure(status, text);
+    };
+    let mut message = told.text;
+    if let Some(fault) = &told.fault {
+        message = format!("{message}\n{fault}");
+    }
+    match told.kind.as_str() {
+        "bad_input" | "bad_document" => {
+            Failure::BadInput(problem.iter().flat_map(|p| &p.problems).map(problem_line).collect())
+        }
+        "not_allowed" | "no_credentials" => Failure::NotPermitted(message),
+        "unreachable" | "broken" | "timed_out" | "overloaded" => Failure::Unreachable(message),
+        _ => Failure::Unsuccessful(message),
+    }
 }
 
 /// A problem document of the API as a failure.
@@ -236,6 +281,29 @@ mod tests {
             url.as_str(),
             "http://127.0.0.1:7600/sos/api/v1/resources/Service/a%2F..%2Fb?selector=a%3Db%2Cc%21%3Dd"
         );
+    }
+
+    #[test]
+    fn what_became_of_a_call_decides_the_exit_code() {
+        let told = |kind: &str, fault: Value| {
+            let one = serde_json::json!({
+                "text": "market getOffers · why", "kind": kind, "service": "market", "operation": "getOffers",
+                "place": "", "fault": fault,
+            });
+            let problem = serde_json::json!({
+                "type": "about:blank", "title": "t", "status": 424, "detail": "why", "problems": [one],
+            });
+            call_failure(StatusCode::FAILED_DEPENDENCY, &problem.to_string())
+        };
+        assert!(matches!(told("bad_input", Value::Null), Failure::BadInput(lines) if lines.len() == 1));
+        assert!(matches!(told("not_allowed", Value::Null), Failure::NotPermitted(_)));
+        assert!(matches!(told("timed_out", Value::Null), Failure::Unreachable(_)));
+        let fault = told("fault", serde_json::json!({ "code": "404" }));
+        let Failure::Unsuccessful(text) = fault else { panic!("{fault:?}") };
+        assert_eq!(text, "market getOffers · why\n{\"code\":\"404\"}");
+        let unknown =
+            call_failure(StatusCode::NOT_FOUND, r#"{"type":"","title":"","status":404,"detail":"no"}"#);
+        assert!(matches!(unknown, Failure::Unsuccessful(why) if why == "no"));
     }
 
     #[test]

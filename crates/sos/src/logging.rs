@@ -20,8 +20,10 @@ static FILE: OnceLock<Mutex<RotatingFile>> = OnceLock::new();
 /// Starts logging: `SOS_LOG` chooses what (`info`, `sos_engine=debug` …), `SOS_LOG_FORMAT=json` how it looks on stderr.
 /// What goes there otherwise is `on_screen`, and `kept` what goes into the file of [`keep`].
 pub(crate) fn start(on_screen: &str, kept: &str) {
-    let filter =
-        |default: &str| EnvFilter::try_from_env("SOS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = |default: &str| {
+        EnvFilter::try_from_env("SOS_LOG")
+            .unwrap_or_else(|_| EnvFilter::new(format!("{default},async_nats=error")))
+    };
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     let screen = fmt::layer().with_writer(io::stderr).with_ansi(colour);
     let screen = match std::env::var("SOS_LOG_FORMAT").as_deref() {

@@ -1,11 +1,13 @@
 //! A platform of deterministic sample data: five homes on a summer day. For the preview of the dashboard and for tests.
 
 mod alarming;
+mod calling;
 mod sent;
 
 use std::{
     f64::consts::PI,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::body::Bytes;
@@ -16,11 +18,12 @@ use sos_api::{
     AlarmView, ApplyRequest, AuditEntry, Exposition, Identity, IngestBatch, IngestOutcome, LiveEvent,
     OutboxEntry, Platform, Problem, Reply, Role, RuleGroupView,
     wire::{
-        ActualPoint, ApplyResult, AssetLive, Compared, ComparedCount, Connection, DiffResult, EventRecord,
-        ForecastAccuracy, ForecastQuantile, ForecastStep, LogAnswer, LogQuery, LogRecord, MeasuredStep,
-        PeriodTotals, PlanLive, PlanPoint, PlanStep, ReportPeriod, Revision, RolloutStatus, Scale,
-        SeriesForecast, ServiceLive, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals,
-        wire_time,
+        ActualPoint, ApplyResult, AssetLive, CallAnswer, CallRequest, ChannelView, Compared, ComparedCount,
+        Connection, ContractDetail, ContractSummary, DeadLetter, DiffResult, EventPage, EventRecord,
+        ForecastAccuracy, ForecastQuantile, ForecastStep, GroupView, HandedEvent, LogAnswer, LogQuery,
+        LogRecord, MeasuredStep, PeriodTotals, PlacedEvent, PlanLive, PlanPoint, PlanStep, Published,
+        Redrive, ReportPeriod, Revision, RolloutStatus, Scale, SeriesForecast, ServiceLive, SettledEvent,
+        SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
     },
 };
 use sos_watch::{Labels, Query, alerts::Silence};
@@ -624,6 +627,70 @@ impl Platform for Fake {
             known_service(service)
                 .map(|()| if follow { known.chain(stream::pending()).boxed() } else { known.boxed() }),
         )
+    }
+    fn contracts<'a>(&'a self, search: Option<&'a str>) -> Reply<'a, Vec<ContractSummary>> {
+        let all = vec![calling::summary()];
+        done(Ok(all.into_iter().filter(|one| search.is_none_or(|text| one.service.contains(text))).collect()))
+    }
+    fn contract<'a>(&'a self, service: &'a str) -> Reply<'a, ContractDetail> {
+        done(known_service(service).map(|()| calling::detail()))
+    }
+    fn call<'a>(
+        &'a self,
+        service: &'a str,
+        request: CallRequest,
+        _trace: Option<&'a str>,
+    ) -> Reply<'a, CallAnswer> {
+        done(known_service(service).and_then(|()| calling::call(service, request)))
+    }
+    fn channels(&self) -> Reply<'_, Vec<ChannelView>> {
+        done(Ok(vec![calling::channel()]))
+    }
+    fn publish<'a>(
+        &'a self,
+        channel: &'a str,
+        headers: Vec<(String, String)>,
+        _body: Bytes,
+    ) -> Reply<'a, Published> {
+        let typed = headers.iter().any(|(name, _)| name == "ce-type" || name == "content-type");
+        let untyped =
+            || Problem::bad_input(vec![json!({ "text": "no CloudEvent: content-type is missing" })]);
+        let published = Published { events: 1 };
+        done(calling::known(channel).and_then(|()| typed.then_some(published).ok_or_else(untyped)))
+    }
+    fn events_of<'a>(
+        &'a self,
+        channel: &'a str,
+        _from: String,
+        _limit: usize,
+        _wait: Duration,
+    ) -> Reply<'a, EventPage> {
+        done(calling::known(channel).map(|()| calling::events()))
+    }
+    fn seek<'a>(&'a self, channel: &'a str, group: &'a str, _from: String) -> Reply<'a, GroupView> {
+        done(calling::known(channel).map(|()| calling::group(group)))
+    }
+    fn forget_group<'a>(&'a self, channel: &'a str, _group: &'a str) -> Reply<'a, ()> {
+        done(calling::known(channel))
+    }
+    fn take<'a>(
+        &'a self,
+        channel: &'a str,
+        _group: &'a str,
+        _max: usize,
+        _wait: Duration,
+    ) -> Reply<'a, Vec<HandedEvent>> {
+        let handed = |one: PlacedEvent| HandedEvent { position: one.position, attempt: 1, event: one.event };
+        done(calling::known(channel).map(|()| calling::events().events.into_iter().map(handed).collect()))
+    }
+    fn settle<'a>(&'a self, channel: &'a str, _group: &'a str, _all: Vec<SettledEvent>) -> Reply<'a, ()> {
+        done(calling::known(channel))
+    }
+    fn dead_letters<'a>(&'a self, channel: &'a str, _limit: usize) -> Reply<'a, Vec<DeadLetter>> {
+        done(calling::known(channel).map(|()| Vec::new()))
+    }
+    fn redrive<'a>(&'a self, channel: &'a str, _which: Redrive) -> Reply<'a, u64> {
+        done(calling::known(channel).map(|()| 0))
     }
     fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale> {
         done(known_service(service).map(|()| Scale { replicas }))

@@ -10,6 +10,7 @@ const SILENCE: &str = "00000000-0000-4000-8000-000000000001";
 fn filled(path: &str, fingerprint: &str) -> String {
     let name = match path {
         path if path.contains("/services/") => "adapter",
+        path if path.contains("/channels/") => "orders",
         path if path.starts_with("/runbooks/") => "home-down",
         _ => "fontana",
     };
@@ -19,7 +20,8 @@ fn filled(path: &str, fingerprint: &str) -> String {
         "/api/v1/series" => "?match[]=up",
         _ => "",
     };
-    let path = path.replace("{kind}", "Site").replace("{name}", name);
+    let path = path.replace("{kind}", "Site").replace("{name}", name).replace("{service}", "adapter");
+    let path = path.replace("{group}", "billing");
     path.replace("{fingerprint}", fingerprint).replace("{id}", SILENCE) + query
 }
 
@@ -34,6 +36,9 @@ fn body_for(path: &str) -> String {
         "/api/v2/silences" => json!({ "matchers": [{ "name": "home", "value": "home-1", "isRegex": false }],
             "startsAt": "2016-08-02T21:00:00Z", "endsAt": "2016-08-02T22:00:00Z", "createdBy": "", "comment": "works" })
         .to_string(),
+        p if p.ends_with("/call") => json!({ "operation": "echo" }).to_string(),
+        p if p.ends_with("/events") || p.ends_with("/settle") => "[]".to_owned(),
+        p if p.ends_with("/groups/{group}") => json!({ "from": "earliest" }).to_string(),
         p if p.ends_with("/scale") => json!({ "replicas": 2 }).to_string(),
         _ => "{}".to_owned(),
     }
@@ -62,6 +67,9 @@ async fn every_role_gets_exactly_the_routes_of_its_role() {
             let mut request = server.ask(route.method.clone(), &path).body(body_for(route.path));
             if path.ends_with("v1/metrics") {
                 request = request.header("content-type", "application/json");
+            }
+            if path.ends_with("/events") {
+                request = request.header("content-type", "application/cloudevents-batch+json");
             }
             if let Some(token) = token {
                 request = request.bearer_auth(token);

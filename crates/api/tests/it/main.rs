@@ -19,6 +19,7 @@ mod skipped;
 
 mod access;
 mod alarms;
+mod calls;
 mod otlp;
 mod pages;
 mod prometheus;

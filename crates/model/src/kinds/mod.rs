@@ -2,6 +2,8 @@
 
 mod alert_rule;
 mod asset;
+mod channel;
+mod contract;
 mod notifier;
 mod secret;
 mod service;
@@ -10,6 +12,8 @@ mod site;
 
 pub use alert_rule::*;
 pub use asset::*;
+pub use channel::*;
+pub use contract::*;
 pub use notifier::*;
 pub use secret::*;
 pub use service::*;

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use jiff::civil::Time;
 use sos_units::{Energy, Money, Power};
 
+use super::contract::{Calls, ContractSpec, check_service_contract};
 use crate::declare::{choice, record, words};
 use crate::field::Cx;
 use crate::node::Node;
@@ -56,6 +57,12 @@ record! {
         batch: Option<Batch>;
         /// The program runs elsewhere: it is registered and probed, never deployed.
         external: Option<External>;
+        /// What it can be asked. Default: nothing is known of it.
+        contract: Option<ContractSpec>;
+        /// How it is called.
+        calls: Calls = Calls::default();
+        /// Who answers for it: a team or a person.
+        owner: Option<String>;
         /// The program speaks the device-adapter protocol on its port named `adapter`.
         adapter: Switch<Adapter> = Switch::off();
     }
@@ -464,6 +471,7 @@ fn check_service(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
     check_unique_ports(service, node, cx);
     check_env_names(service, node, cx);
     check_metrics(service, node, cx);
+    check_service_contract(service, node, cx);
     if service.adapter.is_on() && service.port("adapter").is_none() {
         cx.report(
             at("adapter"),

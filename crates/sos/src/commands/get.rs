@@ -63,6 +63,7 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::Declared(Kind::Secret) => (&["NAME", "KEYS"], secret),
         AnyKind::Declared(Kind::AlertRule) => (&["NAME", "PACK", "GROUPS", "READY", "MESSAGE"], alert_rule),
         AnyKind::Declared(Kind::Notifier) => (&["NAME", "RECEIVER", "MATCHERS"], notifier),
+        AnyKind::Declared(Kind::Channel) => (&["NAME", "OVER", "AT", "READY", "MESSAGE"], channel),
         AnyKind::ReadOnly(ReadOnlyKind::Alert) => {
             (&["ALERT", "STATE", "SEVERITY", "SINCE", "SUMMARY", "ID"], alert)
         }
@@ -129,6 +130,17 @@ fn secret(object: &Value) -> Vec<String> {
     let keys = object["spec"]["data"].as_object();
     let keys: Vec<&str> = keys.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     vec![name(object), keys.join(", ")]
+}
+
+fn channel(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let over =
+        ["embedded", "nats", "mqtt"].into_iter().find(|over| !spec[over].is_null()).unwrap_or_default();
+    let at = [("servers", "subject"), ("broker", "topic")].map(|(place, what)| {
+        format!("{} {}", text(&spec[over], &[place]), text(&spec[over], &[what])).trim().to_owned()
+    });
+    let [running, message] = ready(object);
+    vec![name(object), over.to_owned(), at.concat(), running, message]
 }
 
 /// What its condition `Ready` says: status and message.

@@ -4,6 +4,8 @@ mod alerts;
 mod apply;
 mod audit;
 mod backup;
+mod call;
+mod channels;
 mod data_dir;
 mod delete;
 mod describe;
@@ -11,16 +13,19 @@ mod events;
 mod explain;
 mod forecast;
 mod get;
+mod import;
 mod internal;
 mod logs;
 mod parts;
 mod plan;
+mod publish;
 mod query;
 mod report;
 mod resource;
 mod rollout;
 mod scale;
 mod secret;
+mod subscribe;
 mod token;
 mod top;
 mod up;
@@ -59,6 +64,17 @@ pub(crate) enum Command {
     Rollout(rollout::Args),
     /// Show what services use
     Top(top::Args),
+    /// Call an operation of a service, or list what can be called
+    Call(Box<call::Args>),
+    /// Declare a service or channels from the document that describes them; no server needed
+    #[command(subcommand)]
+    Import(Box<import::Import>),
+    /// Publish events into a channel
+    Publish(Box<publish::Args>),
+    /// Hear events of a channel
+    Subscribe(subscribe::Args),
+    /// Show channels, who hears them, and what was put aside
+    Channels(channels::Args),
     /// Show the schedule in force of a site, with reasons and binding limits
     Plan(plan::Args),
     /// Ask for series in PromQL
@@ -112,6 +128,11 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Scale(args) => scale::run(&args),
         Command::Rollout(args) => rollout::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Call(args) => call::run(&args),
+        Command::Import(import) => import::run(&import),
+        Command::Publish(args) => publish::run(&args),
+        Command::Subscribe(args) => subscribe::run(&args),
+        Command::Channels(args) => channels::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Alerts(args) => alerts::run(&args),

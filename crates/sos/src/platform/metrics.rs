@@ -11,7 +11,7 @@ use sos_engine::platform::Platform as Engine;
 use sos_engine::services::board::{Board, ReplicaView};
 use sos_store::{Store, TelemetryStats};
 
-use super::{forecasts, live, watching};
+use super::{calling, forecasts, live, watching};
 
 /// What the store holds, counted now and then.
 #[derive(Debug, Default)]
@@ -57,6 +57,7 @@ pub(super) fn text(engine: &Engine, figures: &StoreFigures) -> String {
     services(&mut out, &engine.board());
     store(&mut out, figures);
     watching::metrics(&mut out, engine);
+    calling::metrics(&mut out, engine);
     out.finish()
 }
 

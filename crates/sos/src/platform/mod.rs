@@ -2,6 +2,9 @@
 
 mod access;
 mod alarms;
+mod calling;
+mod calls;
+mod channels;
 mod feed;
 mod forecasts;
 mod ingest;
@@ -14,13 +17,16 @@ mod services;
 mod watching;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures::{FutureExt, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 use sos_api::wire::{
-    ApplyResult, DiffResult, EventRecord, LogAnswer, LogQuery, ReportPeriod, Revision, RolloutStatus, Scale,
-    SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
+    ApplyResult, CallAnswer, CallRequest, ChannelView, ContractDetail, ContractSummary, DeadLetter,
+    DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer, LogQuery, Published, Redrive,
+    ReportPeriod, Revision, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts, SiteLive,
+    SiteReport, SiteSummary,
 };
 use sos_api::{
     AlarmView, ApplyRequest, AuditEntry, Bytes, Identity, IngestBatch, IngestOutcome, LiveEvent, Measures,
@@ -235,6 +241,78 @@ impl sos_api::Platform for Platform {
     ) -> Reply<'a, BoxStream<'static, String>> {
         let (engine, service) = (Arc::clone(&self.engine), service.to_owned());
         self.blocking(move |_| services::logs(&engine, &service, lines, follow)).boxed()
+    }
+
+    fn contracts<'a>(&'a self, search: Option<&'a str>) -> Reply<'a, Vec<ContractSummary>> {
+        let search = search.map(ToOwned::to_owned);
+        self.blocking(move |engine| Ok(calls::contracts(engine, search.as_deref()))).boxed()
+    }
+
+    fn contract<'a>(&'a self, service: &'a str) -> Reply<'a, ContractDetail> {
+        let service = service.to_owned();
+        self.blocking(move |engine| calls::contract(engine, &service)).boxed()
+    }
+
+    fn call<'a>(
+        &'a self,
+        service: &'a str,
+        request: CallRequest,
+        trace: Option<&'a str>,
+    ) -> Reply<'a, CallAnswer> {
+        calls::call(&self.engine, service, request, trace).boxed()
+    }
+
+    fn channels(&self) -> Reply<'_, Vec<ChannelView>> {
+        self.blocking(channels::channels).boxed()
+    }
+
+    fn publish<'a>(
+        &'a self,
+        channel: &'a str,
+        headers: Vec<(String, String)>,
+        body: Bytes,
+    ) -> Reply<'a, Published> {
+        channels::publish(&self.engine, channel, headers, body).boxed()
+    }
+
+    fn events_of<'a>(
+        &'a self,
+        channel: &'a str,
+        from: String,
+        limit: usize,
+        wait: Duration,
+    ) -> Reply<'a, EventPage> {
+        async move { channels::events(&self.engine, channel, &from, limit, wait).await }.boxed()
+    }
+
+    fn seek<'a>(&'a self, channel: &'a str, group: &'a str, from: String) -> Reply<'a, GroupView> {
+        async move { channels::seek(&self.engine, channel, group, &from).await }.boxed()
+    }
+
+    fn forget_group<'a>(&'a self, channel: &'a str, group: &'a str) -> Reply<'a, ()> {
+        channels::forget(&self.engine, channel, group).boxed()
+    }
+
+    fn take<'a>(
+        &'a self,
+        channel: &'a str,
+        group: &'a str,
+        max: usize,
+        wait: Duration,
+    ) -> Reply<'a, Vec<HandedEvent>> {
+        channels::take(&self.engine, channel, group, max, wait).boxed()
+    }
+
+    fn settle<'a>(&'a self, channel: &'a str, group: &'a str, settled: Vec<SettledEvent>) -> Reply<'a, ()> {
+        channels::settle(&self.engine, channel, group, settled).boxed()
+    }
+
+    fn dead_letters<'a>(&'a self, channel: &'a str, limit: usize) -> Reply<'a, Vec<DeadLetter>> {
+        channels::dead_letters(&self.engine, channel, limit).boxed()
+    }
+
+    fn redrive<'a>(&'a self, channel: &'a str, which: Redrive) -> Reply<'a, u64> {
+        channels::redrive(&self.engine, channel, which).boxed()
     }
 
     fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale> {

@@ -163,6 +163,7 @@ fn apply_sends_complete_resources_that_fit_what_the_server_has() {
             empty("GET /api/v1/resources/Secret"),
             empty("GET /api/v1/resources/AlertRule"),
             empty("GET /api/v1/resources/Notifier"),
+            empty("GET /api/v1/resources/Channel"),
             (
                 "POST /api/v1/apply?dryRun=true&force=false",
                 200,

@@ -9,6 +9,7 @@
 
 mod alerts;
 mod api;
+mod calls;
 mod chaos;
 mod cli;
 mod client;
@@ -23,4 +24,5 @@ mod replay;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
 mod support;
+mod utility;
 mod year;

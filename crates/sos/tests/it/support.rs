@@ -116,13 +116,18 @@ impl Rig {
 
     /// `sos up` with these arguments.
     pub(crate) fn up_with(&self, args: &[&str]) -> Up {
+        self.up_at(&self.manifests, args)
+    }
+
+    /// The same over other manifests.
+    pub(crate) fn up_at(&self, manifests: &Path, args: &[&str]) -> Up {
         let kept = |name| {
             let file = tempfile::Builder::new().prefix(name).tempfile_in(self.dir.path()).unwrap();
             file.keep().unwrap()
         };
         let ((out, stdout), (err, stderr)) = (kept("stdout."), kept("stderr."));
         let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
-        command.arg("up").arg(&self.manifests).arg("--data-dir").arg(&self.data);
+        command.arg("up").arg(manifests).arg("--data-dir").arg(&self.data);
         command.args(["--listen", "127.0.0.1:0"]).args(args).env_remove("SOS_TOKEN").env_remove("SOS_SERVER");
         command.stdin(Stdio::null()).stdout(Stdio::from(out)).stderr(Stdio::from(err));
         Up { child: command.spawn().unwrap(), stdout, stderr }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use sos_call::Egress;
 use sos_engine::clock::Speed;
 use sos_engine::faults::Faults;
 use sos_engine::platform::{Platform, Start, StartError};
@@ -59,6 +60,10 @@ pub(crate) struct Args {
     /// How long samples of metrics are kept; steps of five minutes stay six times as long, hours two years
     #[arg(long, value_name = "DURATION", default_value = "15d", value_parser = retention)]
     retention: Retention,
+    /// What calls may reach beside the addresses that services declare: HOST, HOST:PORT, *.DOMAIN, an address or a
+    /// network; also several times
+    #[arg(long, value_name = "RULE")]
+    egress: Vec<String>,
     /// Outages to inject: a list of {"site","service","at","seconds"} in JSON or YAML, in site time
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
@@ -147,11 +152,13 @@ enum Ended {
 
 async fn wait(platform: &Platform, view: &mut Terminal) -> Ended {
     let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    let Ok(mut terminate) = terminate else { return Ended::Interrupted };
+    let interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+    // Both are listened to all the time: one that came between two looks would be lost.
+    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else { return Ended::Interrupted };
     let mut look = tokio::time::interval(Duration::from_millis(20));
     loop {
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ended::Interrupted,
+            _ = interrupt.recv() => return Ended::Interrupted,
             _ = terminate.recv() => return Ended::Terminated,
             _ = look.tick() => {
                 if platform.all_ended() {
@@ -187,7 +194,11 @@ fn start(args: &Args, started: Instant) -> Result<Start, Failure> {
     let own_binary = std::env::current_exe().map_err(Failure::unsuccessful)?;
     let running =
         Running { speed: args.speed, from: args.from, until: args.until, seed: args.seed, faults, started };
-    Ok(Start { data_dir, base_dir, own_binary, manager: "dir".into(), running })
+    let mut egress = Egress::listed();
+    for rule in &args.egress {
+        egress = egress.allow(rule).map_err(|why| Failure::input(format!("--egress {rule}: {why}")))?;
+    }
+    Ok(Start { data_dir, base_dir, own_binary, manager: "dir".into(), running, egress })
 }
 
 fn start_failure(error: StartError) -> Failure {

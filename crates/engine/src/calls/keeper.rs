@@ -1,0 +1,201 @@
+//! Keeps the registry as declared: manifests, files, secrets, replicas, and what services tell of themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::json;
+use sos_call::{Transport, grpc};
+use sos_model::{ContractDocument, Declared};
+use sos_store::{EventType, Selector};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::entry::{Basis, Entry};
+use super::{Calls, changes, settings};
+use crate::clock::wall_now;
+use crate::resources;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Changes of the store that come at once are looked at together.
+const QUIET: Duration = Duration::from_millis(200);
+/// Time for a service to tell what it can be asked.
+const REFLECTION: Duration = Duration::from_secs(10);
+/// Wait before a service is asked again that did not tell.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Runs until it is aborted.
+pub(super) async fn keep(calls: Calls) {
+    let store = calls.0.store.clone();
+    let mut changes = store.watch(store.revision().unwrap_or(0));
+    let mut boards = calls.0.boards.clone();
+    let mut reflecting = Reflecting::default();
+    loop {
+        refresh(&calls).await;
+        reflecting.follow(&calls);
+        let again = Instant::now() + LOOK;
+        loop {
+            let board = boards.borrow_and_update().clone();
+            for entry in calls.entries().values() {
+                entry.follow(&board);
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(again) => break,
+                () = changes.changed() => {
+                    tokio::time::sleep(QUIET).await;
+                    let _ = changes.poll();
+                    break;
+                }
+                changed = boards.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+/// Makes entries anew whose basis has changed. Reads files and the store, so it blocks elsewhere.
+async fn refresh(calls: &Calls) {
+    let calls = calls.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let before = calls.entries();
+        let mut now = BTreeMap::new();
+        for basis in wanted(&calls) {
+            let name = basis.service.clone();
+            let entry = match before.get(&name) {
+                Some(entry) if entry.is_of(&basis) => Arc::clone(entry),
+                old => make(&calls, basis, old),
+            };
+            now.insert(name, entry);
+        }
+        *calls.0.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+    });
+    if let Err(error) = done.await {
+        tracing::error!(%error, "the registry of services cannot be brought up to date");
+    }
+}
+
+fn make(calls: &Calls, basis: Basis, old: Option<&Arc<Entry>>) -> Arc<Entry> {
+    let name = basis.service.clone();
+    let entry = Arc::new(Entry::new(basis, &calls.0.options.egress, calls.0.options.seed));
+    match (entry.contract(), entry.problem()) {
+        (Some(contract), _) => changes::note(calls, &name, &contract),
+        (None, Some(problem)) => {
+            let text = problem.clone().of("", "").to_string();
+            let told = old.and_then(|old| old.problem()).map(|old| old.clone().of("", "").to_string());
+            // A service that has not been asked yet is no news.
+            let waits =
+                settings::needs_reflection(&entry.basis().contract) && entry.basis().reflected.is_none();
+            if told.as_ref() != Some(&text) && !waits {
+                calls.tell(&name, EventType::Warning, "ContractNotUsable", text, wall_now());
+            }
+        }
+        (None, None) => {}
+    }
+    entry
+}
+
+/// The declared services that have a contract.
+fn wanted(calls: &Calls) -> Vec<Basis> {
+    let resources = match calls.0.store.list("Service", &Selector::default()) {
+        Ok(resources) => resources,
+        Err(error) => {
+            tracing::error!(%error, "the declared services cannot be read");
+            return calls.entries().values().map(|entry| entry.basis().clone()).collect();
+        }
+    };
+    let declared = resources.iter().filter_map(|resource| resources::declared(resource).ok());
+    declared.filter_map(|declared| basis(calls, &declared)).collect()
+}
+
+fn basis(calls: &Calls, declared: &Declared) -> Option<Basis> {
+    let spec = declared.service()?.clone();
+    let contract = spec.contract.clone()?;
+    let service = declared.name.to_string();
+    let reflected = if settings::needs_reflection(&contract) { reflected(calls, &service) } else { None };
+    let values = settings::secret_values(&calls.0.store, &spec.calls);
+    Some(Basis { service, spec, contract, values, reflected })
+}
+
+fn key(service: &str) -> String {
+    format!("reflected/{service}")
+}
+
+/// What a service told last of itself.
+fn reflected(calls: &Calls, service: &str) -> Option<Vec<u8>> {
+    let kept = calls.0.store.get_kv(&key(service)).ok().flatten()?;
+    base64::engine::general_purpose::STANDARD.decode(kept.as_str()?).ok()
+}
+
+/// Tasks that ask services what they can be asked, by name.
+#[derive(Default)]
+struct Reflecting(BTreeMap<String, (Arc<Entry>, JoinHandle<()>)>);
+
+impl Reflecting {
+    fn follow(&mut self, calls: &Calls) {
+        let entries = calls.entries();
+        self.0.retain(|name, (entry, task)| {
+            // What it told makes a new entry of the same declaration; that is no reason to ask at once again.
+            let same = entries.get(name).is_some_and(|now| {
+                now.basis().spec == entry.basis().spec && now.basis().values == entry.basis().values
+            });
+            if !same {
+                task.abort();
+            }
+            same
+        });
+        for (name, entry) in entries {
+            if settings::needs_reflection(&entry.basis().contract) && !self.0.contains_key(&name) {
+                let task =
+                    tokio::spawn(ask_again_and_again(calls.clone(), name.clone(), entry.basis().clone()));
+                self.0.insert(name, (entry, task));
+            }
+        }
+    }
+}
+
+impl Drop for Reflecting {
+    fn drop(&mut self) {
+        for (_, task) in self.0.values() {
+            task.abort();
+        }
+    }
+}
+
+async fn ask_again_and_again(calls: Calls, service: String, basis: Basis) {
+    let ContractDocument::Reflection(reflection) = &basis.contract.document else { return };
+    let refresh = settings::duration(reflection.refresh);
+    loop {
+        let wait = match ask(&calls, &service, &basis).await {
+            Ok(()) => refresh,
+            Err(why) => {
+                tracing::debug!(service, why, "the service does not tell what it can be asked");
+                ASK_AGAIN
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Asks once and keeps the answer; the store's change leads to a new entry.
+async fn ask(calls: &Calls, service: &str, basis: &Basis) -> Result<(), String> {
+    let values = basis.values.clone()?;
+    let board = calls.0.boards.borrow().clone();
+    let endpoints = settings::endpoints(&basis.spec, &basis.contract, service, &board);
+    let endpoint = endpoints.first().ok_or("no copy of it runs")?;
+    let connections = settings::connections(&basis.spec, &basis.contract, &values, &calls.0.options.egress)?;
+    let transport = Transport::new(&connections).map_err(|error| error.to_string())?;
+    let credentials = settings::credentials(&basis.spec.calls, &values)?;
+    let headers = credentials.headers(&transport).await.map_err(|error| error.to_string())?;
+    let told = grpc::Client::reflect(&transport, endpoint, &headers, REFLECTION).await;
+    let bytes = told.map_err(|error| error.to_string())?.descriptor_set();
+    let (calls, service) = (calls.clone(), service.to_owned());
+    let kept = tokio::task::spawn_blocking(move || {
+        if reflected(&calls, &service).as_ref() == Some(&bytes) {
+            return Ok(());
+        }
+        let text = base64::engine::general_purpose::STANDARD.encode(&bytes);
+        calls.0.store.commit(|tx| tx.put_kv(&key(&service), &json!(text))).map_err(|error| error.to_string())
+    });
+    kept.await.map_err(|error| error.to_string())?
+}

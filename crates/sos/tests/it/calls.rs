@@ -1,0 +1,156 @@
+//! Calls and channels with nothing but `sos`: its own API is imported and called, its own channel is used.
+
+use serde_json::{Value, json};
+
+use crate::cli::{Ran, sos, sos_with};
+use crate::support::{Rig, Up, wait_for};
+
+const CHANNEL: &str = "apiVersion: sos.energy/v1alpha1
+kind: Channel
+metadata: {name: orders}
+spec:
+  embedded: {}
+  schema: order.json
+  delivery: {maxAttempts: 2, initialBackoff: 10 ms, lease: 1 s}
+";
+const SCHEMA: &str = r#"{"type": "object", "required": ["kwh"], "properties": {"kwh": {"type": "number"}}}"#;
+
+/// A `sos up` of one channel, and what its server is reached with.
+struct Own {
+    rig: Rig,
+    up: Up,
+    server: String,
+    token: String,
+}
+
+impl Own {
+    fn start() -> Self {
+        let rig = Rig::of(&[("channel.yaml", CHANNEL), ("order.json", SCHEMA)]);
+        let up = rig.up_with(&[]);
+        let file = |rig: &Rig, name: &str| std::fs::read_to_string(rig.data.join(name)).unwrap_or_default();
+        wait_for("the server", || file(&rig, "server").ends_with('\n').then_some(()));
+        let (server, token) = (file(&rig, "server").trim().to_owned(), file(&rig, "token").trim().to_owned());
+        Self { rig, up, server, token }
+    }
+
+    fn sos(&self, args: &[&str]) -> Ran {
+        let server = ["--server", self.server.as_str(), "--token", self.token.as_str()];
+        sos(&self.rig.manifests, &[args, server.as_slice()].concat())
+    }
+
+    fn import(&self, source: &str, more: &[&str]) -> Ran {
+        let args = ["import", "openapi", source, "--name", "own", "--url", &self.server, "-o", "json"];
+        sos(&self.rig.manifests, &[args.as_slice(), more].concat())
+    }
+}
+
+#[test]
+fn a_service_is_imported_called_and_imported_again() {
+    let own = Own::start();
+    let document = format!("{}/api/v1/openapi.json", own.server);
+    let refused = own.import(&document, &[]);
+    assert_eq!(refused.code, 3, "without a token: {}", refused.stderr);
+    let imported = own.import(&document, &["--bearer", &own.token]);
+    assert_eq!(imported.code, 0, "{}", imported.stderr);
+    let manifests = &own.rig.manifests;
+    let manifest = std::fs::read_to_string(manifests.join("own.yaml")).unwrap();
+    assert!(manifest.contains("contracts/own.json"), "{manifest}");
+    let token = own.rig.data.join("token");
+    let secret = format!(
+        "{manifest}  calls: {{auth: {{bearer: {{name: own, key: token}}}}}}\n---\napiVersion: sos.energy/v1alpha1\nkind: Secret\nmetadata: {{name: own}}\nspec: {{data: {{token: {{file: {}}}}}}}\n",
+        token.display()
+    );
+    std::fs::write(manifests.join("own.yaml"), secret).unwrap();
+    let applied = own.sos(&["apply", "-f", "own.yaml"]);
+    assert_eq!(applied.code, 0, "{}", applied.stderr);
+    wait_for("the service to be in the registry", || {
+        let listed: Value = serde_json::from_str(&own.sos(&["call", "-o", "json"]).stdout).ok()?;
+        let one = listed.as_array()?.first()?.clone();
+        (one["service"] == "own" && one["problem"].is_null()).then_some(())
+    });
+    let channels = own.sos(&["call", "own", "list", "-p", "kind=Channel"]);
+    assert_eq!(channels.code, 0, "{}", channels.stderr);
+    let channels: Value = serde_json::from_str(&channels.stdout).unwrap();
+    assert_eq!(channels[0]["metadata"]["name"], "orders");
+    let missing = own.sos(&["call", "own", "resource", "-p", "kind=Channel", "-p", "name=nobody"]);
+    assert_eq!(missing.code, 1, "{}", missing.stderr);
+    assert!(missing.stderr.contains("404"), "{}", missing.stderr);
+    assert!(!missing.stderr.contains(&own.token), "the token is shown");
+    let unknown = own.sos(&["call", "own", "lst"]);
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("no operation `lst`"), "{}", unknown.stderr);
+
+    // The same document with an operation less.
+    let kept = manifests.join("contracts/own.json");
+    let mut text: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    text["paths"].as_object_mut().unwrap().remove("/api/v1/diff").unwrap();
+    let newer = own.rig.path("newer.json");
+    std::fs::write(&newer, text.to_string()).unwrap();
+    let before = std::fs::read(&kept).unwrap();
+    let breaking = own.import(newer.to_str().unwrap(), &[]);
+    assert_eq!(breaking.code, 1, "{}", breaking.stderr);
+    let report: Value = serde_json::from_str(&breaking.stdout).unwrap();
+    assert_eq!(report["differences"][0]["kind"], "breaking");
+    assert_eq!(std::fs::read(&kept).unwrap(), before, "a refused import wrote something");
+    let accepted = own.import(newer.to_str().unwrap(), &["--accept-breaking"]);
+    assert_eq!(accepted.code, 0, "{}", accepted.stderr);
+    // The server sees the file change, and tells of it.
+    wait_for("the change to be told", || {
+        let events = own.sos(&["events", "--kind", "service", "--name", "own", "-o", "json"]);
+        events.stdout.contains("ContractChanged").then_some(())
+    });
+    let gone = own.sos(&["call", "own", "diff"]);
+    assert_eq!(gone.code, 2, "{}", gone.stderr);
+    let audit = sos(&own.rig.manifests, &["audit", "verify", "--data-dir", own.rig.data.to_str().unwrap()]);
+    assert_eq!(audit.code, 0, "{}", audit.stderr);
+    drop(own.up);
+}
+
+#[test]
+fn events_survive_a_restart_and_wrong_ones_are_refused() {
+    let own = Own::start();
+    let published = own.sos(&["publish", "orders", r#"{"kwh": 1}"#, "--id", "1", "--key", "north"]);
+    assert_eq!(
+        (published.code, published.stdout.as_str()),
+        (0, "Channel/orders: 1 published\n"),
+        "{}",
+        published.stderr
+    );
+    let wrong = own.sos(&["publish", "orders", r#"{"kwh": "much"}"#]);
+    assert_eq!(wrong.code, 2, "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("/data/kwh"), "{}", wrong.stderr);
+    let missing = own.sos(&["publish", "ordrs", "{}"]);
+    assert_eq!(missing.code, 1, "{}", missing.stderr);
+    assert!(missing.stderr.contains("did you mean \"orders\"?"), "{}", missing.stderr);
+    let batch = [
+        json!({"specversion": "1.0", "id": "2", "source": "/t", "type": "t", "data": {"kwh": 2}}),
+        json!({"specversion": "1.0", "id": "", "source": "/t", "type": "t", "data": {"kwh": 2}}),
+    ];
+    let args = ["publish", "orders", "--events", "-", "--server", &own.server, "--token", &own.token];
+    let half = sos_with(&own.rig.manifests, &args, json!(batch).to_string().as_bytes());
+    assert_eq!(half.code, 2, "{}", half.stderr);
+    assert!(half.stderr.contains("/1/id"), "{}", half.stderr);
+    let Own { rig, up, .. } = own;
+    up.kill();
+    // The files of the killed server are there still; the new one writes them anew.
+    std::fs::remove_file(rig.data.join("server")).unwrap();
+    let up = rig.up_with(&[]);
+    let file = |name: &str| std::fs::read_to_string(rig.data.join(name)).unwrap_or_default();
+    wait_for("the server", || file("server").ends_with('\n').then_some(()));
+    let (server, token) = (file("server").trim().to_owned(), file("token").trim().to_owned());
+    let own = Own { rig, up, server, token };
+    let work = own.sos(&["subscribe", "orders", "--group", "g", "--no-follow"]);
+    let lines: Vec<Value> = work.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "of a batch that was refused something is kept: {}", work.stdout);
+    assert_eq!((&lines[0]["id"], &lines[0]["data"]), (&json!("1"), &json!({"kwh": 1})));
+    let again = own.sos(&["publish", "orders", r#"{"kwh": 1}"#, "--id", "1", "--key", "north"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert_eq!(
+        own.sos(&["subscribe", "orders", "--group", "g", "--no-follow"]).stdout,
+        "",
+        "its id was forgotten"
+    );
+    let moved = own.sos(&["channels", "seek", "orders", "g", "earliest"]);
+    assert_eq!(moved.stdout, "Channel/orders: 1 events wait for g\n", "{}", moved.stderr);
+    drop(own.up);
+}
