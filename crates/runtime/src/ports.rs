@@ -1,14 +1,18 @@
 //! Assigning ports on the loopback interface.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 
 use thiserror::Error;
 
 use crate::PortRequest;
 
-/// Attempts to find a port that no other replica has been promised.
-const ATTEMPTS: usize = 64;
+/// The lowest port that is assigned where nobody declared one.
+const LOWEST: u16 = 20_000;
+/// Below this number of ports, those of outgoing connections are assigned, too.
+const FEWEST: u16 = 1_000;
 
 /// Why a port cannot be had.
 #[derive(Debug, Error)]
@@ -97,25 +101,34 @@ pub(crate) fn check_free(
     }
 }
 
+/// A port below those that the system gives to outgoing connections: one of these could take it between this look and
+/// the moment at which the replica listens. Where to begin is chosen at random, so that several programs seldom look at
+/// the same port at once.
 fn free_port(
     replica: &str,
     name: &str,
     mine: &BTreeSet<u16>,
     taken: &BTreeMap<u16, String>,
 ) -> Result<u16, PortError> {
-    // All probes stay open until the end, so that the same port is not offered again.
-    let mut probes = vec![];
-    for _ in 0..ATTEMPTS {
-        let Ok(probe) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else { break };
-        if let Ok(address) = probe.local_addr()
-            && !mine.contains(&address.port())
-            && !taken.contains_key(&address.port())
-        {
-            return Ok(address.port());
-        }
-        probes.push(probe);
-    }
-    Err(PortError::NoneFree { replica: replica.into(), name: name.into() })
+    let range = outgoing_from().map_or(LOWEST..u16::MAX, assignable);
+    let count = range.end - range.start;
+    let random = RandomState::new().hash_one(name);
+    let first = u16::try_from(random % u64::from(count)).unwrap_or_default();
+    (0..count)
+        .map(|step| range.start + ((u32::from(first) + u32::from(step)) % u32::from(count)) as u16)
+        .filter(|port| !mine.contains(port) && !taken.contains_key(port))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| PortError::NoneFree { replica: replica.into(), name: name.into() })
+}
+
+fn assignable(outgoing: u16) -> Range<u16> {
+    if outgoing >= LOWEST + FEWEST { LOWEST..outgoing } else { LOWEST..u16::MAX }
+}
+
+/// The first port that Linux gives to outgoing connections.
+fn outgoing_from() -> Option<u16> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    range.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -143,5 +156,15 @@ mod tests {
         let taken = BTreeMap::from([(first["http"], "a-0".to_owned())]);
         let error = assign_ports("b-0", &request(Some(first["http"])), &BTreeMap::new(), &taken).unwrap_err();
         assert!(error.to_string().contains("replica a-0"));
+    }
+
+    #[test]
+    fn ports_of_outgoing_connections_are_not_assigned_where_others_are_left() {
+        assert_eq!(assignable(32_768), 20_000..32_768);
+        assert_eq!(assignable(1_024), 20_000..u16::MAX, "too few are left");
+        assert_eq!(assignable(20_500), 20_000..u16::MAX, "too few are left");
+        let range = outgoing_from().map_or(LOWEST..u16::MAX, assignable);
+        let assigned = assign_ports("a-0", &request(None), &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        assert!(range.contains(&assigned["http"]), "{assigned:?} {range:?}");
     }
 }

@@ -230,7 +230,10 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_answered_with_the_known_ones() {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
-        assert_eq!(message, "no benchmark `lop`; known are: loop, forecast, series, series-store, rules");
+        assert_eq!(
+            message,
+            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, rules"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, Uri, Version};
 use prost::Message;
 use tokio::time::{Instant, Sleep};
@@ -27,7 +28,7 @@ pub(super) struct Target<'a> {
     pub(super) transport: &'a Transport,
     pub(super) endpoint: &'a Address,
     /// `/package.Service/Method`
-    pub(super) path: &'a str,
+    pub(super) path: &'a PathAndQuery,
     pub(super) headers: &'a [(String, Secret)],
     pub(super) timeout: Duration,
     /// Whether messages are sent compressed.
@@ -66,17 +67,14 @@ impl Target<'_> {
 
     /// The path of the address stays in front, as proxies want it.
     fn uri(&self) -> Result<Uri, CallError> {
-        let base = self.endpoint.uri();
-        let path = format!("{}{}", base.path().trim_end_matches('/'), self.path);
-        let mut parts = base.clone().into_parts();
-        parts.path_and_query = path.parse().ok();
+        let mut parts = self.endpoint.uri().clone().into_parts();
+        let front = self.endpoint.uri().path().trim_end_matches('/');
+        let path =
+            if front.is_empty() { Ok(self.path.clone()) } else { format!("{front}{}", self.path).parse() };
         let wrong =
             || CallError::new(ErrorKind::BadInput, self.endpoint.to_string(), "the address cannot be used");
-        if parts.path_and_query.is_none() {
-            Err(wrong())
-        } else {
-            Uri::from_parts(parts).map_err(|_| wrong())
-        }
+        parts.path_and_query = Some(path.map_err(|_| wrong())?);
+        Uri::from_parts(parts).map_err(|_| wrong())
     }
 
     /// Sends a request and gives back what is answered first, when it is there.
@@ -102,8 +100,9 @@ pub(super) fn told(mut error: CallError, endpoint: &Address) -> CallError {
 
 /// Messages that are there, as one body.
 pub(super) fn ready<T: Message + Send + 'static>(messages: Vec<T>, gzip: bool) -> Result<Body, CallError> {
+    let write = Write::whole(&messages);
     let messages = stream::iter(messages).map(Ok::<T, Status>);
-    let body = EncodeBody::new_client(Write::new(), messages, encoding(gzip), None);
+    let body = EncodeBody::new_client(write, messages, encoding(gzip), None);
     // Nothing has to be waited for.
     match body.collect().now_or_never() {
         Some(Ok(collected)) => Ok(whole(collected.to_bytes())),
@@ -118,7 +117,7 @@ where
     T: Message + Send + 'static,
     S: stream::Stream<Item = Result<T, Status>> + Send + 'static,
 {
-    let body = EncodeBody::new_client(Write::new(), messages, encoding(gzip), None);
+    let body = EncodeBody::new_client(Write::coming(), messages, encoding(gzip), None);
     body.map_err(Into::into).boxed_unsync()
 }
 

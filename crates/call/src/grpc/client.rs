@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use hyper::http::uri::PathAndQuery;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use serde_json::Value;
 
@@ -45,7 +46,7 @@ struct Inner {
 /// A method, with what each call needs of it.
 struct Known {
     descriptor: MethodDescriptor,
-    path: String,
+    path: PathAndQuery,
 }
 
 impl fmt::Debug for Client {
@@ -89,8 +90,12 @@ impl Client {
     fn of(read: Read) -> Result<Self, CallError> {
         let (contract, descriptors) = operations::of(&read)?;
         let index = operations::index(&descriptors);
-        let known = |descriptor: MethodDescriptor| Known { path: operations::path(&descriptor), descriptor };
-        let methods = descriptors.into_iter().map(known).collect();
+        let known = |descriptor: MethodDescriptor| {
+            let path = operations::path(&descriptor);
+            let wrong = |_| documents::bad(path.as_str(), "the method has a name that no request can carry");
+            Ok(Known { path: path.parse().map_err(wrong)?, descriptor })
+        };
+        let methods = descriptors.into_iter().map(known).collect::<Result<_, CallError>>()?;
         let inner = Arc::new(Inner { pool: read.pool, contract, methods, index });
         Ok(Self { inner, gzip: false, defaults: false })
     }

@@ -1,5 +1,6 @@
 //! Messages on the wire: length-prefixed, perhaps compressed. Framing and compression are tonic's.
 
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -9,19 +10,36 @@ use hyper::header::HeaderMap;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::Status;
-use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::http::full;
 
-/// Writes any message.
-#[derive(Debug, Default)]
-pub(super) struct Write<T>(std::marker::PhantomData<fn(T)>);
+/// Bytes that a buffer begins with where nobody knows what comes; tonic's own 8 KiB cost more than most calls need.
+const BUFFER: usize = 1024;
+/// Bytes after which messages that are there are sent.
+const FLUSH: usize = 32 * 1024;
 
-impl<T> Write<T> {
-    pub(super) const fn new() -> Self {
-        Self(std::marker::PhantomData)
+/// Writes any message.
+pub(super) struct Write<T> {
+    settings: BufferSettings,
+    what: PhantomData<fn(T)>,
+}
+
+impl<T: Message> Write<T> {
+    /// Writes messages as they come.
+    pub(super) fn coming() -> Self {
+        Self { settings: BufferSettings::new(BUFFER, FLUSH), what: PhantomData }
+    }
+
+    /// Writes these messages into one buffer.
+    pub(super) fn whole(messages: &[T]) -> Self {
+        let bytes = messages.iter().map(|message| HEADER + message.encoded_len()).sum();
+        Self { settings: BufferSettings::new(std::cmp::max(bytes, 1), usize::MAX), what: PhantomData }
     }
 }
+
+/// Flag and length before each message.
+const HEADER: usize = 5;
 
 impl<T: Message> Encoder for Write<T> {
     type Item = T;
@@ -29,6 +47,10 @@ impl<T: Message> Encoder for Write<T> {
 
     fn encode(&mut self, item: T, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
         item.encode(to).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.settings
     }
 }
 
@@ -51,11 +73,11 @@ impl Read for Dynamic {
 }
 
 /// Reads messages of a protocol that is known here.
-pub(super) struct Typed<T>(std::marker::PhantomData<fn() -> T>);
+pub(super) struct Typed<T>(PhantomData<fn() -> T>);
 
 impl<T> Typed<T> {
     pub(super) const fn new() -> Self {
-        Self(std::marker::PhantomData)
+        Self(PhantomData)
     }
 }
 
@@ -76,6 +98,10 @@ impl<R: Read> Decoder for Decode<R> {
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<R::Message>, Status> {
         self.0.read(from).map(Some).map_err(|error| Status::data_loss(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, FLUSH)
     }
 }
 

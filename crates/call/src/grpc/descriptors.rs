@@ -1,15 +1,30 @@
 //! Compiled descriptors of files to one pool of types.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 
 use prost::Message;
-use prost_reflect::prost_types::FileDescriptorProto;
+use prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 use prost_reflect::{DescriptorPool, Kind};
 
 use super::documents::{bad, built_in, placed};
 use super::editions;
 use crate::error::CallError;
+
+/// Files that everybody has, those that come with every compiler.
+const BUILT_IN: [&str; 10] = [
+    "google/protobuf/any.proto",
+    "google/protobuf/api.proto",
+    "google/protobuf/descriptor.proto",
+    "google/protobuf/duration.proto",
+    "google/protobuf/empty.proto",
+    "google/protobuf/field_mask.proto",
+    "google/protobuf/source_context.proto",
+    "google/protobuf/struct.proto",
+    "google/protobuf/timestamp.proto",
+    "google/protobuf/wrappers.proto",
+];
 
 /// `google.protobuf.FileDescriptorSet` whose files are not read yet.
 #[derive(Clone, PartialEq, Message)]
@@ -49,6 +64,79 @@ pub(super) fn pool(mut files: Vec<Described>) -> Result<DescriptorPool, CallErro
     let pool = guarded(&set.encode_to_vec())?;
     check_maps(&pool)?;
     Ok(pool)
+}
+
+/// Adds the imports that files need and do not name, as those of `protobufjs` do (servers of Node, when they describe
+/// themselves): each type is looked for in all of the files, then in those that everybody has.
+pub(super) fn add_imports(files: &mut [Described]) -> Result<(), CallError> {
+    let mut homes: HashMap<String, String> = HashMap::new();
+    let mut wanted = vec![];
+    for file in &*files {
+        let read = FileDescriptorProto::decode(file.bytes.as_slice())
+            .map_err(|error| bad(&file.name, format!("a file descriptor cannot be read: {error}")))?;
+        let names = Names::of(&read);
+        homes.extend(names.defined.into_iter().map(|name| (name, file.name.clone())));
+        wanted.push(names.wanted);
+    }
+    for (file, wanted) in files.iter_mut().zip(wanted) {
+        let known: HashSet<&String> = file.imports.iter().collect();
+        let homes = wanted.iter().filter_map(|name| homes.get(name).or_else(|| OF_EVERYBODY.get(name)));
+        let missing: BTreeSet<String> =
+            homes.filter(|home| **home != file.name && !known.contains(home)).cloned().collect();
+        // Messages of protobuf that follow each other are one: what the library does not know in the bytes stays.
+        let more = FileDescriptorProto {
+            dependency: missing.iter().cloned().collect(),
+            ..FileDescriptorProto::default()
+        };
+        file.bytes.extend(more.encode_to_vec());
+        file.imports.extend(missing);
+    }
+    Ok(())
+}
+
+/// Where the types are that everybody has.
+static OF_EVERYBODY: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
+    let files = BUILT_IN.iter().filter_map(|name| built_in(name));
+    let named = files.flat_map(|file| {
+        let name = file.name().to_owned();
+        Names::of(&file).defined.into_iter().map(move |defined| (defined, name.clone()))
+    });
+    named.collect()
+});
+
+/// Full names, each with a dot before it.
+#[derive(Default)]
+struct Names {
+    defined: Vec<String>,
+    wanted: HashSet<String>,
+}
+
+impl Names {
+    fn of(file: &FileDescriptorProto) -> Self {
+        let mut this = Self::default();
+        let package = if file.package().is_empty() { String::new() } else { format!(".{}", file.package()) };
+        let mut messages: Vec<(String, &DescriptorProto)> =
+            file.message_type.iter().map(|message| (package.clone(), message)).collect();
+        while let Some((scope, message)) = messages.pop() {
+            let scope = format!("{scope}.{}", message.name());
+            this.fields(message.field.iter().chain(&message.extension));
+            this.defined.extend(message.enum_type.iter().map(|one| format!("{scope}.{}", one.name())));
+            messages.extend(message.nested_type.iter().map(|nested| (scope.clone(), nested)));
+            this.defined.push(scope);
+        }
+        this.defined.extend(file.enum_type.iter().map(|one| format!("{package}.{}", one.name())));
+        this.fields(file.extension.iter());
+        for method in file.service.iter().flat_map(|service| &service.method) {
+            this.wanted.extend([method.input_type().to_owned(), method.output_type().to_owned()]);
+        }
+        this
+    }
+
+    fn fields<'a>(&mut self, fields: impl Iterator<Item = &'a FieldDescriptorProto>) {
+        for field in fields {
+            self.wanted.extend([field.type_name().to_owned(), field.extendee().to_owned()]);
+        }
+    }
 }
 
 /// The library reads what it wrote itself without doubt: descriptors that redefine `google.protobuf.FieldOptions`, say,
@@ -172,6 +260,48 @@ mod tests {
         };
         let error = pool(vec![Described::of(file.encode_to_vec(), &file)]).unwrap_err();
         assert!(error.to_string().contains("b.proto"), "{error}");
+    }
+
+    #[test]
+    fn imports_that_are_not_named_are_found() {
+        let field = |name: &str, number, of: &str| FieldDescriptorProto {
+            name: Some(name.to_owned()),
+            number: Some(number),
+            r#type: Some(11),
+            label: Some(1),
+            type_name: Some(of.to_owned()),
+            ..FieldDescriptorProto::default()
+        };
+        let file = |name: &str, package: &str, message: DescriptorProto| {
+            let file = FileDescriptorProto {
+                name: Some(name.to_owned()),
+                package: Some(package.to_owned()),
+                message_type: vec![message],
+                ..FileDescriptorProto::default()
+            };
+            Described::of(file.encode_to_vec(), &file)
+        };
+        let inner = DescriptorProto { name: Some("Inner".to_owned()), ..DescriptorProto::default() };
+        let b = DescriptorProto {
+            name: Some("B".to_owned()),
+            nested_type: vec![inner],
+            ..DescriptorProto::default()
+        };
+        let a = DescriptorProto {
+            name: Some("A".to_owned()),
+            field: vec![
+                field("at", 1, ".google.protobuf.Timestamp"),
+                field("b", 2, ".y.B.Inner"),
+                field("a", 3, ".x.A"),
+            ],
+            ..DescriptorProto::default()
+        };
+        let mut files = vec![file("x.proto", "x", a), file("y.proto", "y", b)];
+        add_imports(&mut files).unwrap();
+        assert_eq!(files[0].imports, ["google/protobuf/timestamp.proto", "y.proto"]);
+        assert!(files[1].imports.is_empty());
+        let pool = pool(files).unwrap();
+        assert_eq!(pool.get_message_by_name("x.A").unwrap().fields().len(), 3);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::DescriptorPool;
 
@@ -65,7 +66,8 @@ pub async fn health(
     service: &str,
     timeout: Duration,
 ) -> Result<Serving, CallError> {
-    let target = Target { transport, endpoint, path: PATH, headers, timeout, gzip: false };
+    let target =
+        Target { transport, endpoint, path: &PathAndQuery::from_static(PATH), headers, timeout, gzip: false };
     match Deadline::after(timeout).hold(ask(target, service)).await {
         Err(error) if error.fault.as_ref().is_some_and(|fault| fault.code == "NOT_FOUND") => {
             Ok(Serving::NoSuchService)

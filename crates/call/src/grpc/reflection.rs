@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
+use hyper::http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::DescriptorPool;
 
@@ -93,11 +94,12 @@ pub(super) async fn ask(
     headers: &[(String, Secret)],
     timeout: Duration,
 ) -> Result<Read, CallError> {
-    let target = Target { transport, endpoint, path: PATHS[0], headers, timeout, gzip: false };
+    let [path, older] = PATHS.map(PathAndQuery::from_static);
+    let target = Target { transport, endpoint, path: &path, headers, timeout, gzip: false };
     let asking = async {
         match conversation(target).await {
             Err(error) if error.fault.as_ref().is_some_and(|fault| fault.code == "UNIMPLEMENTED") => {
-                conversation(Target { path: PATHS[1], ..target }).await
+                conversation(Target { path: &older, ..target }).await
             }
             other => other,
         }
@@ -115,7 +117,8 @@ async fn conversation(target: Target<'_>) -> Result<Read, CallError> {
         response::answered(response, Typed::<Response>::new(), MESSAGE, &DescriptorPool::new()).await;
     let mut talk = Talk { questions, answered: answered.map_err(|refused| refused.error)?, bytes: 0 };
     let services = talk.services().await?;
-    let files = talk.files(&services).await?;
+    let mut files = talk.files(&services).await?;
+    descriptors::add_imports(&mut files)?;
     let pool = descriptors::pool(files)?;
     let services = services.iter().filter_map(|name| pool.get_service_by_name(name)).collect();
     Ok(Read { pool, services })
@@ -162,9 +165,16 @@ impl Talk {
     async fn files(&mut self, services: &[String]) -> Result<Vec<Described>, CallError> {
         let mut known: HashMap<String, Described> = HashMap::new();
         let mut wanted = VecDeque::new();
+        let mut unknown = None;
         for service in services {
-            let reply = self.ask(Question::FileContainingSymbol(service.clone())).await?;
-            self.take(service, reply, &mut known, &mut wanted)?;
+            match self.ask(Question::FileContainingSymbol(service.clone())).await? {
+                // Some servers name services that were added without their descriptors; the others can be called.
+                Reply::Failed(failed) => unknown = Some(refused(service, &failed)),
+                reply => self.take(service, reply, &mut known, &mut wanted)?,
+            }
+        }
+        if let Some(error) = unknown.filter(|_| known.is_empty()) {
+            return Err(error);
         }
         while let Some(name) = wanted.pop_front() {
             if known.contains_key(&name) {

@@ -20,8 +20,13 @@ pub(super) const MAX_PATH: usize = 20_000;
 /// Levels of a value times schemas about it, and bytes, that are checked where the call runs.
 const SHALLOW: usize = 500;
 const SMALL: usize = 128 << 10;
-/// Stack of a thread with room. Only what is used of it takes memory.
-const STACK: usize = 1 << 30;
+/// Stack of a thread with room: at least, for each level of a value and schema about it, and for each definition of a
+/// chain. Only what is used of it takes memory.
+const STACK: usize = 64 << 20;
+const STACK_OF_LEVEL: usize = 8 << 10;
+const STACK_OF_DEFINITION: usize = 4 << 10;
+/// Definitions in a chain that can be dropped wherever it is.
+const SHORT_PATH: usize = 200;
 /// Threads with room of one description.
 const THREADS: usize = 4;
 /// Definitions of compiled schemas that are kept.
@@ -55,9 +60,9 @@ pub(super) enum Key {
 pub(super) struct Checks {
     kept: Arc<Mutex<Kept>>,
     threads: Arc<Semaphore>,
-    /// Schemas about one value, at most, and whether a chain of definitions is long.
+    /// Schemas about one value, and definitions in a chain, at most.
     chain: usize,
-    long: bool,
+    path: usize,
 }
 
 #[derive(Debug, Default)]
@@ -71,15 +76,16 @@ struct Kept {
 struct Compiled {
     validator: Option<Validator>,
     definitions: usize,
-    long: bool,
+    path: usize,
 }
 
 impl Drop for Compiled {
     fn drop(&mut self) {
         let validator = self.validator.take();
         // Its parts hold each other: dropping it recurses as well. A thread that cannot be had leaves it to this one.
-        if self.long {
-            let _ = std::thread::Builder::new().stack_size(STACK).spawn(move || drop(validator));
+        if self.path > SHORT_PATH {
+            let stack = STACK + self.path * STACK_OF_DEFINITION;
+            let _ = std::thread::Builder::new().stack_size(stack).spawn(move || drop(validator));
         }
     }
 }
@@ -93,7 +99,7 @@ pub(super) struct Checked<'v> {
 
 impl Checks {
     pub(super) fn new(chain: usize, path: usize) -> Self {
-        Self { kept: Arc::default(), threads: Arc::new(Semaphore::new(THREADS)), chain, long: path > 500 }
+        Self { kept: Arc::default(), threads: Arc::new(Semaphore::new(THREADS)), chain, path }
     }
 
     /// Holds a value against a schema and gives it back.
@@ -116,7 +122,8 @@ impl Checks {
             return judge(&compiled, &value, kind, at).map(|()| value);
         }
         let value = value.into_owned();
-        self.with_room(move || judge(&compiled, &value, kind, at).map(|()| Cow::Owned(value))).await?
+        let stack = STACK + work.saturating_mul(STACK_OF_LEVEL);
+        self.with_room(stack, move || judge(&compiled, &value, kind, at).map(|()| Cow::Owned(value))).await?
     }
 
     async fn compiled(
@@ -129,10 +136,11 @@ impl Checks {
             return Ok(compiled);
         }
         let kept = Arc::clone(&self.kept);
-        let (schema, definitions, long) = (schema.clone(), Arc::clone(definitions), self.long);
+        let (schema, definitions, path) = (schema.clone(), Arc::clone(definitions), self.path);
+        let stack = STACK + path * STACK_OF_DEFINITION;
         // Kept from there: a caller that no longer waits has it compiled for the next one.
-        self.with_room(move || {
-            let compiled = Arc::new(compile(&schema, &definitions, long)?);
+        self.with_room(stack, move || {
+            let compiled = Arc::new(compile(&schema, &definitions, path)?);
             let gone = lock(&kept).add(key, Arc::clone(&compiled));
             drop(gone);
             Ok(compiled)
@@ -143,13 +151,14 @@ impl Checks {
     /// Does something on a thread with room. When the caller stops waiting, the thread still ends its work.
     async fn with_room<T: Send + 'static>(
         &self,
+        stack: usize,
         act: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CallError> {
         let none = |message: String| CallError::new(ErrorKind::Overloaded, "", message);
         let permit = Arc::clone(&self.threads).acquire_owned().await;
         let permit = permit.map_err(|error| none(error.to_string()))?;
         let (sender, receiver) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("sos-check".to_owned()).stack_size(STACK);
+        let thread = std::thread::Builder::new().name("sos-check".to_owned()).stack_size(stack);
         let spawned = thread.spawn(move || {
             let result = act();
             drop(permit);
@@ -191,14 +200,14 @@ impl Kept {
     }
 }
 
-fn compile(schema: &Schema, definitions: &[Definition], long: bool) -> Result<Compiled, CallError> {
+fn compile(schema: &Schema, definitions: &[Definition], path: usize) -> Result<Compiled, CallError> {
     let closure = Closure::of(definitions, schema, usize::MAX);
     let whole = closure.join(definitions, schema);
     let validator = options().build(&whole).map_err(|error| {
         let message = format!("a schema cannot be used: {}", shortened(&error.masked().to_string()));
         CallError::new(ErrorKind::BadDocument, error.instance_path().to_string(), message)
     })?;
-    Ok(Compiled { validator: Some(validator), definitions: 1 + closure.numbers.len(), long })
+    Ok(Compiled { validator: Some(validator), definitions: 1 + closure.numbers.len(), path })
 }
 
 fn judge(compiled: &Compiled, value: &Value, kind: ErrorKind, at: &str) -> Result<(), CallError> {
@@ -289,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn the_schemas_that_were_used_last_are_kept() {
         let mut kept = Kept::default();
-        let one = |definitions| Arc::new(Compiled { validator: None, definitions, long: false });
+        let one = |definitions| Arc::new(Compiled { validator: None, definitions, path: 0 });
         assert!(kept.add(Key::Input(0), one(KEPT / 2)).is_empty());
         assert!(kept.add(Key::Input(1), one(KEPT / 2)).is_empty());
         assert!(kept.get(Key::Input(0)).is_some());

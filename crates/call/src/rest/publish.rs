@@ -15,7 +15,7 @@ const MEMORY_OF_ONE: usize = 8 << 20;
 /// Bytes that each schema may have, however many there are.
 const LEAST: usize = 2 << 10;
 /// Definitions that are visited to find out how large schemas are.
-const VISITS: usize = 3_000_000;
+const VISITS: usize = 2_000_000;
 /// Media types in an `Accept`.
 const MAX_ACCEPTED: usize = 50;
 

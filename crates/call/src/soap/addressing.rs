@@ -1,20 +1,16 @@
 //! WS-Addressing 1.0: where a message goes and which one it answers.
 
 use super::decode::wrong;
-use super::names::{QName, WSA, short};
-use super::wsdl::Version;
+use super::names::{WSA, short};
 use super::xml::{Element, Writer};
 use crate::error::CallError;
 
 const ANONYMOUS: &str = "http://www.w3.org/2005/08/addressing/anonymous";
 
 /// Writes the headers of a request.
-pub(crate) fn write(writer: &mut Writer, version: Version, action: &str, to: &str, id: &str, one_way: bool) {
-    let must = QName::new(version.envelope(), "mustUnderstand");
-    writer.start_as("wsa", WSA, "Action");
-    writer.attribute(&must, "1");
-    writer.text(action);
-    writer.end();
+pub(crate) fn write(writer: &mut Writer, action: &str, to: &str, id: &str, one_way: bool) {
+    // None has to be understood: a document may say that addresses are used, and not that they must be.
+    writer.leaf("wsa", WSA, "Action", action);
     writer.leaf("wsa", WSA, "To", to);
     writer.leaf("wsa", WSA, "MessageID", id);
     if !one_way {

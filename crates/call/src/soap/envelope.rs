@@ -47,7 +47,7 @@ pub(crate) fn write(
         }
         if let Some((to, id)) = extras.addressing {
             let one_way = operation.output.is_none();
-            addressing::write(&mut encoder.writer, version, &operation.wsa_action, to, id, one_way);
+            addressing::write(&mut encoder.writer, &operation.wsa_action, to, id, one_way);
         }
         if let Some(headers) = headers {
             encoder.path.push("$headers");

@@ -354,6 +354,11 @@ impl<'s> Definitions<'s> {
                 };
                 if let Some(bytes) = facets.min_length.filter(|bytes| *bytes > 0) {
                     object.insert("minLength".to_owned(), digits(bytes).into());
+                    // No keyword of JSON Schema, so that it is said at least.
+                    object.insert("minBytes".to_owned(), bytes.into());
+                }
+                if let Some(bytes) = facets.max_length {
+                    object.insert("maxBytes".to_owned(), bytes.into());
                 }
             }
             Variety::Atomic(Builtin::QName) | Variety::Union(_) => {}
@@ -508,15 +513,15 @@ fn look_for_choices(complex: &Complex, particle: &Particle, found: &mut Vec<Valu
             list.iter().for_each(|part| look_for_choices(complex, part, found));
         }
         Term::Choice(list) => {
-            let branches: Option<Vec<Branch>> = list.iter().map(|part| branch(complex, part)).collect();
+            let branches: Option<Vec<Vec<Branch>>> =
+                list.iter().map(|part| branches(complex, part)).collect();
+            let branches = branches.map(|branches| branches.into_iter().flatten().collect::<Vec<_>>());
             found.extend(branches.and_then(|branches| one_of(complex, particle, &branches)));
         }
         // Elements that may stand for each other are a choice, too.
         Term::Element(_, keys) if keys.len() > 1 => {
-            let name = |key: &u32| complex.keys.list[*key as usize].key.clone();
-            let branches: Vec<Branch> =
-                keys.iter().map(|key| Branch { names: vec![name(key)], needed: vec![name(key)] }).collect();
-            found.extend(one_of(complex, particle, &branches));
+            let branches = branches(complex, particle);
+            found.extend(branches.and_then(|branches| one_of(complex, particle, &branches)));
         }
         _ => {}
     }
@@ -552,11 +557,19 @@ fn one_of(complex: &Complex, particle: &Particle, branches: &[Branch]) -> Option
     Some(json!({"oneOf": of}))
 }
 
-/// `None` where a branch says too little: wildcards, and elements that may stand for each other.
-fn branch(complex: &Complex, particle: &Particle) -> Option<Branch> {
+/// A branch, or one for each of the elements that may stand for each other. `None` where it says too little: wildcards, and
+/// such elements among others.
+fn branches(complex: &Complex, particle: &Particle) -> Option<Vec<Branch>> {
+    if let Term::Element(_, keys) = &particle.term
+        && keys.len() > 1
+    {
+        let name = |key: &u32| vec![complex.keys.list[*key as usize].key.clone()];
+        let needed = |key: &u32| if particle.min > 0 { name(key) } else { vec![] };
+        return Some(keys.iter().map(|key| Branch { names: name(key), needed: needed(key) }).collect());
+    }
     let mut branch = Branch { names: vec![], needed: vec![] };
     walk(complex, particle, true, &mut branch)?;
-    Some(branch)
+    Some(vec![branch])
 }
 
 fn walk(complex: &Complex, particle: &Particle, always: bool, branch: &mut Branch) -> Option<()> {

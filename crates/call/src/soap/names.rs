@@ -18,13 +18,20 @@ pub(crate) const ENVELOPE12: &str = "http://www.w3.org/2003/05/soap-envelope";
 pub(crate) const ENCODING11: &str = "http://schemas.xmlsoap.org/soap/encoding/";
 pub(crate) const ENCODING12: &str = "http://www.w3.org/2003/05/soap-encoding";
 pub(crate) const WSA: &str = "http://www.w3.org/2005/08/addressing";
-/// WS-Addressing 1.0 in WSDL: the older binding and the metadata that followed it.
-pub(crate) const WSAW: [&str; 2] =
-    ["http://www.w3.org/2006/05/addressing/wsdl", "http://www.w3.org/2006/02/addressing/wsdl"];
-pub(crate) const WSAM: &str = "http://www.w3.org/2007/05/addressing/metadata";
-/// WS-Policy 1.5, and 1.2 before it.
-pub(crate) const POLICY: [&str; 2] =
-    ["http://www.w3.org/ns/ws-policy", "http://schemas.xmlsoap.org/ws/2004/09/policy"];
+/// WS-Addressing 1.0 in WSDL: the binding, and the metadata that followed it, each with drafts that are still met.
+pub(crate) const WSAW: [&str; 3] = [
+    "http://www.w3.org/2006/05/addressing/wsdl",
+    "http://www.w3.org/2006/02/addressing/wsdl",
+    "http://www.w3.org/2005/02/addressing/wsdl",
+];
+pub(crate) const WSAM: [&str; 2] =
+    ["http://www.w3.org/2007/05/addressing/metadata", "http://www.w3.org/2007/02/addressing/metadata"];
+/// WS-Policy 1.5 with a draft that is still met, and 1.2 before it.
+pub(crate) const POLICY: [&str; 3] = [
+    "http://www.w3.org/ns/ws-policy",
+    "http://www.w3.org/2006/07/ws-policy",
+    "http://schemas.xmlsoap.org/ws/2004/09/policy",
+];
 pub(crate) const WSU: &str =
     "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd";
 pub(crate) const WSSE: &str =

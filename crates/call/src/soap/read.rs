@@ -151,7 +151,7 @@ fn tree(bytes: &[u8], charset: Option<&str>, limits: &Limits) -> Result<Tree, Ca
         // Text in UTF-16 or Latin-1 becomes longer as UTF-8.
         bytes: limits.bytes.saturating_mul(2),
         depth: limits.depth.min(DEPTH),
-        nodes: 2_000_000,
+        nodes: 1_500_000,
         attributes: 256,
     };
     let told = |error: XmlError| {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sos_call::soap::{Choice, Client, Clock, Password, Security};
 use sos_call::{
-    Address, Answer, Call, CallError, Documents, ErrorKind, Limits, Login, Secret, Settings, Transport, fetch,
+    Address, Answer, Auth, Call, CallError, Documents, ErrorKind, Limits, Login, Secret, Settings, Transport,
+    fetch,
 };
 
 use crate::skipped::skipped;
@@ -83,6 +84,50 @@ async fn output(client: &Client, endpoint: &Address, operation: &str, input: Val
     let judge = jsonschema::draft202012::new(&offered.output).unwrap();
     assert!(judge.is_valid(&answer.output), "{operation} {}", answer.output);
     answer.output
+}
+
+fn reading() -> Value {
+    json!({
+        "@id": -7, "time": "2026-11-29T12:00:00+01:00", "energy": {"#text": 1.25, "@unit": "kWh"}, "quality": "estimated",
+        "note": null, "tags": ["a<b", "ü"], "factors": {"double": [1, 0.5]}, "raw": "AP8=",
+        "ordinal": "18446744073709551615", "exact": "0.12345678901234567890123456789", "good": false,
+        "day": "2026-11-29", "clock": "12:30:00", "span": "P1DT2H", "key": "0123abcd-0000-4000-8000-0123456789ab",
+    })
+}
+
+/// What spyne hands back of a time zone, an hour as seconds, is the same in other words.
+fn without_times(mut value: Value) -> Value {
+    for key in ["time", "span", "clock"] {
+        value.as_object_mut().unwrap().remove(key).unwrap();
+    }
+    value
+}
+
+#[tokio::test]
+async fn a_service_of_spyne_is_called_in_both_versions() {
+    let Some(server) = spyne() else { return };
+    for version in ["/11", "/12"] {
+        let client =
+            Client::read(&document(&server, &format!("{version}?wsdl")).await, &Choice::default()).unwrap();
+        let at = server.address(version);
+        assert!(client.contract().operations.len() >= 10, "{:?}", client.contract());
+        let out = output(&client, &at, "readings", json!({"meter": "m1", "count": 3})).await;
+        let list = out["readingsResult"]["Reading"].as_array().unwrap();
+        assert_eq!(
+            (list.len(), &list[2]["@id"], &list[2]["energy"]),
+            (3, &json!(2), &json!({"#text": 1.5, "@unit": "kWh"}))
+        );
+        let out = output(&client, &at, "echo", json!({"reading": reading()})).await;
+        assert_eq!(without_times(out["echoResult"].clone()), without_times(reading()));
+        let out = output(&client, &at, "echo_bare", reading()).await;
+        assert_eq!(without_times(out), without_times(reading()));
+        let out = output(&client, &at, "total", json!({})).await;
+        assert_eq!(out, json!({"totalResult": "123456789012345678901234567890"}));
+        let out = output(&client, &at, "add", json!({"b": 2, "a": 9007199254740991_i64})).await;
+        assert_eq!(out, json!({"sum": "9007199254740993", "words": "9007199254740991 and 2"}));
+        let out = output(&client, &at, "add", json!({"b": null, "a": null})).await.is_object();
+        assert!(out);
+    }
 }
 
 #[tokio::test]
@@ -200,6 +245,25 @@ async fn a_service_of_npm_checks_the_user() {
     }
     let error = call_at(&prices(), &closed, "Price", &input).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fault, "{error:?}");
+}
+
+#[tokio::test]
+async fn faults_one_way_calls_and_missing_pages_of_npm() {
+    let Some(server) = node() else { return };
+    let (client, open) = (prices(), server.address("/open"));
+    let out = output(&client, &open, "Price", json!({"zone": "DE", "hours": [1]})).await;
+    assert_eq!(out["price"], 0.25);
+    let error =
+        call_at(&client, &open, "Price", &json!({"zone": "nowhere", "hours": [1]})).await.unwrap_err();
+    let fault = error.fault.unwrap();
+    assert_eq!((fault.code.as_str(), fault.status, fault.temporary), ("soap:Client", 400, false));
+    // It writes the detail without the namespace that the document has, so it is told as what it is.
+    assert_eq!(fault.detail["#any"][0]["#name"], "UnknownZone", "{:?}", fault.detail);
+    let answer = call_at(&client, &open, "Touch", &json!("x")).await.unwrap();
+    assert_eq!(answer.output, Value::Null);
+    let error = call_at(&client, &server.address("/elsewhere"), "Touch", &json!("x")).await.unwrap_err();
+    let fault = error.fault.unwrap();
+    assert_eq!((error.kind, fault.code.as_str(), fault.status), (ErrorKind::Fault, "404", 404));
 }
 
 #[tokio::test]

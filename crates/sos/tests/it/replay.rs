@@ -17,6 +17,12 @@ fn the_same_seed_gives_the_same_report_but_for_timings() {
     let (first, second) = (one.up(288, "r.json", &[]), other.up(288, "r.json", &[]));
     first.finish();
     second.finish();
+    for rig in [&one, &other] {
+        for service in rig.report("r.json")["services"].as_array().unwrap() {
+            let name = service["name"].as_str().unwrap();
+            assert_eq!(service["restarts"], 0, "{name}: {:#?}", rig.events("Service", name));
+        }
+    }
     assert_eq!(one.same_report("r.json"), other.same_report("r.json"));
     assert_eq!(number(&one.report("r.json"), "/sites/0/steps"), 288.0);
     assert!(services(&one).is_empty(), "at its end sos stops what it started");

@@ -9,6 +9,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::{self, AckKind};
 use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt as _, StreamExt as _};
+use tokio::task::unconstrained;
 
 use super::Nats;
 use super::binding::from_message;
@@ -196,9 +197,9 @@ impl NatsReceiver {
         };
         let first: jetstream::Message = message(first)?;
         let mut batch = vec![self.received(first, false)];
-        // What is here already comes along.
+        // What is here already comes along; tokio's budget of a task would end it early.
         while batch.len() < max {
-            match self.messages.next().now_or_never() {
+            match unconstrained(self.messages.next()).now_or_never() {
                 Some(Some(Ok(next))) => batch.push(self.received(next, false)),
                 Some(failed) => {
                     // What is here goes to the log first.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prost::bytes::Bytes;
 use prost_reflect::{
-    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value as Field,
+    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor, Syntax, Value as Field,
 };
 use serde_json::{Map, Value};
 
@@ -95,6 +95,9 @@ fn only_one_of(message: &DynamicMessage, field: &FieldDescriptor) -> Result<(), 
 
 /// proto2 has fields that a message cannot be without.
 fn required(message: &DynamicMessage, descriptor: &MessageDescriptor) -> Result<(), Wrong> {
+    if descriptor.parent_file().syntax() == Syntax::Proto3 {
+        return Ok(());
+    }
     match descriptor.fields().find(|field| field.is_required() && !message.has_field(field)) {
         Some(field) => Err(Wrong::new(format!("the field `{}` is required", field.json_name()))),
         None => Ok(()),
@@ -108,9 +111,12 @@ fn of_field(list: bool, map: bool, kind: &Kind, value: &Value, depth: usize) -> 
     }
     if list {
         let Value::Array(all) = value else { return Err(expected("a list", value)) };
-        let read =
-            all.iter().enumerate().map(|(n, value)| one(kind, value, depth).map_err(|wrong| wrong.within(n)));
-        return Ok(Some(Field::List(read.collect::<Result<_, _>>()?)));
+        // Long series are common: one allocation for all.
+        let mut read = Vec::with_capacity(all.len());
+        for (n, value) in all.iter().enumerate() {
+            read.push(one(kind, value, depth).map_err(|wrong| wrong.within(n))?);
+        }
+        return Ok(Some(Field::List(read)));
     }
     if map {
         return entries(kind, object(value)?, depth).map(|map| Some(Field::Map(map)));

@@ -91,10 +91,11 @@ impl Writer {
             Field::EnumNumber(number) => name(number, kind),
             Field::Message(message) => self.message(message, depth)?,
             Field::List(all) => {
-                let written = all.into_iter().enumerate();
-                let written =
-                    written.map(|(n, value)| self.field(value, kind, depth).map_err(|wrong| wrong.within(n)));
-                Value::Array(written.collect::<Result<_, _>>()?)
+                let mut written = Vec::with_capacity(all.len());
+                for (n, value) in all.into_iter().enumerate() {
+                    written.push(self.field(value, kind, depth).map_err(|wrong| wrong.within(n))?);
+                }
+                Value::Array(written)
             }
             Field::Map(entries) => {
                 let values = kind.as_message().map(|entry| entry.map_entry_value_field().kind());

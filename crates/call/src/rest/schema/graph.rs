@@ -23,17 +23,17 @@ pub(in crate::rest) struct Closure {
 impl Closure {
     /// The definitions that a schema needs, the nearest first, while `memory` is enough for them.
     pub(in crate::rest) fn of(definitions: &[Definition], root: &Schema, memory: usize) -> Self {
-        let mut seen = std::collections::HashSet::new();
+        // Many operations are looked at one after the other: a list is faster than a set.
+        let mut seen = vec![false; definitions.len()];
         let mut queue: VecDeque<usize> = VecDeque::new();
         let mut this = Self { numbers: vec![], memory: root.memory, whole: true };
-        let add =
-            |edges: &[Edge], queue: &mut VecDeque<usize>, seen: &mut std::collections::HashSet<usize>| {
-                for edge in edges {
-                    if seen.insert(edge.to) {
-                        queue.push_back(edge.to);
-                    }
+        let add = |edges: &[Edge], queue: &mut VecDeque<usize>, seen: &mut [bool]| {
+            for edge in edges {
+                if !std::mem::replace(&mut seen[edge.to], true) {
+                    queue.push_back(edge.to);
                 }
-            };
+            }
+        };
         add(&root.edges, &mut queue, &mut seen);
         while let Some(number) = queue.pop_front() {
             let schema = &definitions[number].schema;
@@ -52,9 +52,10 @@ impl Closure {
     pub(in crate::rest) fn join(&self, definitions: &[Definition], root: &Schema) -> Value {
         let mut value = root.value.clone();
         let mut named = Map::new();
-        let present: std::collections::HashSet<usize> = self.numbers.iter().copied().collect();
+        let mut present = vec![false; definitions.len()];
+        self.numbers.iter().for_each(|number| present[*number] = true);
         let all = self.numbers.iter().map(|number| &definitions[*number].schema).chain([root]);
-        for edge in all.flat_map(|schema| &schema.edges).filter(|edge| !present.contains(&edge.to)) {
+        for edge in all.flat_map(|schema| &schema.edges).filter(|edge| !present[edge.to]) {
             let stub = serde_json::json!({ "$comment": LEFT_OUT });
             named.entry(definitions[edge.to].name.clone()).or_insert(stub);
         }

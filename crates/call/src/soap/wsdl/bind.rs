@@ -187,7 +187,7 @@ fn referred_policy<'a>(sources: &'a Sources<'_>, wsdl: &Wsdl, reference: Element
 fn says_addressing(policy: Element<'_>) -> bool {
     let mut open = vec![policy];
     while let Some(element) = open.pop() {
-        let is = element.is(WSAM, "Addressing")
+        let is = (WSAM.contains(&element.namespace()) && element.local() == "Addressing")
             || (WSAW.contains(&element.namespace()) && element.local() == "UsingAddressing");
         if is {
             return true;

@@ -181,7 +181,7 @@ impl Reader<'_> {
     fn wsa_action(&self, declared: Element<'_>, soap_action: &str) -> String {
         let input = declared.child(WSDL, "input");
         let told = input.and_then(|input| {
-            let all = std::iter::once(WSAM).chain(WSAW).chain(std::iter::once(super::super::names::WSA));
+            let all = WSAM.into_iter().chain(WSAW).chain(std::iter::once(super::super::names::WSA));
             all.filter_map(|namespace| input.attribute_of(namespace, "Action")).next()
         });
         if let Some(told) = told {

@@ -107,12 +107,14 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Runs the suite and shows its figures.
+#[expect(clippy::print_stdout, reason = "figures of tests are shown with --nocapture")]
 pub(crate) async fn judged(subject: &dyn Subject, load: &Load) {
     let report: Report = Box::pin(conformance(subject, load)).await.unwrap_or_else(|why| panic!("{why}"));
     println!("{report:?}");
 }
 
 /// How many messages a second go to the broker, and from there into the log.
+#[expect(clippy::print_stdout, reason = "figures of tests are shown with --nocapture")]
 pub(crate) async fn measured(subject: &Brokered, messages: u64, batch: u64) {
     let live = subject.fresh(10_000_000).await.unwrap();
     let begun = std::time::Instant::now();

@@ -73,9 +73,6 @@ fn one(path: &Path, text: String, found: &Mutex<Found>) {
     found.documents += 1;
     found.operations += operations.len();
     found.slowest = found.slowest.max(took);
-    if took > Duration::from_secs(2) {
-        eprintln!("{took:?} {} {} operations", path.display(), operations.len());
-    }
     found.broken.extend(broken);
 }
 

@@ -124,7 +124,8 @@ fn text(schema: &Value) -> Value {
         .filter_map(|one| one.as_str().map(str::to_owned))
         .collect();
     if schema["contentEncoding"] == "base64" {
-        return json!("A".repeat(least.max(4).next_multiple_of(4)));
+        let bytes = schema["minBytes"].as_u64().unwrap_or(3) as usize;
+        return json!(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, vec![0; bytes]));
     }
     guesses.push("x".repeat(least.max(1)).chars().take(most).collect());
     // Texts that patterns of documents in the field ask for.

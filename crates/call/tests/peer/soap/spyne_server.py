@@ -6,12 +6,13 @@ Prints its port. `/11` and `/12` are the services, `?wsdl` behind them their doc
 import logging
 import sys
 import threading
+from datetime import datetime, timezone
 from decimal import Decimal
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from spyne import Application, ComplexModel, ServiceBase, rpc
 from spyne.model.binary import ByteArray
-from spyne.model.complex import Array, Iterable, XmlAttribute, XmlData
+from spyne.model.complex import Array, XmlAttribute, XmlData
 from spyne.model.enum import Enum
 from spyne.model.fault import Fault
 from spyne.model.primitive import AnyXml, Boolean, Date, DateTime, Decimal as XsDecimal, Double, Duration, Integer, Int, Long, Time, Unicode, UnsignedLong, Uuid
@@ -84,11 +85,12 @@ class NoSuchMeter(Fault):
 
 
 class Meters(ServiceBase):
-    @rpc(Unicode(min_occurs=1, nillable=False), Int(ge=1, le=100, min_occurs=1), _returns=Iterable(Reading))
+    @rpc(Unicode(min_occurs=1, nillable=False), Int(ge=1, le=100, min_occurs=1), _returns=Array(Reading))
     def readings(ctx, meter, count):
         """Reads a meter."""
-        for number in range(count):
-            yield Reading(id=number, time="2026-11-29T12:00:00+00:00", energy=Unit(value=Decimal("1.50"), unit="kWh"), quality="measured", tags=[meter])
+        time = datetime(2026, 11, 29, 12, tzinfo=timezone.utc)
+        unit = Unit(value=Decimal("1.50"), unit="kWh")
+        return [Reading(id=number, time=time, energy=unit, quality="measured", tags=[meter]) for number in range(count)]
 
     @rpc(Reading.customize(min_occurs=1, nillable=False), _returns=Reading)
     def echo(ctx, reading):
@@ -104,7 +106,7 @@ class Meters(ServiceBase):
 
     @rpc(Long, Long, _returns=[Long, Unicode], _out_variable_names=["sum", "words"])
     def add(ctx, a, b):
-        return a + b, f"{a} and {b}"
+        return (a or 0) + (b or 0), f"{a} and {b}"
 
     @rpc(Unicode, _returns=Unicode)
     def refuse(ctx, how):

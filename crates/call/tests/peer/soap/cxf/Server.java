@@ -38,7 +38,7 @@ import org.apache.wss4j.common.ext.WSPasswordCallback;
 /**
  * Services of Apache CXF, with what they get validated against their schemas. Prints its port.
  *
- * <p>Each line on standard input ("name, path of a WSDL, service, port", separated by tabs) starts a service by that WSDL at
+ * <p>Each line on standard input ("name, path of a WSDL, service, port", separated by tabs, "rpc" behind them for that style) starts a service by that WSDL at
  * "/name" that answers each valid message with the fault "taken"; a line on standard output says whether it runs. It
  * ends when its standard input does.
  */
@@ -102,7 +102,7 @@ public final class Server {
   /** What all services do. */
   static class Work {
     static Asset echo(Asset asset) throws UnknownAsset {
-      if (asset.name.equals("nobody")) {
+      if (asset != null && asset.name.equals("nobody")) {
         Reason reason = new Reason();
         reason.asset = asset.name;
         reason.code = 9007199254740993L;
@@ -215,6 +215,10 @@ public final class Server {
     String[] parts = line.split("\t");
     try {
       EndpointImpl endpoint = endpoint(new Taker(), Map.of());
+      if (parts.length > 4) {
+        // What is no element of a schema, as the wrapper of rpc, a provider's payload cannot be validated with.
+        endpoint.setProperties(new HashMap<>());
+      }
       endpoint.setWsdlLocation(new java.io.File(parts[1]).toURI().toString());
       endpoint.setServiceName(QName.valueOf(parts[2]));
       endpoint.setEndpointName(QName.valueOf(parts[3]));
@@ -239,7 +243,10 @@ public final class Server {
     endpoint(new Wrapped(), Map.of()).publish(base + "wrapped");
     endpoint(new Wrapped12(), Map.of()).publish(base + "wrapped12");
     endpoint(new Bare(), Map.of()).publish(base + "bare");
-    endpoint(new Rpc(), Map.of()).publish(base + "rpc");
+    EndpointImpl rpc = endpoint(new Rpc(), Map.of());
+    // CXF 4.2 cannot validate a part of a simple type by itself.
+    rpc.setProperties(new HashMap<>());
+    rpc.publish(base + "rpc");
     endpoint(new Addressed(), Map.of()).publish(base + "addressed");
     EndpointImpl secured = endpoint(new Secured(), Map.of());
     secured.getInInterceptors().add(checking());
