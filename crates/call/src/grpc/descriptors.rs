@@ -80,7 +80,10 @@ pub(super) fn add_imports(files: &mut [Described]) -> Result<(), CallError> {
     }
     for (file, wanted) in files.iter_mut().zip(wanted) {
         let known: HashSet<&String> = file.imports.iter().collect();
-        let homes = wanted.iter().filter_map(|name| homes.get(name).or_else(|| OF_EVERYBODY.get(name)));
+        let homes = wanted.iter().filter_map(|name| {
+            let mut candidates = name.candidates();
+            candidates.find_map(|name| homes.get(&name).or_else(|| OF_EVERYBODY.get(&name)))
+        });
         let missing: BTreeSet<String> =
             homes.filter(|home| **home != file.name && !known.contains(home)).cloned().collect();
         // Messages of protobuf that follow each other are one: what the library does not know in the bytes stays.
@@ -104,11 +107,29 @@ static OF_EVERYBODY: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     named.collect()
 });
 
-/// Full names, each with a dot before it.
+/// A name as a file writes it, and the message or package that it stands in.
+#[derive(PartialEq, Eq, Hash)]
+struct Wanted {
+    scope: String,
+    name: String,
+}
+
+impl Wanted {
+    /// The full names that may be meant: the name itself when it begins with a dot, else the name within its scope, within
+    /// what is around that, and so on (language specification, "Name Resolution").
+    fn candidates(&self) -> impl Iterator<Item = String> {
+        let full = self.name.starts_with('.').then(|| self.name.clone());
+        let outermost = (!self.name.starts_with('.')).then_some(self.scope.as_str());
+        let scopes = std::iter::successors(outermost, |scope| Some(&scope[..scope.rfind('.')?]));
+        full.into_iter().chain(scopes.map(|scope| format!("{scope}.{}", self.name)))
+    }
+}
+
+/// What a file defines, by full names that begin with a dot, and what it uses.
 #[derive(Default)]
 struct Names {
     defined: Vec<String>,
-    wanted: HashSet<String>,
+    wanted: HashSet<Wanted>,
 }
 
 impl Names {
@@ -119,23 +140,29 @@ impl Names {
             file.message_type.iter().map(|message| (package.clone(), message)).collect();
         while let Some((scope, message)) = messages.pop() {
             let scope = format!("{scope}.{}", message.name());
-            this.fields(message.field.iter().chain(&message.extension));
+            this.fields(&scope, message.field.iter().chain(&message.extension));
             this.defined.extend(message.enum_type.iter().map(|one| format!("{scope}.{}", one.name())));
             messages.extend(message.nested_type.iter().map(|nested| (scope.clone(), nested)));
             this.defined.push(scope);
         }
         this.defined.extend(file.enum_type.iter().map(|one| format!("{package}.{}", one.name())));
-        this.fields(file.extension.iter());
+        this.fields(&package, file.extension.iter());
         for method in file.service.iter().flat_map(|service| &service.method) {
-            this.wanted.extend([method.input_type().to_owned(), method.output_type().to_owned()]);
+            this.want(&package, [method.input_type(), method.output_type()]);
         }
         this
     }
 
-    fn fields<'a>(&mut self, fields: impl Iterator<Item = &'a FieldDescriptorProto>) {
+    fn fields<'a>(&mut self, scope: &str, fields: impl Iterator<Item = &'a FieldDescriptorProto>) {
         for field in fields {
-            self.wanted.extend([field.type_name().to_owned(), field.extendee().to_owned()]);
+            self.want(scope, [field.type_name(), field.extendee()]);
         }
+    }
+
+    fn want(&mut self, scope: &str, names: [&str; 2]) {
+        let names = names.into_iter().filter(|name| !name.is_empty());
+        let wanted = names.map(|name| Wanted { scope: scope.to_owned(), name: name.to_owned() });
+        self.wanted.extend(wanted);
     }
 }
 
@@ -291,17 +318,21 @@ mod tests {
             name: Some("A".to_owned()),
             field: vec![
                 field("at", 1, ".google.protobuf.Timestamp"),
-                field("b", 2, ".y.B.Inner"),
+                field("b", 2, "y.B.Inner"),
+                field("since", 4, "google.protobuf.Duration"),
                 field("a", 3, ".x.A"),
             ],
             ..DescriptorProto::default()
         };
         let mut files = vec![file("x.proto", "x", a), file("y.proto", "y", b)];
         add_imports(&mut files).unwrap();
-        assert_eq!(files[0].imports, ["google/protobuf/timestamp.proto", "y.proto"]);
+        assert_eq!(
+            files[0].imports,
+            ["google/protobuf/duration.proto", "google/protobuf/timestamp.proto", "y.proto"]
+        );
         assert!(files[1].imports.is_empty());
         let pool = pool(files).unwrap();
-        assert_eq!(pool.get_message_by_name("x.A").unwrap().fields().len(), 3);
+        assert_eq!(pool.get_message_by_name("x.A").unwrap().fields().len(), 4);
     }
 
     proptest! {

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sos_call::soap::{Choice, Client, Clock, Password, Security};
 use sos_call::{
-    Address, Answer, Auth, Call, CallError, Documents, ErrorKind, Limits, Login, Secret, Settings, Transport,
-    fetch,
+    Address, Answer, Call, CallError, Documents, ErrorKind, Limits, Login, Secret, Settings, Transport, fetch,
 };
 
 use crate::skipped::skipped;

@@ -25,6 +25,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const REFLECTION: Duration = Duration::from_secs(10);
 /// Wait before a service is asked again that did not tell.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// Failures in a row after which that is told.
+const PATIENCE: u32 = 10;
 
 /// Runs until it is aborted.
 pub(super) async fn keep(calls: Calls) {
@@ -165,11 +167,19 @@ impl Drop for Reflecting {
 async fn ask_again_and_again(calls: Calls, service: String, basis: Basis) {
     let ContractDocument::Reflection(reflection) = &basis.contract.document else { return };
     let refresh = settings::duration(reflection.refresh);
+    let mut failures = 0_u32;
     loop {
         let wait = match ask(&calls, &service, &basis).await {
-            Ok(()) => refresh,
+            Ok(()) => {
+                failures = 0;
+                refresh
+            }
             Err(why) => {
-                tracing::debug!(service, why, "the service does not tell what it can be asked");
+                failures = failures.saturating_add(1);
+                // A service that starts is no news; one that does not tell for longer is, once.
+                if failures == PATIENCE {
+                    tracing::warn!(service, why, "the service does not tell what it can be asked");
+                }
                 ASK_AGAIN
             }
         };
