@@ -28,7 +28,7 @@ async fn each_fault_is_a_typed_error_within_the_time() {
     let cases = [
         ("EMPTY_RESPONSE", json!({"fault": "EMPTY_RESPONSE"}), Some(ErrorKind::Broken)),
         ("MALFORMED_RESPONSE_CHUNK", json!({"fault": "MALFORMED_RESPONSE_CHUNK"}), Some(ErrorKind::Broken)),
-        ("RANDOM_DATA_THEN_CLOSE", json!({"fault": "RANDOM_DATA_THEN_CLOSE"}), Some(ErrorKind::Broken)),
+        ("RANDOM_DATA_THEN_CLOSE", json!({"fault": "RANDOM_DATA_THEN_CLOSE"}), Some(ErrorKind::BadAnswer)),
         ("CONNECTION_RESET_BY_PEER", json!({"fault": "CONNECTION_RESET_BY_PEER"}), Some(ErrorKind::Broken)),
         ("dribble", dribble(60_000), Some(ErrorKind::TimedOut)),
         ("dribble-quick", dribble(50), None),
