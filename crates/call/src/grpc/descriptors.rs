@@ -13,7 +13,7 @@ use super::editions;
 use crate::error::CallError;
 
 /// Files that everybody has, those that come with every compiler.
-const BUILT_IN: [&str; 10] = [
+const BUILT_IN: [&str; 11] = [
     "google/protobuf/any.proto",
     "google/protobuf/api.proto",
     "google/protobuf/descriptor.proto",
@@ -23,6 +23,7 @@ const BUILT_IN: [&str; 10] = [
     "google/protobuf/source_context.proto",
     "google/protobuf/struct.proto",
     "google/protobuf/timestamp.proto",
+    "google/protobuf/type.proto",
     "google/protobuf/wrappers.proto",
 ];
 

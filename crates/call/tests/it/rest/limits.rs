@@ -146,7 +146,7 @@ fn descriptions_beyond_the_bounds_are_refused_in_time() {
         refused("openapi: 3.0.0\npaths: {/x: {$ref: 'http://127.0.0.1:1/x.yaml'}}")
             .contains("no such document")
     );
-    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -189,8 +189,7 @@ fn many_operations_share_large_schemas_within_bounded_memory() {
     }
     let start = Instant::now();
     let client = described(&description.to_string());
-    // A second, alone on a machine; others are at work on this one.
-    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     let text: usize = client.contract().operations.iter().map(|one| one.input.to_string().len()).sum();
     assert!(text < 96 << 20, "{text}");
     let cut = &client.contract().operation("x7").unwrap().input["$defs"];
