@@ -1,13 +1,13 @@
 //! Descriptions in JSON or YAML, and what their references lead to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::contract::Documents;
 use crate::error::{CallError, ErrorKind};
+use crate::yaml;
 
 /// Bytes of one document.
 const MAX_BYTES: usize = 16 << 20;
@@ -42,159 +42,8 @@ fn read(name: &str, bytes: &[u8]) -> Result<Value, CallError> {
             bad(place, format!("no JSON: {error}"))
         });
     }
-    let mut builder = Builder::default();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| {
-            let place =
-                format!("{name}, line {}, column {}", error.marker().line(), error.marker().col() + 1);
-            bad(place, format!("no YAML: {}", error.info()))
-        })?;
-        builder.event(event).map_err(|message| {
-            bad(format!("{name}, line {}, column {}", span.start.line(), span.start.col() + 1), message)
-        })?;
-    }
-    Ok(builder.done.unwrap_or(Value::Null))
-}
-
-enum Open {
-    List(Vec<Value>),
-    Map(Map<String, Value>, Option<String>),
-}
-
-#[derive(Default)]
-struct Builder {
-    open: Vec<(usize, Open)>,
-    anchors: HashMap<usize, (Value, usize)>,
-    values: usize,
-    done: Option<Value>,
-}
-
-impl Builder {
-    fn event(&mut self, event: Event<'_>) -> Result<(), String> {
-        match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let is_key = matches!(self.open.last(), Some((_, Open::Map(_, None))));
-                // A key is text as it is written: a status `200` is a name.
-                let value =
-                    if is_key { Value::from(text.as_ref()) } else { scalar(&text, style, tag.as_deref()) };
-                self.close(anchor, value)
-            }
-            Event::SequenceStart(anchor, _) => self.start(anchor, Open::List(vec![])),
-            Event::MappingStart(anchor, _) => self.start(anchor, Open::Map(Map::new(), None)),
-            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
-                Some((anchor, Open::List(items))) => self.close(anchor, Value::Array(items)),
-                Some((anchor, Open::Map(entries, _))) => self.close(anchor, Value::Object(entries)),
-                None => Ok(()),
-            },
-            Event::Alias(anchor) => {
-                let Some((value, values)) = self.anchors.get(&anchor).cloned() else {
-                    return Err("an alias to something that is not finished".to_owned());
-                };
-                self.count(values)?;
-                if self.open.len() + depth(&value) > MAX_DEPTH {
-                    return Err(format!("nested deeper than {MAX_DEPTH} levels"));
-                }
-                self.put(value)
-            }
-            Event::DocumentStart(_) if self.done.is_some() => {
-                Err("a second document, expected one".to_owned())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn count(&mut self, more: usize) -> Result<(), String> {
-        self.values = self.values.saturating_add(more);
-        if self.values > MAX_VALUES {
-            Err(format!("more than {MAX_VALUES} values, aliases counted"))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn start(&mut self, anchor: usize, open: Open) -> Result<(), String> {
-        if self.open.len() >= MAX_DEPTH {
-            return Err(format!("nested deeper than {MAX_DEPTH} levels"));
-        }
-        self.open.push((anchor, open));
-        Ok(())
-    }
-
-    fn close(&mut self, anchor: usize, value: Value) -> Result<(), String> {
-        self.count(1)?;
-        if anchor > 0 {
-            let values = count(&value);
-            // A kept copy is memory too.
-            self.count(values)?;
-            self.anchors.insert(anchor, (value.clone(), values));
-        }
-        self.put(value)
-    }
-
-    fn put(&mut self, value: Value) -> Result<(), String> {
-        match self.open.last_mut() {
-            None => self.done = Some(value),
-            Some((_, Open::List(items))) => items.push(value),
-            Some((_, Open::Map(entries, key))) => match (key.take(), value) {
-                (None, Value::String(name)) => *key = Some(name),
-                (None, _) => return Err("a list or map as a key, expected text before the colon".to_owned()),
-                (Some(name), value) => {
-                    if entries.insert(name.clone(), value).is_some() {
-                        return Err(format!("the key `{}` is there twice", name.escape_debug()));
-                    }
-                }
-            },
-        }
-        Ok(())
-    }
-}
-
-fn parts(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
-    match value {
-        Value::Array(items) => Box::new(items.iter()),
-        Value::Object(entries) => Box::new(entries.values()),
-        _ => Box::new(std::iter::empty()),
-    }
-}
-
-fn count(value: &Value) -> usize {
-    1 + parts(value).map(count).sum::<usize>()
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(_) | Value::Object(_) => 1 + parts(value).map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// The core schema, YAML 1.2.2, section 10.3.2.
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
-    let plain = style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.suffix != "str");
-    match text {
-        _ if !plain => Value::from(text),
-        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "true" | "True" | "TRUE" => Value::Bool(true),
-        "false" | "False" | "FALSE" => Value::Bool(false),
-        _ => number(text).map_or_else(|| Value::from(text), Value::Number),
-    }
-}
-
-fn number(text: &str) -> Option<Number> {
-    if let Some(hexadecimal) = text.strip_prefix("0x") {
-        return u64::from_str_radix(hexadecimal, 16).ok().map(Number::from);
-    }
-    if let Some(octal) = text.strip_prefix("0o") {
-        return u64::from_str_radix(octal, 8).ok().map(Number::from);
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let digit = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    if !digit || !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
-        return None;
-    }
-    let text = text.strip_prefix('+').unwrap_or(text);
-    let whole = text.parse::<i64>().map(Number::from).or_else(|_| text.parse::<u64>().map(Number::from));
-    whole.ok().or_else(|| text.parse().ok().and_then(Number::from_f64))
+    yaml::read(text, yaml::Bounds { depth: MAX_DEPTH, values: MAX_VALUES })
+        .map_err(|((line, column), message)| bad(format!("{name}, line {line}, column {column}"), message))
 }
 
 /// Documents that refer to each other, read.

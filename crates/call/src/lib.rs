@@ -29,6 +29,7 @@ mod secret;
 pub mod soap;
 mod speaker;
 mod tls;
+mod yaml;
 
 pub use call::{Answer, Call, Limits};
 pub use caller::{

@@ -25,5 +25,5 @@ pub use transport::{KeepAlive, Pool, Settings, Transport, Version};
 pub(crate) use body::{BodyError, first_text, read};
 pub(crate) use client::Outgoing;
 pub(crate) use headers::{FRAMING, retry_after};
-pub(crate) use transport::{AGENT, Body, collect, whole};
+pub(crate) use transport::{Body, collect, whole};
 pub(crate) use trouble::full;

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::names::{self, Target};
 use super::walk::walk;
-use super::{json, shown, yaml};
+use super::{json, shown};
 use crate::contract::Documents;
 use crate::error::{CallError, ErrorKind};
+use crate::yaml;
 
 /// Bytes of all documents together (64 MiB).
 pub(super) const MAX_BYTES: usize = 64 << 20;

@@ -36,7 +36,6 @@ mod schema;
 mod stream;
 mod style;
 mod walk;
-mod yaml;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

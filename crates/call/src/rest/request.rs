@@ -1,6 +1,6 @@
 //! A request, made of an input that fits its schema.
 
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE, USER_AGENT};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Uri};
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use super::shown;
 use super::style::{self, Refused, Writing};
 use crate::call::Call;
 use crate::error::{CallError, ErrorKind};
-use crate::http::{AGENT, Body, FRAMING, whole};
+use crate::http::{Body, FRAMING, whole};
 
 /// Bytes of an address and of all headers: more is refused by servers anyway.
 const MAX_ADDRESS: usize = 64 << 10;
@@ -27,7 +27,6 @@ pub(super) fn build(route: &Route, call: &Call<'_>, input: &Value) -> Result<Req
     let none = Map::new();
     let input = input.as_object().unwrap_or(&none);
     let mut headers = HeaderMap::new();
-    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     let accept = input.get("Accept").and_then(Value::as_str).unwrap_or(&route.accept);
     headers.insert(ACCEPT, header_value(accept, "/Accept")?);

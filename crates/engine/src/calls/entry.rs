@@ -36,6 +36,8 @@ pub(super) struct Entry {
     files: Vec<(PathBuf, Stamp)>,
     ready: Result<Ready, CallError>,
     endpoints: Mutex<Vec<Address>>,
+    /// Why the service did not tell, when it was asked last, what it can be asked.
+    untold: Mutex<Option<String>>,
 }
 
 struct Ready {
@@ -56,7 +58,7 @@ impl Entry {
         let files = files(&basis.contract.document, documents.as_ref().ok());
         let made = documents.and_then(|documents| Ready::new(&basis, &documents, egress, seed));
         let ready = made.map_err(|error| error.of(&basis.service, ""));
-        Self { basis, files, ready, endpoints: Mutex::default() }
+        Self { basis, files, ready, endpoints: Mutex::default(), untold: Mutex::default() }
     }
 
     /// Whether it is made of the same, files included.
@@ -85,7 +87,21 @@ impl Entry {
     }
 
     pub(super) fn caller(&self) -> Result<Arc<Caller<Speaker>>, CallError> {
-        self.ready.as_ref().map(|ready| Arc::clone(&ready.caller)).map_err(Clone::clone)
+        self.ready.as_ref().map(|ready| Arc::clone(&ready.caller)).map_err(|error| self.explained(error))
+    }
+
+    /// Notes why the service does not tell what it can be asked.
+    pub(super) fn note_untold(&self, why: &str) {
+        *relock(&self.untold) = Some(why.to_owned());
+    }
+
+    /// The problem with what was seen when the service was asked.
+    fn explained(&self, error: &CallError) -> CallError {
+        let mut error = error.clone();
+        if let Some(why) = relock(&self.untold).as_deref() {
+            error.message = format!("{}: {why}", error.message);
+        }
+        error
     }
 
     pub(super) fn contract(&self) -> Option<Arc<Contract>> {
@@ -109,7 +125,7 @@ impl Entry {
             ready: status.filter(|_| probed).map(|status| status.ready > 0),
             circuit: self.ready.as_ref().ok().and_then(|ready| ready.caller.measures().circuit),
             energy_per_request_kwh: spec.calls.energy_per_request.map(|energy| energy.as_kwh()),
-            problem: self.problem().map(|error| error.clone().of("", "").to_string()),
+            problem: self.problem().map(|error| self.explained(error).of("", "").to_string()),
         }
     }
 }

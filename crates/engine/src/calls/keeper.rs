@@ -148,8 +148,7 @@ impl Reflecting {
         });
         for (name, entry) in entries {
             if settings::needs_reflection(&entry.basis().contract) && !self.0.contains_key(&name) {
-                let task =
-                    tokio::spawn(ask_again_and_again(calls.clone(), name.clone(), entry.basis().clone()));
+                let task = tokio::spawn(ask_again_and_again(calls.clone(), name.clone(), Arc::clone(&entry)));
                 self.0.insert(name, (entry, task));
             }
         }
@@ -164,17 +163,19 @@ impl Drop for Reflecting {
     }
 }
 
-async fn ask_again_and_again(calls: Calls, service: String, basis: Basis) {
+async fn ask_again_and_again(calls: Calls, service: String, entry: Arc<Entry>) {
+    let basis = entry.basis();
     let ContractDocument::Reflection(reflection) = &basis.contract.document else { return };
     let refresh = settings::duration(reflection.refresh);
     let mut failures = 0_u32;
     loop {
-        let wait = match ask(&calls, &service, &basis).await {
+        let wait = match ask(&calls, &service, basis).await {
             Ok(()) => {
                 failures = 0;
                 refresh
             }
             Err(why) => {
+                entry.note_untold(&why);
                 failures = failures.saturating_add(1);
                 // A service that starts is no news; one that does not tell for longer is, once.
                 if failures == PATIENCE {

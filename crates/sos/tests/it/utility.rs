@@ -1,10 +1,12 @@
 //! `examples/utility` as its README runs it: SOAP, gRPC and REST servers of three stacks, events over MQTT and NATS.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use sos_runtime::{PortRequest, assign_ports};
 
 use crate::cli::{Ran, sos, sos_with};
 use crate::skipped::skipped;
@@ -28,8 +30,17 @@ fn is_set_up() -> bool {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Free ports for both brokers, from where no outgoing connection takes them before the brokers do.
+fn broker_ports() -> (String, String) {
+    let requests = ["mqtt", "nats"].map(|name| PortRequest { name: name.to_owned(), port: None });
+    let ports = assign_ports(
+        &format!("utility-{}", std::process::id()),
+        &requests,
+        &BTreeMap::new(),
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    (ports["mqtt"].to_string(), ports["nats"].to_string())
 }
 
 fn copy(from: &Path, to: &Path, edit: &dyn Fn(String) -> String) {
@@ -59,7 +70,7 @@ impl Utility {
     fn new() -> Self {
         let rig = Rig::of(&[]);
         let dir = rig.path("examples/utility");
-        let (mqtt, nats) = (free_port().to_string(), free_port().to_string());
+        let (mqtt, nats) = broker_ports();
         let edit = |text: String| text.replace("18830", &mqtt).replace("14222", &nats);
         copy(&repository().join("examples/utility"), &dir, &edit);
         std::os::unix::fs::symlink(repository().join("scripts"), rig.path("scripts")).unwrap();

@@ -71,7 +71,9 @@ fn read(message: &async_nats::Message) -> Result<Option<CloudEvent>, EventError>
         let structured = looks_structured(&message.payload);
         return structured.then(|| CloudEvent::from_json(&message.payload)).transpose();
     }
-    let content_type = named(TYPE).map(|value| unescape("header ce-datacontenttype", value)).transpose()?;
+    // Some senders write it as HTTP does.
+    let content_type = named(TYPE).or_else(|| named("content-type"));
+    let content_type = content_type.map(|value| unescape("header ce-datacontenttype", value)).transpose()?;
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case(TYPE));
     let binary = Binary { attributes: prefixed(&headers)?, content_type, data: message.payload.to_vec() };
     CloudEvent::from_binary(binary).map_err(header_place).map(Some)
@@ -105,6 +107,21 @@ mod tests {
         }
         let json = event.to_json().unwrap();
         assert_eq!(from_message(&message(None, &json), String::new(), None), Content::Event(Box::new(event)));
+    }
+
+    #[test]
+    fn a_media_type_is_also_read_where_http_writes_it() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/s"), ("ce-type", "t")]
+        {
+            headers.insert(name, value);
+        }
+        headers.insert("Content-Type", "application/json");
+        let Content::Event(event) = from_message(&message(Some(headers), b"{}"), String::new(), None) else {
+            panic!("no event");
+        };
+        assert_eq!(event.datacontenttype.as_deref(), Some("application/json"));
     }
 
     #[test]

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use sos_call::deliver::{MqttBroker, MqttMessage, MqttSettings, MqttVersion};
+use sos_call::events::conformance::Live;
 use sos_call::events::conformance::{Load, Proxy};
 use sos_call::events::{
-    Broker, BrokerTls, CloudEvent, Confirm, Content, Mode, Mqtt, MqttChannelSettings, Plain, Retained,
+    Broker, BrokerTls, Channel, ChannelParts, CloudEvent, Confirm, Content, Mode, Mqtt, MqttChannelSettings,
+    Plain, Retained, Schema,
 };
 use sos_call::{ErrorKind, Login, Secret};
 
+use super::memory::Memory;
 use super::process::{Process, program};
-use super::{Brokered, judged, measured};
+use super::{Brokered, clock, eager, judged, measured, until};
 use crate::support::{WAIT, certificates, closed_port, silent, trust};
 
 async fn broker(more: &str) -> Option<Process> {
@@ -156,6 +159,49 @@ async fn devices_that_know_no_events_are_heard_and_what_they_retain_once() {
     let twice = next(&mut receiver, 2).await;
     assert_ne!(twice[0].id, twice[1].id, "equal readings are two events");
     assert_eq!(next(&mut ignoring, 1).await[0].subject.as_deref(), Some("hall/door/1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_others_that_do_not_fit_the_schema_become_dead_letters_and_the_rest_goes_on() {
+    let Some(broker) = broker("allow_anonymous true").await else { return };
+    let schema =
+        serde_json::json!({"properties": {"kwh": {"type": "number", "minimum": 0}}, "required": ["kwh"]});
+    let parts = ChannelParts {
+        name: "readings".to_owned(),
+        broker: Some(Arc::new(Mqtt::new(settings(broker.port, 1)).unwrap())),
+        log: Arc::new(Memory::new(1000)),
+        clock: clock(),
+        confirm: Confirm::Log { within: WAIT },
+    };
+    let live = Live::start(Channel::new(parts).with_schema(Schema::new(&schema).unwrap()), eager());
+    let connected = || live.measures.connected.load(std::sync::atomic::Ordering::Relaxed);
+    until("the bridge to be connected", connected).await;
+    // Somebody else, who knows nothing of the schema.
+    let other = MqttChannelSettings { topic: settings(broker.port, 1).topic, ..settings(broker.port, 2) };
+    let reading = |id: &str, data: serde_json::Value| CloudEvent::new(id, "/s", "t").with_json(data);
+    let events = [
+        reading("1", serde_json::json!({"kwh": 1.5})),
+        reading("2", serde_json::json!({"kwh": "much"})),
+        reading("3", serde_json::json!({})),
+        reading("4", serde_json::json!({"kwh": 2})),
+    ];
+    Mqtt::new(other).unwrap().publish(&events).await.unwrap();
+    let mut taken = vec![];
+    while taken.len() < 2 {
+        taken.extend(live.channel.take("g", 10, WAIT).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(5)).await; // between two looks
+    }
+    let ids: Vec<_> = taken.iter().map(|one| CloudEvent::from_json(&one.message.body).unwrap().id).collect();
+    assert_eq!(ids, ["1", "4"]);
+    let dead = live.channel.dead_letters(0, 10).await.unwrap();
+    let told: Vec<_> = dead.iter().map(|letter| letter.reason.as_str()).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("/data/kwh") && told[1].contains("kwh"), "{told:?}");
+    assert_eq!(CloudEvent::from_json(&dead[0].message.body).unwrap().id, "2");
+    // Who publishes here is refused at once.
+    let refused = live.channel.publish(&events[1..2]).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::BadInput);
+    live.stop().await;
 }
 
 #[tokio::test]

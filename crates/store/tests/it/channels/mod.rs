@@ -4,7 +4,6 @@ mod crash;
 mod delivery;
 mod faults;
 mod model;
-mod speed;
 
 use std::path::Path;
 use std::time::Duration;

@@ -7,22 +7,22 @@ use serde_json::{Map, Number, Value};
 
 /// What a document may hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// How deep lists and maps may be nested.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
     /// Values, those that aliases repeat among them.
-    pub(super) values: usize,
+    pub(crate) values: usize,
 }
 
 /// Line and column, both from one.
-pub(super) type Position = (usize, usize);
+pub(crate) type Position = (usize, usize);
 
 /// Reads one YAML document as JSON: keys become text, `yes` and `on` stay text (core schema of YAML 1.2), a merge key
 /// (`<<`) adds what is not there.
 ///
 /// # Errors
 /// A message with its place: no YAML, too deep, too many values, a key twice, a key that is no scalar, a second document.
-pub(super) fn read(text: &str, bounds: Bounds) -> Result<Value, (Position, String)> {
+pub(crate) fn read(text: &str, bounds: Bounds) -> Result<Value, (Position, String)> {
     let mut builder = Builder { bounds, open: vec![], anchors: HashMap::new(), values: 0, done: None };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
@@ -147,7 +147,7 @@ impl Builder {
                 Some(name) if name == "<<" && !value.is_string() => merged.push(value),
                 Some(name) => {
                     if entries.contains_key(&name) {
-                        return Err(format!("the key `{}` appears twice", super::shown(&name)));
+                        return Err(format!("the key `{}` appears twice", name.escape_debug()));
                     }
                     entries.insert(name, value);
                 }
@@ -223,9 +223,9 @@ fn number(text: &str) -> Option<Number> {
 }
 
 /// Where the value of a JSON pointer stands in a YAML or JSON text; `None` when it cannot be found.
-pub(super) fn locate(text: &str, pointer: &str) -> Option<Position> {
+pub(crate) fn locate(text: &str, pointer: &str) -> Option<Position> {
     let mut path: Vec<Step> = vec![];
-    let wanted: Vec<String> = pointer.split('/').skip(1).map(super::names::unescaped).collect();
+    let wanted: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
     let total = wanted.len();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.ok()?;
@@ -268,6 +268,11 @@ pub(super) fn locate(text: &str, pointer: &str) -> Option<Position> {
 enum Step {
     List(usize),
     Map { key: Option<String> },
+}
+
+/// One part of a JSON pointer, as text (RFC 6901 §4).
+fn unescaped(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
 }
 
 fn advance(path: &mut [Step]) {
