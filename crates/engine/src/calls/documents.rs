@@ -111,7 +111,11 @@ where
                 MAX_BYTES >> 20
             ));
         }
-        for reference in notation.references(&name, &text).map_err(|error| error.to_string())? {
+        let named = |error: CallError| {
+            let told = error.to_string();
+            if told.contains(name.as_str()) { told } else { format!("{name}: {told}") }
+        };
+        for reference in notation.references(&name, &text).map_err(named)? {
             let reference = notation.resolve(&name, &reference);
             if known.insert(reference.clone()) {
                 queue.push_back(reference);

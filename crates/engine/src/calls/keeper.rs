@@ -36,6 +36,7 @@ pub(super) async fn keep(calls: Calls) {
     let mut reflecting = Reflecting::default();
     loop {
         refresh(&calls).await;
+        calls.0.loaded.send_replace(true);
         reflecting.follow(&calls);
         let again = Instant::now() + LOOK;
         loop {

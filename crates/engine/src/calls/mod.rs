@@ -52,6 +52,8 @@ struct Inner {
     options: CallOptions,
     boards: watch::Receiver<Arc<Board>>,
     entries: RwLock<BTreeMap<String, Arc<Entry>>>,
+    /// Whether what is declared was looked at.
+    loaded: watch::Sender<bool>,
 }
 
 /// A service in the registry.
@@ -141,7 +143,8 @@ impl RunningCalls {
     /// Reads what is declared and follows its changes, on the runtime of the caller.
     #[must_use]
     pub fn start(store: &Store, boards: watch::Receiver<Arc<Board>>, options: CallOptions) -> Self {
-        let inner = Inner { store: store.clone(), options, boards, entries: RwLock::default() };
+        let loaded = watch::Sender::new(false);
+        let inner = Inner { store: store.clone(), options, boards, entries: RwLock::default(), loaded };
         let calls = Calls(Arc::new(inner));
         let keeper = tokio::spawn(keeper::keep(calls.clone()));
         Self { calls, keeper }
@@ -199,6 +202,9 @@ impl Calls {
     /// # Errors
     /// Every kind of [`CallError`], naming service and operation.
     pub async fn call(&self, service: &str, wanted: &Wanted) -> Result<Outcome, CallError> {
+        // While the server starts, what is declared is looked at first. The sender is held here: nothing can fail.
+        let mut loaded = self.0.loaded.subscribe();
+        drop(loaded.wait_for(|loaded| *loaded).await);
         let entry = self.entry(service).ok_or_else(|| self.unknown(service));
         let told = |error: CallError| error.of(service, &wanted.operation);
         let entry = entry.map_err(told)?;

@@ -28,6 +28,7 @@ pub(super) async fn keep(channels: Channels) {
     let mut changes = store.watch(store.revision().unwrap_or(0));
     let mut upkeep = tokio::time::interval(UPKEEP);
     follow(&channels).await;
+    channels.0.loaded.send_replace(true);
     loop {
         tokio::select! {
             () = changes.changed() => {

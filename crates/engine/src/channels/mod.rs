@@ -20,6 +20,7 @@ use sos_call::events::{CloudEvent, EventError, Settlement, Start};
 use sos_model::{did_you_mean, known_list};
 use sos_store::{self as log_store, ChannelOptions, ChannelStatistics, GroupStatistics, Lag};
 use sos_store::{Durability, Store, StoreError};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -36,6 +37,8 @@ struct Inner {
     store: Store,
     log: StoreLog,
     running: RwLock<BTreeMap<String, Arc<Running>>>,
+    /// Whether what is declared was looked at.
+    loaded: watch::Sender<bool>,
     seed: u64,
 }
 
@@ -107,7 +110,13 @@ impl RunningChannels {
     ) -> Result<Self, StoreError> {
         let log =
             log_store::Channels::open(data_dir, ChannelOptions { durability, ..ChannelOptions::default() })?;
-        let inner = Inner { store: store.clone(), log: StoreLog(log), running: RwLock::default(), seed };
+        let inner = Inner {
+            store: store.clone(),
+            log: StoreLog(log),
+            running: RwLock::default(),
+            loaded: watch::Sender::new(false),
+            seed,
+        };
         let channels = Channels(Arc::new(inner));
         let keeper = tokio::spawn(keeper::keep(channels.clone()));
         Ok(Self { channels, keeper })
@@ -128,7 +137,11 @@ impl Channels {
         self.0.running.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    fn one(&self, name: &str) -> Result<Arc<Running>, EventError> {
+    /// A channel; while the server starts, what is declared is looked at first.
+    async fn one(&self, name: &str) -> Result<Arc<Running>, EventError> {
+        let mut loaded = self.0.loaded.subscribe();
+        // The sender is held here, so there is nothing to fail.
+        drop(loaded.wait_for(|loaded| *loaded).await);
         let running = self.running();
         running.get(name).cloned().ok_or_else(|| {
             let names = || running.keys().map(String::as_str);
@@ -151,7 +164,7 @@ impl Channels {
     /// # Errors
     /// Those of [`sos_call::events::Channel::publish`]; `BadInput` for data that the channel's schema refuses.
     pub async fn publish(&self, name: &str, events: &[CloudEvent]) -> Result<(), EventError> {
-        self.one(name)?.publish(events).await
+        self.one(name).await?.publish(events).await
     }
 
     /// Events from a point on, and where to go on; waits for the first one.
@@ -165,7 +178,7 @@ impl Channels {
         limit: usize,
         wait: Duration,
     ) -> Result<(Vec<Placed>, u64), EventError> {
-        let running = self.one(name)?;
+        let running = self.one(name).await?;
         let until = Instant::now() + wait;
         let from = running.position(&self.0.log, from).await?;
         loop {
@@ -190,7 +203,7 @@ impl Channels {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Placed>, EventError> {
-        let running = self.one(name)?;
+        let running = self.one(name).await?;
         let until = Instant::now() + wait;
         loop {
             let mut arrivals = self.0.log.0.watch(name);
@@ -210,7 +223,7 @@ impl Channels {
     /// # Errors
     /// As [`Channels::events`].
     pub async fn settle(&self, name: &str, group: &str, told: Vec<(u64, Told)>) -> Result<(), EventError> {
-        let running = self.one(name)?;
+        let running = self.one(name).await?;
         let settlements: Vec<(u64, Settlement)> =
             told.into_iter().map(|(position, told)| (position, running.settlement(position, told))).collect();
         running.settle(group, settlements).await
@@ -235,7 +248,7 @@ impl Channels {
         group: &str,
         to: Start,
     ) -> Result<Option<GroupStatistics>, EventError> {
-        self.one(name)?.seek(group, to).await?;
+        self.one(name).await?.seek(group, to).await?;
         let states = self.states();
         let log = states.into_iter().find(|state| state.name == name).and_then(|state| state.log);
         Ok(log.and_then(|log| log.groups.into_iter().find(|one| one.group == group)))
@@ -246,7 +259,7 @@ impl Channels {
     /// # Errors
     /// As [`Channels::events`]; `BadInput` when there is none.
     pub async fn forget(&self, name: &str, group: &str) -> Result<(), EventError> {
-        self.one(name)?;
+        self.one(name).await?;
         let (channel, group) = (name.to_owned(), group.to_owned());
         self.managed(name, move |log| log.delete_group(&channel, &group).map(drop)).await
     }
@@ -260,7 +273,7 @@ impl Channels {
         name: &str,
         limit: usize,
     ) -> Result<Vec<log_store::DeadLetter>, EventError> {
-        self.one(name)?;
+        self.one(name).await?;
         let channel = name.to_owned();
         self.managed(name, move |log| {
             let mut letters = log.dead_letters(&channel, 0, usize::MAX)?;
@@ -276,7 +289,7 @@ impl Channels {
     /// # Errors
     /// As [`Channels::events`].
     pub async fn redrive(&self, name: &str, ids: Vec<u64>, discard: bool) -> Result<usize, EventError> {
-        self.one(name)?;
+        self.one(name).await?;
         let channel = name.to_owned();
         self.managed(name, move |log| {
             let ids = if ids.is_empty() {

@@ -18,7 +18,7 @@ use crate::output;
 pub(crate) struct Args {
     /// Name of the channel
     channel: String,
-    /// The data: JSON, or text that is none; @FILE, or - for stdin
+    /// The data: JSON, or text that does not begin as JSON; @FILE, or - for stdin
     #[arg(value_name = "DATA", required_unless_present = "events", conflicts_with = "events")]
     data: Option<String>,
     /// `type` of the event
@@ -111,8 +111,16 @@ fn made(args: &Args, now: Timestamp) -> Result<Value, Failure> {
         })?;
         event.insert(name.to_owned(), json!(value));
     }
-    let (kind, data) = serde_json::from_str::<Value>(&text)
-        .map_or_else(|_| ("text/plain", json!(text)), |value| ("application/json", value));
+    let (kind, data) = match serde_json::from_str::<Value>(&text) {
+        Ok(value) => ("application/json", value),
+        // Nobody means `{…` as a text; a mistake in it is not published.
+        Err(error) if text.trim_start().starts_with(['{', '[']) => {
+            return Err(Failure::input(format!(
+                "the data is no JSON: {error}; expected a value such as {{\"kwh\": 1}}, or text that begins otherwise"
+            )));
+        }
+        Err(_) => ("text/plain", json!(text)),
+    };
     let given = [
         ("specversion", Some(json!("1.0"))),
         ("id", Some(json!(id))),

@@ -1,5 +1,8 @@
 //! Calls and channels with nothing but `sos`: its own API is imported and called, its own channel is used.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use crate::cli::{Ran, sos, sos_with};
@@ -153,4 +156,78 @@ fn events_survive_a_restart_and_wrong_ones_are_refused() {
     let moved = own.sos(&["channels", "seek", "orders", "g", "earliest"]);
     assert_eq!(moved.stdout, "Channel/orders: 1 events wait for g\n", "{}", moved.stderr);
     drop(own.up);
+}
+
+/// Answers GET requests with these documents until the test ends.
+fn serve_documents(documents: &'static [(&'static str, &'static str)]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut first = String::new();
+            reader.read_line(&mut first).unwrap();
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let path = first.split(' ').nth(1).unwrap_or_default();
+            let found = documents.iter().find(|(name, _)| *name == path);
+            let (status, body) = found.map_or(("404 Not Found", ""), |(_, body)| ("200 OK", *body));
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn a_proto_is_imported_from_an_address_with_all_that_it_imports() {
+    let server = serve_documents(&[
+        (
+            "/p/meter/v1/meter.proto",
+            "syntax = \"proto3\"; package meter.v1; import \"common/time.proto\"; import \"google/protobuf/empty.proto\";
+             service Meter { rpc Read(google.protobuf.Empty) returns (common.Span); }",
+        ),
+        ("/p/common/time.proto", "syntax = \"proto3\"; package common; message Span { int64 seconds = 1; }"),
+        ("/p/outside.proto", "syntax = \"proto3\"; import \"../common/time.proto\"; message A {}"),
+        ("/common/time.proto", "syntax = \"proto3\"; package common; message Span { int64 seconds = 1; }"),
+    ]);
+    let rig = Rig::of(&[]);
+    let import = |source: &str, more: &[&str]| {
+        let source = format!("{server}{source}");
+        let args =
+            ["import", "proto", &source, "--name", "meter", "--url", "http://127.0.0.1:1", "-o", "json"];
+        sos(&rig.manifests, &[args.as_slice(), more].concat())
+    };
+    let alone = import("/p/meter/v1/meter.proto", &[]);
+    assert_eq!(alone.code, 3, "its imports are not beside it: {}", alone.stderr);
+    assert!(alone.stderr.contains("/p/meter/v1/common/time.proto"), "{}", alone.stderr);
+    let elsewhere = import("/p/meter/v1/meter.proto", &["--root", &format!("{server}/q")]);
+    assert_eq!(elsewhere.code, 2, "{}", elsewhere.stderr);
+    let outside = import("/p/outside.proto", &[]);
+    assert_eq!(outside.code, 2, "{}", outside.stderr);
+    let imported = import("/p/meter/v1/meter.proto", &["--root", &format!("{server}/p")]);
+    assert_eq!(imported.code, 0, "{}", imported.stderr);
+    let manifest = std::fs::read_to_string(rig.manifests.join("meter.yaml")).unwrap();
+    assert!(manifest.contains("meter/v1/meter.proto"), "{manifest}");
+    for file in ["meter/v1/meter.proto", "common/time.proto"] {
+        assert!(rig.manifests.join("contracts/meter").join(file).exists(), "{file}");
+    }
+    let checked = sos(&rig.manifests, &["validate", "."]);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
+}
+
+#[test]
+fn a_document_that_cannot_be_read_is_told_with_its_name() {
+    let rig = Rig::of(&[]);
+    std::fs::write(rig.manifests.join("broken.wsdl"), "<a").unwrap();
+    let ran = sos(&rig.manifests, &["import", "wsdl", "broken.wsdl"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("broken.wsdl") && ran.stderr.contains("line 1"), "{}", ran.stderr);
 }

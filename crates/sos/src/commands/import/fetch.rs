@@ -70,27 +70,64 @@ impl FetchArgs {
     }
 
     async fn fetched(&self, notation: Notation, source: &Url) -> Result<Documents, Failure> {
+        self.collected(notation, source, source.as_str(), |name| Url::parse(name).ok()).await
+    }
+
+    /// A `.proto` file and its imports, which are named from `root` on.
+    pub(super) async fn protos(&self, root: &Url, name: &str) -> Result<Documents, Failure> {
+        // The well-known types are there already.
+        let place = |name: &str| root.join(name).ok().filter(|_| !name.starts_with("google/protobuf/"));
+        self.collected(Notation::Proto, root, name, place).await
+    }
+
+    /// One document, as it is.
+    pub(super) async fn bytes(&self, source: &str) -> Result<Vec<u8>, Failure> {
+        let Some(url) = address(source) else {
+            return std::fs::read(source)
+                .map_err(|error| Failure::input(format!("cannot read {source}: {error}")));
+        };
+        let transport = self.transport(&url, Settings::default())?;
+        let address = Address::parse(source).map_err(Failure::input)?;
+        let fetched = fetch(&transport, &address, &self.headers(true), MAX_BYTES, TIME).await;
+        fetched.map(|fetched| fetched.bytes).map_err(|error| failed(format!("{source}: {error}"), error.kind))
+    }
+
+    /// `first` and what it refers to, from where `place` says that they are.
+    async fn collected(
+        &self,
+        notation: Notation,
+        source: &Url,
+        first: &str,
+        place: impl Fn(&str) -> Option<Url>,
+    ) -> Result<Documents, Failure> {
         let transport = self.transport(source, Settings::default())?;
-        let mut failed = None;
-        let collected = collect(notation, &[source.to_string()], async |name: &str| {
-            let Ok(address) = Address::parse(name) else { return Ok(None) };
-            let own = Url::parse(name).is_ok_and(|url| url.origin() == source.origin());
+        let mut trouble = None;
+        let collected = collect(notation, &[first.to_owned()], async |name: &str| {
+            let Some(url) = place(name) else { return Ok(None) };
+            let Ok(address) = Address::parse(url.as_str()) else { return Ok(None) };
+            let own = url.origin() == source.origin();
             match fetch(&transport, &address, &self.headers(own), MAX_BYTES, TIME).await {
                 Ok(fetched) => Ok(Some(fetched.bytes)),
                 Err(error) => {
-                    failed = Some(error.kind);
-                    Err(format!("{name}: {error}"))
+                    trouble = Some(error.kind);
+                    Err(format!("{url}: {error}"))
                 }
             }
         })
         .await;
-        collected.map_err(|why| match failed {
-            Some(sos_call::ErrorKind::NotAllowed) => {
-                Failure::NotPermitted(format!("{why}; allow the host with --allow"))
-            }
-            Some(_) => Failure::Unreachable(why),
+        collected.map_err(|why| match trouble {
+            Some(kind) => failed(why, kind),
             None => Failure::input(why),
         })
+    }
+}
+
+fn failed(why: String, kind: sos_call::ErrorKind) -> Failure {
+    match kind {
+        sos_call::ErrorKind::NotAllowed => {
+            Failure::NotPermitted(format!("{why}; allow the host with --allow"))
+        }
+        _ => Failure::Unreachable(why),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Services from OpenAPI, WSDL and `.proto`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Url;
 use serde_json::{Value, json};
 use sos_call::{
     Address, CallError, Contract, Documents, Settings, Version, compare_contracts, grpc, rest, soap,
@@ -52,9 +53,9 @@ pub(crate) struct WsdlArgs {
 pub(crate) struct ProtoArgs {
     #[command(flatten)]
     args: Args,
-    /// Folder that imports are relative to [default: that of the file]
+    /// Folder or address that imports are relative to [default: that of the file]
     #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
+    root: Option<String>,
 }
 
 /// What was read, ready to be written.
@@ -103,7 +104,9 @@ pub(super) fn proto(args: &ProtoArgs) -> Outcome {
     block_on(async {
         let ProtoArgs { args, root } = args;
         let source = &args.common.source;
-        if let Some(url) = fetch::address(source).filter(|url| !url.path().ends_with(".proto")) {
+        let at = fetch::address(source);
+        let is_set = [".binpb", ".pb", ".protoset"].iter().any(|end| source.ends_with(end));
+        if let Some(url) = at.clone().filter(|url| !url.path().ends_with(".proto") && !is_set) {
             let transport = args
                 .common
                 .from
@@ -116,18 +119,25 @@ pub(super) fn proto(args: &ProtoArgs) -> Outcome {
             // The service goes on telling by itself; what it told now is kept to be looked at.
             return import(args, documents, client.contract().clone(), Some(source.clone()), manifest);
         }
-        if source.ends_with(".binpb") || source.ends_with(".pb") || source.ends_with(".protoset") {
-            let bytes = std::fs::read(source)
-                .map_err(|error| Failure::input(format!("cannot read {source}: {error}")))?;
+        if is_set {
+            let bytes = args.common.from.bytes(source).await?;
             let documents = Documents::one("descriptors.binpb", bytes);
             let client = grpc::Client::read(&documents).map_err(|error| wrong(args, &error))?;
             let manifest = Box::new(|file: &str| json!({ "descriptorSet": file }));
             return import(args, documents, client.contract().clone(), None, manifest);
         }
-        let (root, name) = rooted(source, root.as_deref())?;
-        let names = [name.clone()];
-        let documents = sos_engine::calls::documents::read_files(Notation::Proto, &root, &names)
-            .map_err(Failure::input)?;
+        let (documents, name) = match at {
+            Some(url) => {
+                let (root, name) = rooted_address(&url, root.as_deref())?;
+                (args.common.from.protos(&root, &name).await?, name)
+            }
+            None => {
+                let (root, name) = rooted(source, root.as_deref().map(Path::new))?;
+                let names = [name.clone()];
+                let read = sos_engine::calls::documents::read_files(Notation::Proto, &root, &names);
+                (read.map_err(Failure::input)?, name)
+            }
+        };
         let client = grpc::Client::read(&documents).map_err(|error| wrong(args, &error))?;
         let manifest = Box::new(move |folder: &str| json!({ "proto": { "files": [name], "root": folder } }));
         import(args, documents, client.contract().clone(), None, manifest)
@@ -146,6 +156,21 @@ fn rooted(source: &str, root: Option<&Path>) -> Result<(PathBuf, String), Failur
     })?;
     let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     Ok((root.to_owned(), inside.display().to_string()))
+}
+
+/// The same for an address.
+fn rooted_address(source: &Url, root: Option<&str>) -> Result<(Url, String), Failure> {
+    let root = match root {
+        None => source.join(".").ok(),
+        Some(root) => fetch::address(&format!("{}/", root.trim_end_matches('/'))),
+    };
+    let name = root.as_ref().and_then(|root| source.as_str().strip_prefix(root.as_str()));
+    root.clone().zip(name.map(ToOwned::to_owned)).ok_or_else(|| {
+        Failure::input(format!(
+            "{source} is not below --root {}; expected the address of the folder of all imports",
+            root.as_ref().map_or("", Url::as_str)
+        ))
+    })
 }
 
 fn wrong(args: &Args, error: &CallError) -> Failure {
@@ -173,6 +198,14 @@ fn import(
     let old = declared(&args.common.dir, &name)?;
     let is_proto = documents.all.iter().any(|(name, _)| name.ends_with(".proto"));
     let (files, named) = if is_proto {
+        let outside =
+            |path: &&String| Path::new(path).components().any(|part| !matches!(part, Component::Normal(_)));
+        if let Some(path) = documents.all.iter().map(|(path, _)| path).find(outside) {
+            return Err(Failure::input(format!(
+                "{}: it imports `{path}`; expected paths below the root, without `..`",
+                args.common.source
+            )));
+        }
         let folder = PathBuf::from(&name);
         let files = documents.all.iter().map(|(path, text)| (folder.join(path), text.clone())).collect();
         (files, folder)
