@@ -231,8 +231,9 @@ fn headers(request: &Request<'_>, pairs: &Pairs, trace: &TraceContext) -> Vec<(S
             || pairs.headers.iter().any(|(own, _)| ours(own) && !own.eq_ignore_ascii_case("cookie"))
     };
     let others = request.headers.iter().filter(|(name, _)| !is_ours(name));
-    let mut headers: Vec<_> = others.chain(&pairs.headers).cloned().collect();
-    headers.push(("traceparent".to_owned(), Secret::new(trace.to_string())));
+    let mut headers = Vec::with_capacity(request.headers.len() + pairs.headers.len() + OWN.len());
+    headers.extend(others.chain(&pairs.headers).cloned());
+    headers.push(("traceparent".to_owned(), Secret::new(trace.traceparent())));
     if !trace.tracestate().is_empty() {
         headers.push(("tracestate".to_owned(), Secret::new(trace.tracestate())));
     }

@@ -6,6 +6,8 @@ use std::fmt;
 const MAX_MEMBERS: usize = 32;
 /// Characters of a `tracestate` that are passed on; the standard asks for 512 at least.
 const MAX_STATE: usize = 4096;
+/// Characters of a `traceparent` (section 3.2.2).
+const PARENT: usize = 55;
 
 /// The trace that something belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,18 @@ impl TraceContext {
         Self { span: span.max(1), ..self.clone() }
     }
 
+    /// The header `traceparent`. Each attempt has its own, so it is written without the detour of a format.
+    pub(super) fn traceparent(&self) -> String {
+        let mut text = String::with_capacity(PARENT);
+        text.push_str("00-");
+        push_hex(&mut text, self.trace, 32);
+        text.push('-');
+        push_hex(&mut text, self.span.into(), 16);
+        text.push('-');
+        push_hex(&mut text, self.sampled.into(), 2);
+        text
+    }
+
     /// Number of the trace, 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
@@ -83,8 +97,15 @@ impl TraceContext {
 /// The header `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.sampled))
+        f.write_str(&self.traceparent())
     }
+}
+
+fn push_hex(text: &mut String, number: u128, digits: u32) {
+    text.extend((0..digits).rev().map(|place| {
+        let digit = (number >> (4 * place)) & 0xf;
+        char::from(b"0123456789abcdef"[digit as usize])
+    }));
 }
 
 /// Lower-case digits only.

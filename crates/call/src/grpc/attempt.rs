@@ -4,23 +4,25 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, Uri, Version};
-use prost::Message;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 use tonic::codec::{CompressionEncoding, EncodeBody};
 
-use super::codec::Write;
+use super::codec::{self, Whole, Write};
 use super::metadata;
 use crate::error::{CallError, ErrorKind};
-use crate::http::{Address, Body, Transport, whole};
+use crate::http::{Address, Body, Transport};
 use crate::secret::Secret;
 
 const AGENT: &str = concat!("sos/", env!("CARGO_PKG_VERSION"));
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
+// Read once, as they are in each request.
+static ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Where a request goes and what goes with it.
 #[derive(Clone, Copy)]
@@ -56,12 +58,12 @@ impl Target<'_> {
         headers.insert(CONTENT_TYPE, CONTENT);
         headers.remove(ACCEPT);
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
-        headers.insert("grpc-accept-encoding", HeaderValue::from_static("gzip,identity"));
+        headers.insert(ACCEPT_ENCODING.clone(), HeaderValue::from_static("gzip,identity"));
         if self.gzip {
             headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
         }
         if let Some(value) = metadata::timeout(self.timeout) {
-            headers.insert("grpc-timeout", value);
+            headers.insert(TIMEOUT.clone(), value);
         }
     }
 
@@ -99,10 +101,14 @@ pub(super) fn told(mut error: CallError, endpoint: &Address) -> CallError {
 }
 
 /// Messages that are there, as one body.
-pub(super) fn ready<T: Message + Send + 'static>(messages: Vec<T>, gzip: bool) -> Result<Body, CallError> {
-    let write = Write::whole(&messages);
-    let messages = stream::iter(messages).map(Ok::<T, Status>);
-    let body = EncodeBody::new_client(write, messages, encoding(gzip), None);
+pub(super) fn ready(messages: Vec<Vec<u8>>, gzip: bool) -> Result<Body, CallError> {
+    if !gzip {
+        let long =
+            |_| CallError::new(ErrorKind::BadInput, "", "expected messages below 4 GiB, found a longer one");
+        return codec::framed(&messages).map(whole).map_err(long);
+    }
+    let messages = stream::iter(messages).map(Ok::<_, Status>);
+    let body = EncodeBody::new_client(Write::whole(), messages, encoding(gzip), None);
     // Nothing has to be waited for.
     match body.collect().now_or_never() {
         Some(Ok(collected)) => Ok(whole(collected.to_bytes())),
@@ -111,11 +117,14 @@ pub(super) fn ready<T: Message + Send + 'static>(messages: Vec<T>, gzip: bool) -
     }
 }
 
+fn whole(bytes: impl Into<Bytes>) -> Body {
+    Whole::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// Messages as they come.
-pub(super) fn coming<T, S>(messages: S, gzip: bool) -> Body
+pub(super) fn coming<S>(messages: S, gzip: bool) -> Body
 where
-    T: Message + Send + 'static,
-    S: stream::Stream<Item = Result<T, Status>> + Send + 'static,
+    S: stream::Stream<Item = Result<Vec<u8>, Status>> + Send + 'static,
 {
     let body = EncodeBody::new_client(Write::coming(), messages, encoding(gzip), None);
     body.map_err(Into::into).boxed_unsync()

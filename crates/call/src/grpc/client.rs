@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use hyper::http::uri::PathAndQuery;
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use serde_json::Value;
 
 use super::attempt::{self, Deadline, Target};
@@ -45,8 +45,11 @@ struct Inner {
 
 /// A method, with what each call needs of it.
 struct Known {
-    descriptor: MethodDescriptor,
     path: PathAndQuery,
+    input: json::Type,
+    output: json::Type,
+    streams_inputs: bool,
+    streams_outputs: bool,
 }
 
 impl fmt::Debug for Client {
@@ -90,12 +93,22 @@ impl Client {
     fn of(read: Read) -> Result<Self, CallError> {
         let (contract, descriptors) = operations::of(&read)?;
         let index = operations::index(&descriptors);
-        let known = |descriptor: MethodDescriptor| {
+        let all = descriptors.iter().map(MethodDescriptor::input);
+        let mut inputs = json::types(all.chain(descriptors.iter().map(MethodDescriptor::output)));
+        let outputs = inputs.split_off(descriptors.len());
+        let known = |((descriptor, input), output): ((MethodDescriptor, _), _)| {
             let path = operations::path(&descriptor);
             let wrong = |_| documents::bad(path.as_str(), "the method has a name that no request can carry");
-            Ok(Known { path: path.parse().map_err(wrong)?, descriptor })
+            Ok(Known {
+                path: path.parse().map_err(wrong)?,
+                input,
+                output,
+                streams_inputs: descriptor.is_client_streaming(),
+                streams_outputs: descriptor.is_server_streaming(),
+            })
         };
-        let methods = descriptors.into_iter().map(known).collect::<Result<_, CallError>>()?;
+        let methods = descriptors.into_iter().zip(inputs).zip(outputs).map(known);
+        let methods = methods.collect::<Result<_, CallError>>()?;
         let inner = Arc::new(Inner { pool: read.pool, contract, methods, index });
         Ok(Self { inner, gzip: false, defaults: false })
     }
@@ -182,17 +195,15 @@ impl Client {
         let place = self.place(call.operation)?;
         let (method, name) = (&self.inner.methods[place], &self.inner.contract.operations[place].name);
         let target = self.target(transport, call, method).map_err(|error| error.of("", name))?;
-        let (inputs, spoilt, guard) = Inputs::new(inputs, method.descriptor.input());
+        let (inputs, spoilt, guard) = Inputs::new(inputs, method.input.clone());
         let request =
             target.request(attempt::coming(inputs, self.gzip)).map_err(|error| error.of("", name))?;
-        let output = method.descriptor.output();
+        let output = self.reading(method, call.limits);
         let head = outputs::head(target, request, output, call.limits.bytes, self.inner.pool.clone());
         let reading = Reading {
             operation: name.clone(),
             deadline: Deadline::after(call.timeout),
-            depth: call.limits.depth,
-            defaults: self.defaults,
-            single: !method.descriptor.is_server_streaming(),
+            single: !method.streams_outputs,
         };
         Ok(Outputs::new(head, reading, spoilt, guard))
     }
@@ -224,74 +235,61 @@ impl Client {
         method: &Known,
     ) -> Result<Answer, CallError> {
         let target = self.target(transport, call, method)?;
-        let body = attempt::ready(read_inputs(&method.descriptor, call.input)?, self.gzip)?;
+        let body = attempt::ready(encoded(method, call.input)?, self.gzip)?;
         let response = target.send(target.request(body)?).await?;
-        let read = Dynamic(method.descriptor.output());
+        let read = self.reading(method, call.limits);
         let answered = response::answered(response, read, call.limits.bytes, &self.inner.pool).await;
         let mut answered = answered.map_err(|refused| refused.error)?;
-        let output = if method.descriptor.is_server_streaming() {
-            self.many(&mut answered, call.limits).await?
+        let output = if method.streams_outputs {
+            many(&mut answered, call.limits).await?
         } else {
-            self.only(&mut answered, call.limits).await?
+            only(&mut answered).await?
         };
         let headers = outputs::both(answered.headers(), answered.trailers());
         Ok(Answer { output, status: "OK".to_owned(), headers })
     }
 
-    /// Exactly one message; anything else breaks the contract.
-    async fn only(
-        &self,
-        answered: &mut response::Answered<Dynamic>,
-        limits: Limits,
-    ) -> Result<Value, CallError> {
-        let message = answered.next().await.ok_or_else(|| response::not_one("none"))??;
-        let written = self.written(message, limits)?;
-        match answered.next().await {
-            None => Ok(written),
-            Some(Ok(_)) => Err(response::not_one("more")),
-            Some(Err(error)) => Err(error),
-        }
-    }
-
-    async fn many(
-        &self,
-        answered: &mut response::Answered<Dynamic>,
-        limits: Limits,
-    ) -> Result<Value, CallError> {
-        let mut all = vec![];
-        let mut bytes = 0_usize;
-        while let Some(message) = answered.next().await {
-            let message = message?;
-            bytes = bytes.saturating_add(prost::Message::encoded_len(&message));
-            if all.len() >= limits.messages || bytes > limits.bytes.saturating_mul(COLLECTED) {
-                let message = format!(
-                    "expected at most {} messages with {} bytes together, found more",
-                    limits.messages,
-                    limits.bytes.saturating_mul(COLLECTED)
-                );
-                return Err(CallError::new(ErrorKind::TooLarge, format!("/{}", all.len()), message));
-            }
-            let written = self.written(message, limits).map_err(|mut error| {
-                error.place = format!("/{}{}", all.len(), error.place);
-                error
-            });
-            all.push(written?);
-        }
-        Ok(Value::Array(all))
-    }
-
-    fn written(&self, message: DynamicMessage, limits: Limits) -> Result<Value, CallError> {
-        json::write(message, limits.depth, self.defaults)
-            .map_err(|wrong| wrong.into_error(ErrorKind::BadAnswer))
+    fn reading(&self, method: &Known, limits: Limits) -> Dynamic {
+        Dynamic { of: method.output.clone(), depth: limits.depth, defaults: self.defaults }
     }
 }
 
+/// Exactly one message; anything else breaks the contract.
+async fn only(answered: &mut response::Answered<Dynamic>) -> Result<Value, CallError> {
+    let output = answered.next().await.ok_or_else(|| response::not_one("none"))??;
+    let written = output.json.map_err(|wrong| wrong.into_error(ErrorKind::BadAnswer))?;
+    match answered.next().await {
+        None => Ok(written),
+        Some(Ok(_)) => Err(response::not_one("more")),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+async fn many(answered: &mut response::Answered<Dynamic>, limits: Limits) -> Result<Value, CallError> {
+    let mut all = vec![];
+    let mut bytes = 0_usize;
+    while let Some(output) = answered.next().await {
+        let output = output?;
+        bytes = bytes.saturating_add(output.bytes);
+        if all.len() >= limits.messages || bytes > limits.bytes.saturating_mul(COLLECTED) {
+            let message = format!(
+                "expected at most {} messages with {} bytes together, found more",
+                limits.messages,
+                limits.bytes.saturating_mul(COLLECTED)
+            );
+            return Err(CallError::new(ErrorKind::TooLarge, format!("/{}", all.len()), message));
+        }
+        let wrong = |wrong: json::Wrong| wrong.within(all.len()).into_error(ErrorKind::BadAnswer);
+        all.push(output.json.map_err(wrong)?);
+    }
+    Ok(Value::Array(all))
+}
+
 /// The messages of an input.
-fn read_inputs(method: &MethodDescriptor, input: &Value) -> Result<Vec<DynamicMessage>, CallError> {
-    let descriptor = method.input();
+fn encoded(method: &Known, input: &Value) -> Result<Vec<Vec<u8>>, CallError> {
     let wrong = |wrong: json::Wrong| wrong.into_error(ErrorKind::BadInput);
-    if !method.is_client_streaming() {
-        return Ok(vec![json::read(&descriptor, input).map_err(wrong)?]);
+    if !method.streams_inputs {
+        return Ok(vec![method.input.encode(input).map_err(wrong)?]);
     }
     let Value::Array(all) = input else {
         return Err(CallError::new(
@@ -300,9 +298,9 @@ fn read_inputs(method: &MethodDescriptor, input: &Value) -> Result<Vec<DynamicMe
             "expected a list of messages, as inputs are streamed",
         ));
     };
-    let read = all
+    let encoded = all
         .iter()
         .enumerate()
-        .map(|(n, one)| json::read(&descriptor, one).map_err(|error| wrong(error.within(n))));
-    read.collect()
+        .map(|(n, one)| method.input.encode(one).map_err(|error| wrong(error.within(n))));
+    encoded.collect()
 }

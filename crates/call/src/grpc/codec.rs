@@ -1,4 +1,4 @@
-//! Messages on the wire: length-prefixed, perhaps compressed. Framing and compression are tonic's.
+//! Messages on the wire: length-prefixed, perhaps compressed. Compression, and the framing of what comes, are tonic's.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -8,10 +8,12 @@ use std::task::{Context, Poll};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming};
 use hyper::header::HeaderMap;
 use prost::Message;
-use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost::bytes::{Buf as _, BufMut as _};
+use serde_json::Value;
 use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+use super::json;
 use crate::http::full;
 
 /// Bytes that a buffer begins with where nobody knows what comes; tonic's own 8 KiB cost more than most calls need.
@@ -19,38 +21,74 @@ const BUFFER: usize = 1024;
 /// Bytes after which messages that are there are sent.
 const FLUSH: usize = 32 * 1024;
 
-/// Writes any message.
-pub(super) struct Write<T> {
-    settings: BufferSettings,
-    what: PhantomData<fn(T)>,
-}
-
-impl<T: Message> Write<T> {
-    /// Writes messages as they come.
-    pub(super) fn coming() -> Self {
-        Self { settings: BufferSettings::new(BUFFER, FLUSH), what: PhantomData }
-    }
-
-    /// Writes these messages into one buffer.
-    pub(super) fn whole(messages: &[T]) -> Self {
-        let bytes = messages.iter().map(|message| HEADER + message.encoded_len()).sum();
-        Self { settings: BufferSettings::new(std::cmp::max(bytes, 1), usize::MAX), what: PhantomData }
-    }
-}
-
-/// Flag and length before each message.
+/// Flag and length before each message (PROTOCOL-HTTP2, "Requests").
 const HEADER: usize = 5;
 
-impl<T: Message> Encoder for Write<T> {
-    type Item = T;
+/// These messages one after the other, not compressed.
+///
+/// # Errors
+/// When one has 4 GiB or more.
+pub(super) fn framed(messages: &[Vec<u8>]) -> Result<Vec<u8>, std::num::TryFromIntError> {
+    let mut frames = Vec::with_capacity(messages.iter().map(|message| HEADER + message.len()).sum());
+    for message in messages {
+        frames.push(0);
+        frames.extend(u32::try_from(message.len())?.to_be_bytes());
+        frames.extend_from_slice(message);
+    }
+    Ok(frames)
+}
+
+/// A body that is there as a whole. It does not tell its length: gRPC has no use for that header, and each costs.
+pub(super) struct Whole(Option<Bytes>);
+
+impl Whole {
+    pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
+        Self(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl HttpBody for Whole {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// Writes messages that are bytes already.
+pub(super) struct Write(BufferSettings);
+
+impl Write {
+    /// As they come.
+    pub(super) fn coming() -> Self {
+        Self(BufferSettings::new(BUFFER, FLUSH))
+    }
+
+    /// All of them into one buffer.
+    pub(super) fn whole() -> Self {
+        Self(BufferSettings::new(BUFFER, usize::MAX))
+    }
+}
+
+impl Encoder for Write {
+    type Item = Vec<u8>;
     type Error = Status;
 
-    fn encode(&mut self, item: T, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(to).map_err(|error| Status::internal(error.to_string()))
+    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(&item);
+        Ok(())
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        self.settings
+        self.0
     }
 }
 
@@ -62,13 +100,27 @@ pub(super) trait Read: Send + 'static {
 }
 
 /// Reads messages that are described at run time.
-pub(super) struct Dynamic(pub(super) MessageDescriptor);
+pub(super) struct Dynamic {
+    pub(super) of: json::Type,
+    /// How deep they may be nested.
+    pub(super) depth: usize,
+    /// Whether fields are written that have their default value.
+    pub(super) defaults: bool,
+}
+
+/// A message that was read.
+pub(super) struct Output {
+    pub(super) json: Result<Value, json::Wrong>,
+    /// Bytes that it had, after decompression.
+    pub(super) bytes: usize,
+}
 
 impl Read for Dynamic {
-    type Message = DynamicMessage;
+    type Message = Output;
 
-    fn read(&mut self, from: &mut DecodeBuf<'_>) -> Result<DynamicMessage, prost::DecodeError> {
-        DynamicMessage::decode(self.0.clone(), from)
+    fn read(&mut self, from: &mut DecodeBuf<'_>) -> Result<Output, prost::DecodeError> {
+        let bytes = from.remaining();
+        Ok(Output { json: self.of.decode(from, self.depth, self.defaults)?, bytes })
     }
 }
 

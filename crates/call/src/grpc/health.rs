@@ -77,7 +77,7 @@ pub async fn health(
 }
 
 async fn ask(target: Target<'_>, service: &str) -> Result<Serving, CallError> {
-    let body = attempt::ready(vec![Question { service: service.to_owned() }], false)?;
+    let body = attempt::ready(vec![Question { service: service.to_owned() }.encode_to_vec()], false)?;
     let response = target.send(target.request(body)?).await?;
     let answered = response::answered(response, Typed::<Reply>::new(), MESSAGE, &DescriptorPool::new()).await;
     let mut answered = answered.map_err(|refused| refused.error)?;

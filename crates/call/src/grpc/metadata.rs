@@ -110,15 +110,16 @@ pub(super) fn incoming(headers: &HeaderMap) -> Vec<(String, String)> {
 
 /// `grpc-timeout`: at most eight digits and a unit. `None` where the time is longer than can be written, as if it had no end.
 pub(super) fn timeout(time: Duration) -> Option<HeaderValue> {
-    const MOST: u128 = 99_999_999;
-    let units = [(time.as_micros(), 'u'), (time.as_millis(), 'm'), (u128::from(time.as_secs()), 'S')];
-    let text = if time.as_nanos() <= MOST {
-        format!("{}n", time.as_nanos())
-    } else {
-        let (count, unit) = units.into_iter().find(|(count, _)| *count <= MOST)?;
-        format!("{count}{unit}")
-    };
-    HeaderValue::from_str(&text).ok()
+    const MOST: u32 = 99_999_999;
+    let fit = |count: u128| u32::try_from(count).ok().filter(|count| *count <= MOST);
+    let nanos = fit(time.as_nanos()).map(|count| (count, 'n'));
+    let micros = || Some((fit(time.as_micros())?, 'u'));
+    let millis = || Some((fit(time.as_millis())?, 'm'));
+    let seconds = || Some((fit(time.as_secs().into())?, 'S'));
+    let (count, unit) = nanos.or_else(micros).or_else(millis).or_else(seconds)?;
+    let mut text = count.to_string();
+    text.push(unit);
+    HeaderValue::try_from(text).ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures::Stream;
 use futures::future::BoxFuture;
 use hyper::header::HeaderMap;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::DescriptorPool;
 use serde_json::Value;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
@@ -34,8 +34,6 @@ pub struct Outputs {
     operation: String,
     deadline: Deadline,
     over: Pin<Box<Sleep>>,
-    depth: usize,
-    defaults: bool,
     /// Exactly one output is expected. It counts when the service says that all went well.
     single: bool,
     held: Option<Value>,
@@ -65,8 +63,6 @@ impl fmt::Debug for Outputs {
 pub(super) struct Reading {
     pub(super) operation: String,
     pub(super) deadline: Deadline,
-    pub(super) depth: usize,
-    pub(super) defaults: bool,
     pub(super) single: bool,
 }
 
@@ -79,8 +75,6 @@ impl Outputs {
             operation: reading.operation,
             deadline: reading.deadline,
             over: Box::pin(reading.deadline.sleep()),
-            depth: reading.depth,
-            defaults: reading.defaults,
             single: reading.single,
             held: None,
             spoilt,
@@ -158,9 +152,8 @@ impl Outputs {
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Value, CallError>>> {
         let State::Reading(answered) = &mut self.state else { return Poll::Ready(None) };
         match answered.poll_next(context) {
-            Poll::Ready(Some(Ok(message))) => {
-                let written = json::write(message, self.depth, self.defaults);
-                Poll::Ready(Some(written.map_err(|wrong| wrong.into_error(ErrorKind::BadAnswer))))
+            Poll::Ready(Some(Ok(output))) => {
+                Poll::Ready(Some(output.json.map_err(|wrong| wrong.into_error(ErrorKind::BadAnswer))))
             }
             Poll::Ready(end) => {
                 self.trailers = metadata::incoming(answered.trailers());
@@ -196,10 +189,10 @@ impl Stream for Outputs {
     }
 }
 
-/// Inputs on their way: JSON to messages, until somebody has enough.
+/// Inputs on their way: JSON to the bytes of messages, until somebody has enough.
 pub(super) struct Inputs<S> {
     inputs: Pin<Box<S>>,
-    descriptor: MessageDescriptor,
+    of: json::Type,
     spoilt: Spoilt,
     enough: Pin<Box<WaitForCancellationFutureOwned>>,
     sent: usize,
@@ -207,11 +200,11 @@ pub(super) struct Inputs<S> {
 
 impl<S> Inputs<S> {
     /// The inputs, where an error is kept, and what ends them when it is dropped.
-    pub(super) fn new(inputs: S, descriptor: MessageDescriptor) -> (Self, Spoilt, DropGuard) {
+    pub(super) fn new(inputs: S, of: json::Type) -> (Self, Spoilt, DropGuard) {
         let (token, spoilt) = (CancellationToken::new(), Spoilt::default());
         let enough = Box::pin(token.clone().cancelled_owned());
         (
-            Self { inputs: Box::pin(inputs), descriptor, spoilt: spoilt.clone(), enough, sent: 0 },
+            Self { inputs: Box::pin(inputs), of, spoilt: spoilt.clone(), enough, sent: 0 },
             spoilt,
             token.drop_guard(),
         )
@@ -219,7 +212,7 @@ impl<S> Inputs<S> {
 }
 
 impl<S: Stream<Item = Value>> Stream for Inputs<S> {
-    type Item = Result<DynamicMessage, Status>;
+    type Item = Result<Vec<u8>, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -227,7 +220,7 @@ impl<S: Stream<Item = Value>> Stream for Inputs<S> {
             return Poll::Ready(Some(Err(cancelled())));
         }
         let Some(value) = ready!(this.inputs.as_mut().poll_next(context)) else { return Poll::Ready(None) };
-        let read = json::read(&this.descriptor, &value).map_err(|wrong| {
+        let read = this.of.encode(&value).map_err(|wrong| {
             let error = wrong.within(this.sent).into_error(ErrorKind::BadInput);
             *this.spoilt.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             cancelled()
@@ -248,7 +241,7 @@ fn cancelled() -> Status {
 pub(super) fn head(
     target: attempt::Target<'_>,
     request: hyper::Request<crate::http::Body>,
-    output: MessageDescriptor,
+    output: Dynamic,
     limit: usize,
     pool: DescriptorPool,
 ) -> Head {
@@ -258,7 +251,7 @@ pub(super) fn head(
         let gone = |_| Refused::from(CallError::new(ErrorKind::Broken, "", "the call was given up"));
         let sent = (&mut sending.0).await.map_err(|error| Box::new(gone(error)))?;
         let response = sent.map_err(|error| Box::new(Refused::from(attempt::told(error, &endpoint))))?;
-        response::answered(response, Dynamic(output), limit, &pool).await
+        response::answered(response, output, limit, &pool).await
     })
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn ask(
 async fn conversation(target: Target<'_>) -> Result<Read, CallError> {
     let (questions, coming) = mpsc::channel(1);
     let first = Request { question: Some(Question::ListServices("*".to_owned())) };
-    let coming = futures::stream::iter([first]).chain(coming).map(Ok);
+    let coming = futures::stream::iter([first]).chain(coming).map(|request| Ok(request.encode_to_vec()));
     let response = target.send(target.request(attempt::coming(coming, false))?).await?;
     // Descriptors of error details are not known yet, and not needed.
     let answered =

@@ -33,6 +33,11 @@ pub(super) fn is_known(full_name: &str) -> bool {
     })
 }
 
+/// Whether it is a message around one value, which JSON leaves out.
+pub(super) fn is_wrapper(full_name: &str) -> bool {
+    full_name.strip_prefix(PREFIX).is_some_and(wrapped)
+}
+
 fn wrapped(name: &str) -> bool {
     matches!(
         name,
@@ -94,7 +99,7 @@ fn pair(descriptor: &MessageDescriptor, seconds: i64, nanos: i32) -> Result<Dyna
 }
 
 /// RFC 3339, with any number of digits up to nanoseconds.
-fn timestamp(value: &Value) -> Result<(i64, i32), Wrong> {
+pub(super) fn timestamp(value: &Value) -> Result<(i64, i32), Wrong> {
     let wrong = || expected("a time such as \"2016-08-03T18:00:00Z\"", value);
     let text = value.as_str().filter(|text| text.is_ascii() && text.len() >= 20).ok_or_else(wrong)?;
     let (local, rest) = text.split_at(19);
@@ -135,7 +140,7 @@ fn nanos(digits: &str) -> Option<i32> {
     good.then(|| format!("{digits:0<9}").parse().ok())?
 }
 
-fn duration(value: &Value) -> Result<(i64, i32), Wrong> {
+pub(super) fn duration(value: &Value) -> Result<(i64, i32), Wrong> {
     let wrong = || expected("seconds such as \"1.5s\"", value);
     let text = value.as_str().and_then(|text| text.strip_suffix('s')).ok_or_else(wrong)?;
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
@@ -292,7 +297,7 @@ fn fraction(nanos: i64) -> String {
     }
 }
 
-fn time_text(seconds: i64, nanos: i64) -> Result<String, Wrong> {
+pub(super) fn time_text(seconds: i64, nanos: i64) -> Result<String, Wrong> {
     let wrong =
         || Wrong::new(format!("expected a time of the years 1 to 9999, found {seconds} s and {nanos} ns"));
     if !(OLDEST..=NEWEST).contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
@@ -303,7 +308,7 @@ fn time_text(seconds: i64, nanos: i64) -> Result<String, Wrong> {
     Ok(format!("{text}{}Z", fraction(nanos)))
 }
 
-fn duration_text(seconds: i64, nanos: i64) -> Result<String, Wrong> {
+pub(super) fn duration_text(seconds: i64, nanos: i64) -> Result<String, Wrong> {
     let signs_differ = (seconds > 0 && nanos < 0) || (seconds < 0 && nanos > 0);
     if seconds.unsigned_abs() > LONGEST.unsigned_abs() || nanos.unsigned_abs() > 999_999_999 || signs_differ {
         return Err(Wrong::new(format!(

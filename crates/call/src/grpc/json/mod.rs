@@ -3,20 +3,107 @@
 //! The library has such a mapping too. This one names the place of what is wrong, bounds how deep messages are nested (an
 //! `Any` starts a new message, so the decoder's own bound does not hold for it), and keeps an `Any` of unknown type as its bytes.
 
+//!
+//! Messages go directly between JSON and the wire, by a plan of their type. What a plan does not know, and what is wrong, goes
+//! through the library's [`DynamicMessage`]: that way is slower, and says what is wrong and where.
+
+mod decode;
+mod encode;
 mod known;
+mod plan;
 mod read;
 mod write;
 
+use std::sync::Arc;
+
 use base64::Engine as _;
+use prost::bytes::Buf;
+use prost::encoding::WireType;
+use prost::{DecodeError, Message as _};
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 use serde_json::Value;
 
 use crate::error::{CallError, ErrorKind};
 
-pub(super) use read::read;
-pub(super) use write::{any, write};
+pub(super) use write::any;
+
+use plan::Plans;
+use read::read;
+use write::write;
 
 /// How deep the JSON of an input may be nested: what other implementations of protobuf read at least.
 const INPUT_DEPTH: usize = 100;
+/// Bytes that most messages have at most.
+const SMALL: usize = 256;
+
+/// How deep messages may be nested that are read by their plan. The library reads a hundred levels below the outermost;
+/// what is deeper is left to it.
+const PLANNED_DEPTH: usize = 100;
+
+/// A type of messages, as it goes to the wire and comes from there. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Type {
+    plans: Arc<Plans>,
+    place: usize,
+}
+
+/// The types of these messages, in their order.
+pub(super) fn types(descriptors: impl Iterator<Item = MessageDescriptor>) -> Vec<Type> {
+    let (plans, places) = Plans::of(descriptors);
+    let plans = Arc::new(plans);
+    places.into_iter().map(|place| Type { plans: Arc::clone(&plans), place }).collect()
+}
+
+impl Type {
+    /// The bytes of the message that a JSON value is.
+    ///
+    /// # Errors
+    /// With the place when a field is not known, has another type or is out of range.
+    pub(super) fn encode(&self, value: &Value) -> Result<Vec<u8>, Wrong> {
+        let mut bytes = Vec::with_capacity(SMALL);
+        if encode::message(&self.plans, self.place, value, INPUT_DEPTH, &mut bytes).is_some() {
+            return Ok(bytes);
+        }
+        Ok(read(self.descriptor(), value)?.encode_to_vec())
+    }
+
+    /// The JSON of all these bytes. `defaults`: fields without presence are written although they have their default value.
+    ///
+    /// # Errors
+    /// When these are not the bytes of such a message; within, when it is nested deeper than `depth`, or a well-known type
+    /// holds what cannot be written.
+    pub(super) fn decode(
+        &self,
+        mut bytes: impl Buf,
+        depth: usize,
+        defaults: bool,
+    ) -> Result<Result<Value, Wrong>, DecodeError> {
+        let decoder = decode::Decoder { plans: &self.plans, defaults };
+        let whole = bytes.chunk();
+        if whole.len() == bytes.remaining()
+            && let Some(value) = decoder.message(self.place, whole, depth.min(PLANNED_DEPTH))
+        {
+            bytes.advance(bytes.remaining());
+            return Ok(Ok(value));
+        }
+        let message = DynamicMessage::decode(self.descriptor().clone(), bytes)?;
+        Ok(write(message, depth, defaults))
+    }
+
+    fn descriptor(&self) -> &MessageDescriptor {
+        &self.plans.at(self.place).descriptor
+    }
+}
+
+/// How values are marked on the wire.
+fn wire_type(kind: &Kind) -> WireType {
+    match kind {
+        Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => WireType::SixtyFourBit,
+        Kind::Float | Kind::Fixed32 | Kind::Sfixed32 => WireType::ThirtyTwoBit,
+        Kind::String | Kind::Bytes | Kind::Message(_) => WireType::LengthDelimited,
+        _ => WireType::Varint,
+    }
+}
 
 /// What does not fit, and where.
 #[derive(Debug)]
@@ -76,6 +163,9 @@ pub(super) fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
     names.join(", ")
 }
+
+#[cfg(test)]
+mod oracle;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use crate::grpc::metadata::from_base64;
 ///
 /// # Errors
 /// With the place when a field is not known, has another type or is out of range.
-pub(in crate::grpc) fn read(descriptor: &MessageDescriptor, value: &Value) -> Result<DynamicMessage, Wrong> {
+pub(super) fn read(descriptor: &MessageDescriptor, value: &Value) -> Result<DynamicMessage, Wrong> {
     message(descriptor, value, INPUT_DEPTH)
 }
 
@@ -73,7 +73,7 @@ pub(super) fn fields(
     required(message, descriptor)
 }
 
-fn field_of(descriptor: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+pub(super) fn field_of(descriptor: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
     descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name))
 }
 
@@ -142,7 +142,7 @@ fn entries(kind: &Kind, object: &Map<String, Value>, depth: usize) -> Result<Has
     read.collect()
 }
 
-fn key(kind: &Kind, name: &str) -> Result<MapKey, Wrong> {
+pub(super) fn key(kind: &Kind, name: &str) -> Result<MapKey, Wrong> {
     let text = Value::String(name.to_owned());
     match kind {
         Kind::String => Ok(MapKey::String(name.to_owned())),
@@ -177,7 +177,7 @@ pub(super) fn one(kind: &Kind, value: &Value, depth: usize) -> Result<Field, Wro
 }
 
 /// A number without fraction, or its text.
-fn integer<T: TryFrom<i128>>(value: &Value, what: &str) -> Result<T, Wrong> {
+pub(super) fn integer<T: TryFrom<i128>>(value: &Value, what: &str) -> Result<T, Wrong> {
     /// Up to here each integer is a 64-bit floating-point number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let of_float = |float: f64| {
@@ -211,7 +211,7 @@ fn begins_as_number(text: &str) -> bool {
     text.strip_prefix('-').unwrap_or(text).starts_with(|first: char| first.is_ascii_digit())
 }
 
-fn double(value: &Value) -> Result<f64, Wrong> {
+pub(super) fn double(value: &Value) -> Result<f64, Wrong> {
     let found = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => match text.as_str() {
@@ -226,7 +226,7 @@ fn double(value: &Value) -> Result<f64, Wrong> {
     found.ok_or_else(|| expected("a number, \"NaN\", \"Infinity\" or \"-Infinity\"", value))
 }
 
-fn float(value: &Value) -> Result<f32, Wrong> {
+pub(super) fn float(value: &Value) -> Result<f32, Wrong> {
     let double = double(value)?;
     #[expect(clippy::cast_possible_truncation, reason = "checked below")]
     let float = double as f32;
@@ -236,7 +236,7 @@ fn float(value: &Value) -> Result<f32, Wrong> {
     Ok(float)
 }
 
-fn number(descriptor: &EnumDescriptor, value: &Value) -> Result<i32, Wrong> {
+pub(super) fn number(descriptor: &EnumDescriptor, value: &Value) -> Result<i32, Wrong> {
     if value.is_null() && descriptor.full_name() == "google.protobuf.NullValue" {
         return Ok(0);
     }

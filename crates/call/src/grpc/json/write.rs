@@ -12,7 +12,7 @@ use super::{Wrong, base64, known};
 ///
 /// # Errors
 /// When it is nested deeper than `depth`, or a well-known type holds what cannot be written.
-pub(in crate::grpc) fn write(message: DynamicMessage, depth: usize, defaults: bool) -> Result<Value, Wrong> {
+pub(super) fn write(message: DynamicMessage, depth: usize, defaults: bool) -> Result<Value, Wrong> {
     Writer { limit: depth, defaults }.message(message, depth)
 }
 
@@ -79,16 +79,6 @@ impl Writer {
 
     pub(super) fn field(&self, value: Field, kind: &Kind, depth: usize) -> Result<Value, Wrong> {
         Ok(match value {
-            Field::Bool(value) => Value::Bool(value),
-            Field::I32(value) => Value::from(value),
-            Field::U32(value) => Value::from(value),
-            Field::I64(value) => Value::String(value.to_string()),
-            Field::U64(value) => Value::String(value.to_string()),
-            Field::F32(value) => float(value),
-            Field::F64(value) => double(value),
-            Field::String(value) => Value::String(value),
-            Field::Bytes(value) => Value::String(base64(&value)),
-            Field::EnumNumber(number) => name(number, kind),
             Field::Message(message) => self.message(message, depth)?,
             Field::List(all) => {
                 let mut written = Vec::with_capacity(all.len());
@@ -107,12 +97,30 @@ impl Writer {
                 });
                 Value::Object(written.collect::<Result<_, _>>()?)
             }
+            plain => self::plain(plain, kind),
         })
     }
 }
 
+/// The JSON of what is no message, list or map.
+pub(super) fn plain(value: Field, kind: &Kind) -> Value {
+    match value {
+        Field::Bool(value) => Value::Bool(value),
+        Field::I32(value) => Value::from(value),
+        Field::U32(value) => Value::from(value),
+        Field::I64(value) => Value::String(value.to_string()),
+        Field::U64(value) => Value::String(value.to_string()),
+        Field::F32(value) => float(value),
+        Field::F64(value) => double(value),
+        Field::String(value) => Value::String(value),
+        Field::Bytes(value) => Value::String(base64(&value)),
+        Field::EnumNumber(number) => name(number, kind),
+        Field::Message(_) | Field::List(_) | Field::Map(_) => Value::Null,
+    }
+}
+
 /// Enums by name; by number where the value is newer than the description.
-fn name(number: i32, kind: &Kind) -> Value {
+pub(super) fn name(number: i32, kind: &Kind) -> Value {
     let Kind::Enum(descriptor) = kind else { return Value::from(number) };
     if descriptor.full_name() == "google.protobuf.NullValue" {
         return Value::Null;
@@ -133,12 +141,12 @@ fn text(key: MapKey) -> String {
     }
 }
 
-fn double(value: f64) -> Value {
+pub(super) fn double(value: f64) -> Value {
     Number::from_f64(value).map_or_else(|| Value::String(special(value).to_owned()), Value::Number)
 }
 
 /// The shortest number that reads as the same 32 bits: 0.1, not 0.10000000149011612.
-fn float(value: f32) -> Value {
+pub(super) fn float(value: f32) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e7 {
         return double(f64::from(value));
     }
