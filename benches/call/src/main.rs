@@ -62,7 +62,8 @@ fn main() {
         return tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve());
     }
     let number = |at: usize, usual| arguments.get(at).map_or(usual, |text| text.parse().unwrap());
-    let (seconds, rounds) = (number(0, 2.0), number(1, 5.0) as usize);
+    // Many short turns: what else the machine does then meets both sides alike.
+    let (seconds, rounds) = (number(0, 0.6), number(1, 25.0) as usize);
     let echo = Echo::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!("{:<8} {:>7} {:>14} {:>14} {:>7}", "", "at once", "plain [1/s]", "through call", "ratio");
