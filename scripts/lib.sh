@@ -183,13 +183,63 @@ ensure_nats() {
   export SOS_NATS
 }
 
-# download_with_missing PACKAGE: fetches it and what it needs and this machine lacks, into this folder.
+# A Docker daemon for the tests of containers, taken as the broker above is, with a busybox that needs no libraries: what
+# images are made from where no registry is reached.
+ensure_docker() {
+  local folder="$SOS_TOOLS/docker" fresh
+  if [ ! -x "$folder/usr/sbin/dockerd" ] || [ ! -x "$folder/bin/busybox" ]; then
+    say "taking the Docker daemon from Debian's package docker.io into $folder"
+    mkdir -p "$SOS_TOOLS"
+    fresh="$(mktemp -d "$folder.XXXXXX")"
+    # In a subshell: where there is none, the tests that need it say so.
+    (cd "$fresh" && { download_docker || { as_root apt-get update -qq && download_docker; }; } &&
+      for package in *.deb; do dpkg-deb --extract "$package" . || exit 1; done && rm -f ./*.deb) >&2 ||
+      { rm -rf "$fresh" && return 0; }
+    # Within a container the daemon leads names to its resolver with it. Installing the package would make this link.
+    [ ! -e "$fresh/usr/sbin/iptables-nft" ] || ln -s iptables-nft "$fresh/usr/sbin/iptables"
+    # Another run may have been faster; both are the same.
+    mv -T "$fresh" "$folder" 2>/dev/null || rm -rf "$fresh"
+  fi
+  # shellcheck disable=SC2034 # read by scripts/docker.sh
+  SOS_DOCKER="$folder"
+}
+
+download_docker() {
+  apt-get download -qq docker.io busybox-static && download_with_missing docker.io
+}
+
+# nginx beside the gateway, for tests and `cargo xtask bench gateway`, taken as the broker above is.
+ensure_nginx() {
+  local folder="$SOS_TOOLS/nginx" found
+  if found="$(PATH="$PATH:/usr/sbin" command -v nginx)"; then
+    SOS_NGINX="$found"
+  else
+    if [ ! -x "$folder/usr/sbin/nginx" ]; then
+      say "taking the server from Debian's package nginx into $folder"
+      mkdir -p "$folder"
+      # In a subshell: where there is none, the tests that need it say so.
+      (cd "$folder" && { download_with_missing nginx || { as_root apt-get update -qq && download_with_missing nginx; }; } &&
+        for package in *.deb; do dpkg-deb --extract "$package" . || exit 1; done && rm -f ./*.deb) >&2 || return 0
+    fi
+    SOS_NGINX="$folder/usr/sbin/nginx"
+  fi
+  export SOS_NGINX
+}
+
+# download_with_missing PACKAGE…: fetches them and what they need and this machine lacks, into this folder.
 download_with_missing() {
   local packages
-  packages="$(apt-get install --simulate --no-install-recommends -qq "$1" | awk '$1 == "Inst" { print $2 }')"
+  packages="$(apt-get install --simulate --no-install-recommends -qq "$@" | awk '$1 == "Inst" { print $2 }')"
   [ -n "$packages" ] || return 1
   # shellcheck disable=SC2086 # one word for each package
   apt-get download -qq $packages
+}
+
+# A real Kubernetes for the tests of services: built from its Go modules on a new machine (10 to 25 minutes on two cores, once),
+# with the files of Debian's containerd, runc and Docker. Where there is none, the tests that need it say why.
+ensure_kubernetes() {
+  say "looking for Kubernetes (scripts/kubernetes.sh)"
+  scripts/kubernetes.sh node >/dev/null || say "no Kubernetes with a node; the tests that need one will say so"
 }
 
 # A browser without a screen, for the tests of the page.
