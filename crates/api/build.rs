@@ -47,7 +47,9 @@ fn dashboard() -> Result<PathBuf, String> {
             absolute.display()
         ));
     }
-    let web = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../web");
+    // As of this run, not of when the script was compiled: a target folder may be shared by several checkouts.
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let web = PathBuf::from(here).join("../../web");
     let web =
         web.canonicalize().map_err(|error| format!("the dashboard's sources are not at web/: {error}"))?;
     for source in SOURCES {

@@ -19,7 +19,7 @@ use crate::{
     extract::{Path, Query},
     server::App,
     stream,
-    wire::{ApplyResult, DiffResult, Revision, RolloutStatus, Scale, UndoRequest},
+    wire::{ApplyResult, DiffResult, Revision, RolloutOrder, RolloutStatus, Scale},
 };
 
 /// Most bytes of manifests in one request, 4 MiB.
@@ -237,19 +237,21 @@ pub(crate) async fn rollout_history(
     app.platform.rollout_history(&name).await.map(Json)
 }
 
-/// Returns a service to an earlier revision.
-#[utoipa::path(post, path = "/api/v1/services/{name}/rollout/undo", tag = "services", params(("name" = String, Path)),
-    request_body = UndoRequest, responses((status = 200, body = RolloutStatus), (status = 404, body = Problem)))]
-pub(crate) async fn rollout_undo(
+/// Pauses, resumes, promotes, aborts, undoes or retries the rollout of a service.
+#[utoipa::path(post, path = "/api/v1/services/{name}/rollout", tag = "services", params(("name" = String, Path)),
+    request_body = RolloutOrder, responses((status = 200, body = RolloutStatus), (status = 404, body = Problem),
+    (status = 409, body = Problem)))]
+pub(crate) async fn rollout(
     State(app): State<App>,
     Extension(who): Extension<Identity>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RolloutStatus>, Problem> {
-    let UndoRequest { to } = extract::json(body).await?;
-    let entry = entry(who, &headers, "rollout-undo", format!("Service/{name}"), json!({ "to": to }));
-    command(&app, entry, move |platform| Box::pin(async move { platform.rollout_undo(&name, to).await }))
+    let order: RolloutOrder = extract::json(body).await?;
+    let by = who.name.clone();
+    let entry = entry(who, &headers, "rollout", format!("Service/{name}"), json!(order));
+    command(&app, entry, move |platform| Box::pin(async move { platform.rollout(&name, order, &by).await }))
         .await
         .map(Json)
 }

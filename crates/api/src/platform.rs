@@ -17,8 +17,8 @@ use crate::{
     wire::{
         ApplyResult, CallAnswer, CallRequest, ChannelView, ContractDetail, ContractSummary, DeadLetter,
         DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer, LogQuery, Published, Redrive,
-        ReportPeriod, Revision, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts, SiteLive,
-        SiteReport, SiteSummary,
+        ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts,
+        SiteLive, SiteReport, SiteSummary,
     },
 };
 
@@ -91,7 +91,7 @@ pub struct AuditEntry {
     pub who: String,
     /// Role it acted with.
     pub role: Role,
-    /// `apply`, `delete`, `scale`, `rollout-undo`, `restart`, `call`, `acknowledge`, `silence`, `silence-end`,
+    /// `apply`, `delete`, `scale`, `rollout`, `restart`, `call`, `acknowledge`, `silence`, `silence-end`,
     /// `seek`, `group-delete`, `dead-letters-redrive`, `dead-letters-discard`.
     pub action: &'static str,
     /// `Kind/name` (`Alert/fingerprint`, `Silence/id`, `Silence/new`), or the manager for an apply.
@@ -230,14 +230,15 @@ pub trait Platform: Send + Sync + 'static {
     /// Lines of services' logs that match, at most `query.limit`, within a bound of time or bytes that the platform sets;
     /// [`LogAnswer::truncated`] says when there may be more. A service that is not known is [`Problem::not_found`].
     fn search_logs(&self, query: LogQuery) -> Reply<'_, LogAnswer>;
-    /// Sets the number of replicas (a subresource: the manifest's owner stays).
-    fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale>;
+    /// Sets the number of replicas (a subresource: the manifest's owner stays), or gives the decision back.
+    fn scale<'a>(&'a self, service: &'a str, replicas: Option<u32>) -> Reply<'a, Scale>;
     /// How far the rollout is.
     fn rollout_status<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus>;
     /// Revisions, oldest first.
     fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>>;
-    /// Returns to revision `to`, or to the one before the current.
-    fn rollout_undo<'a>(&'a self, service: &'a str, to: Option<u64>) -> Reply<'a, RolloutStatus>;
+    /// Carries out what `who` asks of a rollout. What does not fit where it stands is [`Problem::conflict`].
+    fn rollout<'a>(&'a self, service: &'a str, order: RolloutOrder, who: &'a str)
+    -> Reply<'a, RolloutStatus>;
     /// Restarts all replicas, one after the other.
     fn restart<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus>;
 

@@ -76,7 +76,7 @@ pub(crate) fn table() -> Vec<Route> {
         route(Method::PUT, "/api/v1/services/{name}/scale", operator, put(scale)),
         route(Method::GET, "/api/v1/services/{name}/rollout", viewer, get(rollout_status)),
         route(Method::GET, "/api/v1/services/{name}/rollout/history", viewer, get(rollout_history)),
-        route(Method::POST, "/api/v1/services/{name}/rollout/undo", operator, post(rollout_undo)),
+        route(Method::POST, "/api/v1/services/{name}/rollout", operator, post(rollout)),
         route(Method::POST, "/api/v1/services/{name}/rollout/restart", operator, post(restart)),
         route(Method::POST, "/api/v1/services/{name}/call", operator, post(calls::call)),
         route(Method::GET, "/api/v1/contracts", viewer, get(calls::contracts)),
@@ -141,7 +141,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     info(title = "SOS", description = "Services and energy of one platform: resources, live state, commands."),
     paths(
         healthz, metrics, login, session, logout, sites, site_live, site_chart, site_report, site_forecasts, stream::stream, events, list, resource,
-        remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout_undo, restart, calls::call, calls::contracts, calls::contract, channels::channels, channels::heard,
+        remove, apply, diff, logs, scale, rollout_status, rollout_history, rollout, restart, calls::call, calls::contracts, calls::contract, channels::channels, channels::heard,
         channels::publish, channels::seek, channels::forget, channels::take, channels::settle, channels::dead_letters,
         channels::redrive, query, query_form, query_range, query_range_form, series, series_form, labels, labels_form,
         label_values, metadata, rules, alerts, alarms, acknowledge, silences, make_silence, end_silence, notifications, runbooks::runbook,

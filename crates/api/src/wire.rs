@@ -502,23 +502,31 @@ pub struct FieldChange {
 /// Replicas asked for and in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Scale {
-    /// Number of replicas.
-    pub replicas: u32,
+    /// Number of replicas; null gives the decision back to the manifest.
+    pub replicas: Option<u32>,
 }
 
 /// How far a service's rollout is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RolloutStatus {
     /// Name of the service.
     pub service: String,
-    /// The revision being rolled out.
-    pub revision: u64,
-    /// Replicas declared.
+    /// The revision that runs or comes in; 0 before there is one.
+    pub revision: u32,
+    /// How it comes in; left out when nothing is rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Replicas wanted.
     pub replicas: u32,
     /// Replicas of that revision.
     pub updated: u32,
     /// Replicas of that revision that are ready.
     pub ready: u32,
+    /// Its share of the traffic, per cent.
+    pub weight: f64,
+    /// The step of a canary, from 1, and how many there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<(u32, u32)>,
     /// Whether nothing is left to do.
     pub done: bool,
     /// A sentence for people.
@@ -529,23 +537,47 @@ pub struct RolloutStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Revision {
     /// Number of the revision, rising.
-    pub revision: u64,
-    /// When it was applied; left out when the record no longer says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time: Option<String>,
-    /// Who applied it and what changed.
+    pub revision: u32,
+    /// When it was first seen.
+    pub time: String,
+    /// Why it came to be.
     pub change: String,
-    /// Whether it is in force.
+    /// What became of it, such as `succeeded` or `rolled back`.
+    pub outcome: String,
+    /// Why that; empty where nothing is to be said.
+    pub reason: String,
+    /// Whether replicas are brought to it.
     pub current: bool,
 }
 
-/// Body of a rollout undo.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UndoRequest {
-    /// The revision to return to; the one before the current when left out.
-    #[serde(default)]
-    pub to: Option<u64>,
+/// What may be asked of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "order", deny_unknown_fields)]
+pub enum RolloutOrder {
+    /// Goes no further for now; a failure still leads back.
+    Pause,
+    /// Goes on.
+    Resume,
+    /// Ends the present wait: the next step of a canary, the switch of blue/green.
+    Promote {
+        /// All remaining steps are skipped as well, without being judged.
+        #[serde(default)]
+        full: bool,
+    },
+    /// Gives the new revision up and brings the last good one back.
+    Abort {
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Brings an earlier revision back, until another one is declared.
+    Undo {
+        /// Which one; the good one before the present when left out.
+        #[serde(default)]
+        to: Option<u32>,
+    },
+    /// Tries again what is declared, though it was given up or undone.
+    Retry,
 }
 
 /// Body of a login: one of the two.

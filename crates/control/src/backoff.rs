@@ -1,6 +1,6 @@
 //! Exponential back-off: at once the first time, then doubling up to a cap.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::observed::{Exit, ObservedReplica, PastRun, ReplicaPhase, StopCause};
 use crate::{RestartPolicy, RestartSpec};
@@ -18,10 +18,20 @@ pub fn restart_delay(spec: &RestartSpec, failures: u32) -> SignedDuration {
 /// long as `spec.reset_after` is the last one counted; one that was stopped on purpose ends the count.
 #[must_use]
 pub fn consecutive_failures(spec: &RestartSpec, replica: &ObservedReplica) -> u32 {
+    recent_failures(spec, replica, None)
+}
+
+/// [`consecutive_failures`] without those up to a time at which they were forgiven.
+pub(crate) fn recent_failures(
+    spec: &RestartSpec,
+    replica: &ObservedReplica,
+    forgiven_until: Option<Timestamp>,
+) -> u32 {
     let mut count = 0;
     for run in last_run(replica).iter().chain(replica.past_runs.iter().rev()) {
         if run.description_hash != replica.description_hash
             || run.run != replica.run
+            || forgiven_until.is_some_and(|until| run.ended_at <= until)
             || !is_failure(spec, run)
         {
             break;

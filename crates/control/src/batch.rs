@@ -1,8 +1,12 @@
 //! Batch jobs: run only when ordered, until the work of a run is done.
 
 use crate::draft::Draft;
+use crate::findings::Findings;
+use crate::health::{backed_off, supervise};
 use crate::plan::BatchWork;
-use crate::replicas::{Findings, backed_off, press, retire, retries, stop, supervise};
+use crate::report::retries;
+use crate::retire::{press, retire, stop};
+use crate::rollout::{Outcome, Revision, RolloutState, revise};
 use crate::status::{Condition, Truth};
 use crate::world::World;
 use crate::{
@@ -31,6 +35,7 @@ pub(crate) fn converge(
 ) -> ServiceStatus {
     let mut found = Findings::default();
     let id = replica_id(name, 0);
+    draft.rollouts.insert(name.to_owned(), remembered(name, spec, world));
     let order = order.filter(|_| !spec.suspended);
     for (other, replica) in world.replicas(name).filter(|(other, _)| *other != id) {
         retire(other, replica, name, world, draft, &mut found);
@@ -41,6 +46,52 @@ pub(crate) fn converge(
         Some(order) => obey(&id, replica, name, spec, order, world, draft, &mut found),
     };
     status(name, spec, order, standing, &found, world)
+}
+
+/// Revisions of a job: a new one counts from the next start on, there is nothing to roll.
+fn remembered(name: &str, spec: &DesiredService, world: &World<'_>) -> RolloutState {
+    let mut state = world.observed.rollouts.get(name).cloned().unwrap_or_default();
+    revise(spec, &mut state, world.replicas(name).map(|(_, replica)| replica), world.now.wall);
+    if let (Some(current), Some(_)) = (state.current, state.rollout.take()) {
+        state.decide(current, Outcome::Succeeded, "it is used from the next start on", world.now.wall);
+        state.stable = Some(current);
+    }
+    state.sizes.clear();
+    state
+}
+
+/// The revision to start, or why there is none.
+fn deployable(name: &str, spec: &DesiredService, draft: &Draft) -> Result<Revision, String> {
+    let revision = draft.rollouts.get(name).and_then(RolloutState::current_revision);
+    let declared = |revision: &&Revision| {
+        spec.stored.contains(&revision.description_hash)
+            || (spec.unresolved.is_none() && revision.description_hash == spec.description_hash)
+    };
+    revision.filter(declared).cloned().ok_or_else(|| {
+        spec.unresolved.clone().unwrap_or_else(|| "the configuration of its revision is not stored".into())
+    })
+}
+
+/// Why the next attempt waits after a deployment that could not be made.
+fn refused(
+    id: &str,
+    revision: &Revision,
+    spec: &DesiredService,
+    world: &World<'_>,
+    draft: &mut Draft,
+    found: &mut Findings,
+) -> Option<String> {
+    let refusal = world.observed.refusals.get(id)?;
+    if refusal.description_hash != revision.description_hash {
+        return None;
+    }
+    let due = refusal.due(&spec.restart);
+    found.back_off(refusal.trouble(id));
+    if due <= world.now.wall {
+        return None;
+    }
+    draft.check_at(due);
+    found.back_off.clone()
 }
 
 /// No order: stop what runs, but keep the record of an ended run, because it says what is complete.
@@ -95,12 +146,12 @@ fn obey(
         if spec.restart.policy == RestartPolicy::Never {
             return Standing::Failed(format!("{id} {exit}"));
         }
-        match backed_off(replica, exit, spec, world, draft, found) {
+        match backed_off(replica, exit, spec, None, world, draft, found) {
             None => return Standing::Waiting(found.back_off.clone().unwrap_or_default()),
             Some(why) => because = why,
         }
     }
-    begin(id, name, spec, order, &because, world, draft)
+    begin(id, name, spec, order, &because, world, draft, found)
 }
 
 /// A process runs: is it the right one, is it still allowed, is it well?
@@ -136,6 +187,7 @@ fn steer(
     Standing::Running
 }
 
+#[expect(clippy::too_many_arguments, reason = "plain data in, no struct is worth its name for one call")]
 fn begin(
     id: &str,
     name: &str,
@@ -144,6 +196,7 @@ fn begin(
     because: &str,
     world: &World<'_>,
     draft: &mut Draft,
+    found: &mut Findings,
 ) -> Standing {
     if let Some(next) = order.next_step(world.now.site) {
         draft.check_at_site(next);
@@ -153,6 +206,13 @@ fn begin(
         Err(why) => return Standing::Waiting(why),
     };
     if let Err(why) = world.dependencies_ready(spec) {
+        return Standing::Waiting(why);
+    }
+    let revision = match deployable(name, spec, draft) {
+        Ok(revision) => revision,
+        Err(why) => return Standing::Waiting(why),
+    };
+    if let Some(why) = refused(id, &revision, spec, world, draft, found) {
         return Standing::Waiting(why);
     }
     // A surplus replica left by a change of kind must be gone first.
@@ -166,8 +226,9 @@ fn begin(
             service: name.into(),
             replica: id.into(),
             ordinal: 0,
-            generation: spec.generation,
-            description_hash: spec.description_hash.clone(),
+            generation: revision.generation,
+            revision: revision.number,
+            description_hash: revision.description_hash,
             work: Some(work),
         },
         because,
@@ -203,16 +264,10 @@ fn status(
     };
     let ready_replicas = world.ready_replicas(name, spec);
     let ready = !ready_replicas.is_empty();
-    let back_off = found.back_off.clone();
     let conditions = vec![
         Condition::new("Complete", complete.into(), reason, message.clone()),
         Condition::new("DeadlineMet", met, reason, message.clone()),
-        Condition::new(
-            "Healthy",
-            back_off.is_none().into(),
-            if back_off.is_none() { "NoFailure" } else { "Failing" },
-            back_off.unwrap_or_default(),
-        ),
+        found.healthy(),
         Condition::new("Ready", ready.into(), reason, message),
     ];
     ServiceStatus {

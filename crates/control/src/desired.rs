@@ -1,12 +1,12 @@
 //! What is declared: the planner's own view of services, independent of the manifest format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sos_units::{Energy, Power, PowerEnvelope};
 
-use crate::ProbeSpec;
+use crate::{ProbeSpec, RolloutSpec};
 
 /// All declared services, by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,8 +20,7 @@ pub struct Desired {
 pub struct DesiredService {
     /// Raised with every change of the declaration.
     pub generation: u64,
-    /// Hash of the generated deployment description. Replicas are rolled when it differs, not when only the
-    /// generation does.
+    /// Hash of the generated deployment description. A new hash is a new revision; a new generation is none.
     pub description_hash: String,
     /// What sort of service this is.
     pub kind: ServiceKind,
@@ -37,6 +36,44 @@ pub struct DesiredService {
     pub stop_timeout: SignedDuration,
     /// Declared but to be kept stopped.
     pub suspended: bool,
+    /// How a new revision replaces the old one.
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+    /// Why two revisions cannot run side by side, such as a fixed port; then none is started beside another.
+    #[serde(default)]
+    pub exclusive: Option<String>,
+    /// Hashes of other revisions whose configuration is stored, so that they can be deployed again.
+    #[serde(default)]
+    pub stored: BTreeSet<String>,
+    /// Why the declared configuration cannot be made at present. Then `description_hash` says nothing, and what runs
+    /// goes on as the revision it is.
+    #[serde(default)]
+    pub unresolved: Option<String>,
+    /// Why the present declaration came to be, for the history of revisions.
+    #[serde(default)]
+    pub cause: Option<String>,
+}
+
+impl Default for DesiredService {
+    /// A long-running service of one replica, with the defaults of all its parts and ten seconds to stop.
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            description_hash: String::new(),
+            kind: ServiceKind::LongRunning,
+            replicas: 1,
+            depends_on: Vec::new(),
+            probes: Probes::default(),
+            restart: RestartSpec::default(),
+            stop_timeout: SignedDuration::from_secs(10),
+            suspended: false,
+            rollout: RolloutSpec::default(),
+            exclusive: None,
+            stored: BTreeSet::new(),
+            unresolved: None,
+            cause: None,
+        }
+    }
 }
 
 /// The sorts of services.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{Action, Plan, ProbeDue, ServiceStatus};
+use crate::rollout::Drain;
+use crate::{Action, Plan, ProbeDue, RevisionTraffic, RolloutState, RolloutStatus, ServiceStatus};
 
 /// Collects actions with their reasons.
 #[derive(Debug, Default)]
@@ -14,6 +15,10 @@ pub(crate) struct Draft {
     next_site_check: Option<Timestamp>,
     pub(crate) probes: Vec<ProbeDue>,
     pub(crate) statuses: BTreeMap<String, ServiceStatus>,
+    pub(crate) rollouts: BTreeMap<String, RolloutState>,
+    pub(crate) progress: BTreeMap<String, RolloutStatus>,
+    pub(crate) traffic: BTreeMap<String, Vec<RevisionTraffic>>,
+    pub(crate) draining: BTreeMap<String, Timestamp>,
 }
 
 impl Draft {
@@ -30,6 +35,16 @@ impl Draft {
     /// Look again at this site time.
     pub(crate) fn check_at_site(&mut self, time: Timestamp) {
         self.next_site_check = Some(self.next_site_check.map_or(time, |earlier| earlier.min(time)));
+    }
+
+    /// Tells which replicas are out of traffic, and looks again when their time is over.
+    pub(crate) fn drain(&mut self, drains: &BTreeMap<String, Drain>, now: Timestamp) {
+        for (id, drain) in drains {
+            self.draining.insert(id.clone(), drain.until);
+            if drain.until > now {
+                self.check_at(drain.until);
+            }
+        }
     }
 
     /// Deployments of replicas of `service` so far.
@@ -55,6 +70,10 @@ impl Draft {
             next_check: self.next_check,
             next_site_check: self.next_site_check,
             statuses: self.statuses,
+            rollouts: self.rollouts,
+            progress: self.progress,
+            traffic: self.traffic,
+            draining: self.draining,
         }
     }
 }

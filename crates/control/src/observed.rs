@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{ProbeRecord, ReplicaProbes};
+use crate::{Measured, ProbeRecord, Refusal, ReplicaProbes, RolloutState};
 
 /// How many past runs of a replica are kept; more are of no use to the back-off.
 pub const MAX_PAST_RUNS: usize = 64;
@@ -26,6 +26,22 @@ pub struct Observed {
     pub replicas: BTreeMap<String, ObservedReplica>,
     /// Readiness of external services, by service name.
     pub external: BTreeMap<String, ProbeRecord>,
+    /// What was remembered of revisions, by service name: [`crate::Plan::rollouts`] of the plan before.
+    #[serde(default)]
+    pub rollouts: BTreeMap<String, RolloutState>,
+    /// Requests per revision since the present step of a canary began, by service name.
+    #[serde(default)]
+    pub measured: BTreeMap<String, Vec<Measured>>,
+    /// Requests under way to replicas that get no new ones, by replica. One that may still get some is left out; one
+    /// that never gets any (nothing routes to its service) stands with zero.
+    #[serde(default)]
+    pub in_flight: BTreeMap<String, u64>,
+    /// Deployments that could not be made, by replica, until one is made.
+    #[serde(default)]
+    pub refusals: BTreeMap<String, Refusal>,
+    /// The last lines of output, by replica, the newest last.
+    #[serde(default)]
+    pub last_lines: BTreeMap<String, Vec<String>>,
 }
 
 /// One replica.

@@ -8,8 +8,11 @@ use sos_units::{Energy, Power};
 
 use crate::draft::Draft;
 use crate::world::World;
-use crate::{Desired, Now, Observed, ProbeDue, ServiceKind, ServiceStatus, StopCause};
-use crate::{batch, replicas};
+use crate::{
+    Desired, Now, Observed, ProbeDue, RevisionTraffic, RolloutState, RolloutStatus, ServiceKind,
+    ServiceStatus, StopCause,
+};
+use crate::{batch, external, replicas, retire};
 
 /// Something to be done. Each is harmless when repeated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +54,10 @@ pub enum Action {
         ordinal: u32,
         /// The generation to deploy.
         generation: u64,
-        /// The hash of the description to deploy; another one means that this plan is stale.
+        /// The revision to deploy, not always the declared one.
+        revision: u32,
+        /// The hash of its description. Where it is not the declared one, the stored configuration with this hash is
+        /// meant.
         description_hash: String,
         /// For a batch job: what it is to do.
         work: Option<BatchWork>,
@@ -98,14 +104,33 @@ pub struct Plan {
     pub next_site_check: Option<Timestamp>,
     /// Status of every declared service, and of those that are still being removed.
     pub statuses: BTreeMap<String, ServiceStatus>,
+    /// What is to be remembered of revisions, by service. To be stored before the actions are performed, where it
+    /// differs from what is stored, and handed back as [`Observed::rollouts`]. What is stored of a service that is not
+    /// named here stays until that service is deleted.
+    #[serde(default)]
+    pub rollouts: BTreeMap<String, RolloutState>,
+    /// Rollouts that are under way, by service.
+    #[serde(default)]
+    pub progress: BTreeMap<String, RolloutStatus>,
+    /// Shares of the traffic of every declared long-running service; empty for one without ready replicas.
+    #[serde(default)]
+    pub traffic: BTreeMap<String, Vec<RevisionTraffic>>,
+    /// Replicas that are to get no new requests because they will be, or are, asked to stop, with the latest wall time
+    /// of that.
+    #[serde(default)]
+    pub draining: BTreeMap<String, Timestamp>,
 }
 
 /// Compares what is declared with what is observed.
 ///
 /// # Guarantees
 /// - A replica is deployed only when none with its id is live, when all dependencies of its service are ready, and
-///   when fewer replicas of the service are live than declared.
-/// - Planned again after its actions were performed, at the same time, nothing more is asked for.
+///   when fewer replicas of the service are live than are declared; while revisions change, the surge
+///   ([`crate::RolloutSpec::surge`]) may come on top.
+/// - No replica is given up for another revision unless those that stay and are available are at least the declared
+///   ones less [`crate::RolloutSpec::unavailable`].
+/// - Planned again after its actions were performed and its rollouts stored, at the same time, nothing more is asked
+///   for. When nothing is asked for, `next_check` lies in the future.
 /// - Services that depend on others stop before them.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed, now: Now) -> Plan {
@@ -115,12 +140,12 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Now) -> Plan {
         let status = match &spec.kind {
             ServiceKind::LongRunning => replicas::converge(name, spec, &world, &mut draft),
             ServiceKind::Batch { order } => batch::converge(name, spec, order.as_ref(), &world, &mut draft),
-            ServiceKind::External => replicas::external(name, spec, &world, &mut draft),
+            ServiceKind::External => external::external(name, spec, &world, &mut draft),
         };
         draft.statuses.insert(name.clone(), status);
     }
     for name in world.removed() {
-        let status = replicas::remove(name, &world, &mut draft);
+        let status = retire::remove(name, &world, &mut draft);
         draft.statuses.insert(name.to_owned(), status);
     }
     draft.finish()

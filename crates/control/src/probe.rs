@@ -85,6 +85,12 @@ pub struct ProbeRecord {
     pub verdict: Option<bool>,
     /// What the last attempt said.
     pub message: String,
+    /// Start of the attempt that last changed the verdict; `None` where that is not known.
+    #[serde(default)]
+    pub changed_at: Option<Timestamp>,
+    /// Whether the verdict was ever good.
+    #[serde(default)]
+    pub was_good: bool,
 }
 
 impl ProbeRecord {
@@ -102,15 +108,23 @@ impl ProbeRecord {
             self.successes = self.successes.saturating_add(1);
             self.failures = 0;
             if self.successes >= spec.success_threshold {
-                self.verdict = Some(true);
+                self.decide(true);
             }
         } else {
             self.failures = self.failures.saturating_add(1);
             self.successes = 0;
             if self.failures >= spec.failure_threshold {
-                self.verdict = Some(false);
+                self.decide(false);
             }
         }
+    }
+
+    fn decide(&mut self, verdict: bool) {
+        if self.verdict != Some(verdict) {
+            self.changed_at = self.last_at;
+        }
+        self.verdict = Some(verdict);
+        self.was_good |= verdict;
     }
 
     /// When the next attempt is due. An attempt whose result never came is repeated one period after its time-out.
@@ -153,6 +167,34 @@ impl ReplicaProbes {
     #[must_use]
     pub fn ready(&self, probes: &Probes) -> bool {
         self.started(probes) && (probes.readiness.is_none() || self.readiness.verdict == Some(true))
+    }
+
+    /// Since when it may be used, given that it may.
+    pub(crate) fn ready_since(&self, probes: &Probes, started_at: Timestamp) -> Timestamp {
+        let asked = [(probes.startup, &self.startup), (probes.readiness, &self.readiness)];
+        let since = asked
+            .into_iter()
+            .filter(|(probe, _)| probe.is_some())
+            .filter_map(|(_, record)| record.changed_at);
+        since.fold(started_at, Ord::max)
+    }
+
+    /// Whether a probe has said that it may not be used; without a verdict that is not known.
+    pub(crate) fn known_unready(&self, probes: &Probes) -> bool {
+        let says_no =
+            |probe: Option<ProbeSpec>, record: &ProbeRecord| probe.is_some() && record.verdict == Some(false);
+        says_no(probes.startup, &self.startup) || says_no(probes.readiness, &self.readiness)
+    }
+
+    /// Whether a probe that decides about readiness should have been asked long ago and never was: nobody watched.
+    pub(crate) fn unwatched(&self, probes: &Probes, started_at: Timestamp, now: Timestamp) -> bool {
+        let first = if self.started(probes) {
+            (probes.readiness, &self.readiness)
+        } else {
+            (probes.startup, &self.startup)
+        };
+        let (Some(spec), record) = first else { return false };
+        record.last_at.is_none() && later(record.due_at(&spec, started_at), spec.period) < now
     }
 
     /// The probe, if any, whose failure asks for a restart, with its last message.

@@ -1,443 +1,289 @@
-//! Long-running and external services.
+//! Long-running services: each revision is brought to its number of replicas.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::draft::Draft;
-use crate::probe::later;
-use crate::status::{Condition, Truth};
+use crate::findings::Findings;
+use crate::health::{backed_off, supervise};
+use crate::report;
+use crate::retire::{drained, press, retire, stop};
+use crate::rollout::{Course, Drain, Member, progress, shares};
+use crate::trouble::unready;
 use crate::world::World;
 use crate::{
-    Action, DesiredService, Exit, ObservedReplica, PastRun, ProbeDue, ProbeKind, ReplicaPhase, RestartPolicy,
-    ServicePhase, ServiceStatus, StopCause, consecutive_failures, replica_id, restart_delay,
+    Action, DesiredService, Exit, ReplicaPhase, RestartPolicy, ServiceStatus, StopCause, replica_id,
 };
 
-/// What was learned about a service while planning it.
-#[derive(Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) waiting: Option<String>,
-    pub(crate) back_off: Option<String>,
-    pub(crate) rolling: bool,
-    pub(crate) stopping: Option<String>,
-    pub(crate) ended: Option<(bool, String)>,
+/// One pass over one service.
+struct Pass<'a, 'w> {
+    course: Course<'a>,
+    world: &'w World<'a>,
+    draft: &'w mut Draft,
+    found: Findings,
+    /// Numbers of replicas that are taken.
+    taken: BTreeSet<u32>,
+    /// All numbers below are taken.
+    lowest: u32,
+    /// Replicas that are out of traffic and have not gone.
+    drains: BTreeMap<String, Drain>,
+    /// Replicas that get no more traffic.
+    leaving: BTreeSet<&'a str>,
 }
 
 /// Brings a long-running service to its declared replicas.
-pub(crate) fn converge(
-    name: &str,
-    spec: &DesiredService,
-    world: &World<'_>,
+pub(crate) fn converge<'a>(
+    name: &'a str,
+    spec: &'a DesiredService,
+    world: &World<'a>,
     draft: &mut Draft,
 ) -> ServiceStatus {
-    let want = if spec.suspended { 0 } else { spec.replicas };
-    let mut found = Findings::default();
-    for (id, replica) in world.replicas(name).filter(|(id, replica)| !is_slot(id, name, replica, want)) {
-        retire(id, replica, name, world, draft, &mut found);
-    }
-    for ordinal in 0..want {
-        let id = replica_id(name, ordinal);
-        match world.observed.replicas.get(&id).filter(|replica| replica.service == name) {
-            None => start(name, spec, ordinal, "it is declared and does not run", world, draft, &mut found),
-            Some(replica) => keep(&id, replica, name, spec, world, draft, &mut found),
-        }
-    }
-    status(name, spec, want, world, &found)
-}
-
-/// Whether a replica fills one of the declared places.
-fn is_slot(id: &str, service: &str, replica: &ObservedReplica, want: u32) -> bool {
-    replica.ordinal < want && replica_id(service, replica.ordinal) == id
-}
-
-/// Stops and forgets what is no longer declared.
-pub(crate) fn remove(name: &str, world: &World<'_>, draft: &mut Draft) -> ServiceStatus {
-    let mut found = Findings::default();
-    for (id, replica) in world.replicas(name) {
-        retire(id, replica, name, world, draft, &mut found);
-    }
-    let message = found.stopping.unwrap_or_else(|| "no longer declared".into());
-    ServiceStatus {
-        phase: ServicePhase::Stopping,
-        ready: 0,
-        ready_replicas: Vec::new(),
-        live: world.live(name),
-        replicas: 0,
-        observed_generation: world.replicas(name).map(|(_, replica)| replica.generation).max().unwrap_or(0),
-        restarts: 0,
-        conditions: vec![Condition::new("Ready", Truth::False, "NotDeclared", message)],
-    }
-}
-
-/// Probes an external service.
-pub(crate) fn external(
-    name: &str,
-    spec: &DesiredService,
-    world: &World<'_>,
-    draft: &mut Draft,
-) -> ServiceStatus {
-    let mut found = Findings::default();
-    for (id, replica) in world.replicas(name) {
-        retire(id, replica, name, world, draft, &mut found);
-    }
-    let record = world.observed.external.get(name).cloned().unwrap_or_default();
-    if let Some(probe) = spec.probes.readiness.filter(|_| !spec.suspended) {
-        let due = record.due_at(&probe, jiff::Timestamp::UNIX_EPOCH);
-        if due <= world.now.wall {
-            let kind = ProbeKind::Readiness;
-            draft.probes.push(ProbeDue { service: name.into(), replica: None, kind, timeout: probe.timeout });
-        } else {
-            draft.check_at(due);
-        }
-    }
-    let ready = !spec.suspended && world.external_ready(name, spec);
-    let known = spec.probes.readiness.is_none() || record.verdict.is_some();
-    let (phase, truth, reason) = match (spec.suspended, ready, known) {
-        (true, ..) => (ServicePhase::Stopped, Truth::False, "Suspended"),
-        (_, true, _) => (ServicePhase::Running, Truth::True, "Answers"),
-        (_, false, true) => (ServicePhase::Failed, Truth::False, "DoesNotAnswer"),
-        (_, false, false) => (ServicePhase::Starting, Truth::Unknown, "NotProbedYet"),
+    let course = Course::set(name, spec, world, draft);
+    let mut pass = Pass {
+        course,
+        world,
+        draft,
+        found: Findings::default(),
+        taken: BTreeSet::new(),
+        lowest: 0,
+        drains: BTreeMap::new(),
+        leaving: BTreeSet::new(),
     };
-    ServiceStatus {
-        phase,
-        ready: u32::from(ready),
-        ready_replicas: Vec::new(),
-        live: 0,
-        replicas: 0,
-        observed_generation: spec.generation,
-        restarts: 0,
-        conditions: vec![Condition::new("Ready", truth, reason, record.message)],
-    }
+    pass.run();
+    pass.finish()
 }
 
-/// Leads a replica that is not wanted to its end.
-pub(crate) fn retire(
-    id: &str,
-    replica: &ObservedReplica,
-    service: &str,
-    world: &World<'_>,
-    draft: &mut Draft,
-    found: &mut Findings,
-) {
-    match &replica.phase {
-        ReplicaPhase::Exited { .. } => {
-            draft.act(Action::Forget { replica: id.into() }, format!("{id} has ended and is not wanted"));
+impl<'a> Pass<'a, '_> {
+    fn run(&mut self) {
+        for (id, replica) in self.course.census.stopping.clone() {
+            press(id, replica, self.world, self.draft, &mut self.found);
+            let (time, known) = (self.course.spec.rollout.drain_time, self.course.state.draining.get(id));
+            let drain = drained(replica, time, known, self.world);
+            self.drains.extend(drain.map(|drain| (id.to_owned(), drain)));
         }
-        ReplicaPhase::Stopping { .. } => press(id, replica, world, draft, found),
-        ReplicaPhase::Starting | ReplicaPhase::Running => match world.may_stop(service) {
-            Err(why) => found.stopping = Some(why),
-            Ok(()) => {
-                let grace = replica.stop_timeout;
-                found.stopping = Some(format!("{id} is asked to stop"));
-                stop(id, grace, StopCause::NotWanted, format!("{id} is not wanted any more"), draft);
+        let (kept, surplus) = self.places();
+        self.take_numbers(&kept);
+        for member in &surplus {
+            self.release(member);
+        }
+        for (id, replica) in self.course.census.leftovers.clone() {
+            if replica.is_live() {
+                retire(id, replica, self.course.name, self.world, self.draft, &mut self.found);
             }
-        },
-    }
-}
-
-/// Kills a replica whose time to stop is over.
-pub(crate) fn press(
-    id: &str,
-    replica: &ObservedReplica,
-    world: &World<'_>,
-    draft: &mut Draft,
-    found: &mut Findings,
-) {
-    let ReplicaPhase::Stopping { since, grace, killed, .. } = &replica.phase else { return };
-    let end = later(*since, *grace);
-    if *killed {
-        found.stopping = Some(format!("{id} was killed and has not gone yet"));
-    } else if world.now.wall >= end {
-        let because = format!("{id} did not stop within {} s", grace.as_secs());
-        found.stopping = Some(because.clone());
-        draft.act(Action::Kill { replica: id.into() }, because);
-    } else {
-        found.stopping = Some(format!("{id} is stopping"));
-        draft.check_at(end);
-    }
-}
-
-/// Asks a replica to stop.
-pub(crate) fn stop(
-    id: &str,
-    grace: jiff::SignedDuration,
-    cause: StopCause,
-    because: String,
-    draft: &mut Draft,
-) {
-    draft.act(Action::Stop { replica: id.into(), grace, cause }, because);
-}
-
-/// Looks after a replica in one of the declared places.
-fn keep(
-    id: &str,
-    replica: &ObservedReplica,
-    name: &str,
-    spec: &DesiredService,
-    world: &World<'_>,
-    draft: &mut Draft,
-    found: &mut Findings,
-) {
-    match &replica.phase {
-        ReplicaPhase::Stopping { cause, .. } => {
-            found.rolling |= *cause == StopCause::Roll;
-            press(id, replica, world, draft, found);
         }
-        ReplicaPhase::Exited { exit, asked, .. } => {
-            restart(replica, exit, *asked, name, spec, world, draft, found);
+        for member in &kept {
+            self.keep(member);
         }
-        ReplicaPhase::Starting | ReplicaPhase::Running => {
-            if replica.description_hash != spec.description_hash {
-                found.rolling = true;
-                if roll(id, replica, name, spec, world, draft) {
-                    return;
-                }
-            } else if replica.generation != spec.generation {
-                let action = Action::Adopt { replica: id.into(), generation: spec.generation };
-                draft.act(action, format!("{id} already runs what generation {} asks for", spec.generation));
+        for (number, size) in self.course.state.sizes.clone() {
+            let have = kept.iter().filter(|member| member.revision == number).count();
+            for _ in have..usize::try_from(size).unwrap_or(usize::MAX) {
+                let ordinal = self.take_free_number();
+                self.start(number, ordinal, "it is declared and does not run");
             }
-            supervise(id, replica, name, spec, world, draft, found);
         }
+        self.sweep(&surplus);
     }
-}
 
-/// Stops an outdated replica when the service can spare it: one at a time, the others ready. True when it is
-/// stopped now.
-fn roll(
-    id: &str,
-    replica: &ObservedReplica,
-    name: &str,
-    spec: &DesiredService,
-    world: &World<'_>,
-    draft: &mut Draft,
-) -> bool {
-    let spared = |ordinal: u32| {
-        let other = replica_id(name, ordinal);
-        let ready = |other: &ObservedReplica| world.replica_ready(spec, other);
-        // The first outdated replica by number goes first, so two are never stopped in one plan.
-        let outdated_before = |other: &ObservedReplica| {
-            ordinal < replica.ordinal && other.is_live() && other.description_hash != spec.description_hash
+    /// Members that keep their places, good ones first to be kept, and those that are too many. Revisions that are left
+    /// come before the present one.
+    fn places(&self) -> (Vec<Member<'a>>, Vec<Member<'a>>) {
+        let state = &self.course.state;
+        let (mut kept, mut surplus) = (Vec::new(), Vec::new());
+        let mut numbers: Vec<_> = self.course.counts.keys().copied().collect();
+        numbers.sort_by_key(|number| state.current == Some(*number));
+        for number in numbers {
+            let mut members: Vec<_> = self.course.census.of(number).copied().collect();
+            let left = state.current != Some(number);
+            let startable = !left || self.course.restartable(number);
+            members.sort_by_key(|member| {
+                let ordinal = i64::from(member.replica.ordinal);
+                let draining = state.draining.contains_key(member.id);
+                let gone = !startable && !member.replica.is_live();
+                (gone, std::cmp::Reverse(member.standing), draining, if left { -ordinal } else { ordinal })
+            });
+            let size = usize::try_from(state.size(number)).unwrap_or(usize::MAX).min(members.len());
+            let mut rest = members.split_off(size);
+            rest.sort_by_key(|member| member.replica.ordinal);
+            surplus.append(&mut rest);
+            members.sort_by_key(|member| member.replica.ordinal);
+            kept.append(&mut members);
+        }
+        (kept, surplus)
+    }
+
+    fn take_numbers(&mut self, kept: &[Member<'_>]) {
+        self.taken = kept.iter().map(|member| member.replica.ordinal).collect();
+        let live = self.world.replicas(self.course.name).filter(|(_, replica)| replica.is_live());
+        self.taken.extend(live.map(|(_, replica)| replica.ordinal));
+    }
+
+    /// The lowest number that no replica has, and takes it.
+    fn take_free_number(&mut self) -> u32 {
+        let foreign = |ordinal: u32| {
+            let id = replica_id(self.course.name, ordinal);
+            self.world.observed.replicas.get(&id).is_some_and(|other| other.service != self.course.name)
         };
-        other == id
-            || world
-                .observed
-                .replicas
-                .get(&other)
-                .is_some_and(|other| ready(other) && !outdated_before(other))
-    };
-    let can_restart = world.dependencies_ready(spec).is_ok();
-    if !can_restart || !(0..spec.replicas).all(spared) {
-        return false;
+        let free = |ordinal: &u32| !self.taken.contains(ordinal) && !foreign(*ordinal);
+        let ordinal = (self.lowest..u32::MAX).find(free).unwrap_or(u32::MAX);
+        self.lowest = ordinal.saturating_add(1);
+        self.taken.insert(ordinal);
+        ordinal
     }
-    let because = format!("{id} makes room for generation {}", spec.generation);
-    stop(id, spec.stop_timeout, StopCause::Roll, because, draft);
-    true
-}
 
-/// Acts on failed probes and says which are due.
-pub(crate) fn supervise(
-    id: &str,
-    replica: &ObservedReplica,
-    name: &str,
-    spec: &DesiredService,
-    world: &World<'_>,
-    draft: &mut Draft,
-    found: &mut Findings,
-) {
-    if replica.phase != ReplicaPhase::Running {
-        return;
-    }
-    if let Some((kind, record)) = replica.probes.failed(&spec.probes) {
-        let because = format!("{kind} probe of {id} failed {} times: {}", record.failures, record.message);
-        found.back_off = Some(because.clone());
-        stop(id, spec.stop_timeout, StopCause::Unhealthy, because, draft);
-        return;
-    }
-    for (kind, probe, due) in replica.probes.schedule(&spec.probes, replica.started_at) {
-        if due > world.now.wall {
-            draft.check_at(due);
-            continue;
+    /// A replica too many: out of traffic, then asked to stop.
+    fn release(&mut self, member: &Member<'a>) {
+        let (id, replica) = (member.id, member.replica);
+        if !matches!(replica.phase, ReplicaPhase::Starting | ReplicaPhase::Running) {
+            return;
         }
-        let replica = Some(id.to_owned());
-        draft.probes.push(ProbeDue { service: name.into(), replica, kind, timeout: probe.timeout });
+        if let Err(why) = self.world.may_stop(self.course.name) {
+            self.found.stopping = Some(why);
+            return;
+        }
+        self.leaving.insert(id);
+        let (time, known) = (self.course.spec.rollout.drain_time, self.course.state.draining.get(id));
+        if let Some(drain) = drained(replica, time, known, self.world) {
+            let over = drain.is_over(id, self.world);
+            self.drains.insert(id.to_owned(), drain);
+            if !over {
+                self.found.stopping = Some(format!("{id} gets no more requests"));
+                return;
+            }
+        }
+        self.found.stopping = Some(format!("{id} is asked to stop"));
+        let (cause, because) = match self.course.state.current {
+            Some(current) if current != member.revision => {
+                (StopCause::Roll, format!("{id} makes room for revision {current}"))
+            }
+            _ => (StopCause::NotWanted, format!("{id} is not wanted any more")),
+        };
+        stop(id, replica.stop_timeout, cause, because, self.draft);
     }
-}
 
-/// Starts a replica that ended, if its policy asks for it and the back-off has passed.
-#[expect(clippy::too_many_arguments, reason = "plain data in, no struct is worth its name for one call")]
-fn restart(
-    replica: &ObservedReplica,
-    exit: &Exit,
-    asked: Option<StopCause>,
-    name: &str,
-    spec: &DesiredService,
-    world: &World<'_>,
-    draft: &mut Draft,
-    found: &mut Findings,
-) {
-    let changed = replica.description_hash != spec.description_hash;
-    let on_purpose = asked.is_some_and(|cause| cause != StopCause::Unhealthy);
-    let clean = *exit == Exit::Code(0) && asked.is_none();
-    let again = match spec.restart.policy {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => !clean,
-        RestartPolicy::Never => false,
-    };
-    let ordinal = replica.ordinal;
-    if changed || on_purpose {
-        start(name, spec, ordinal, "it is declared and was stopped on purpose before", world, draft, found);
-    } else if !again {
-        found.ended = Some((clean, format!("{} {exit}", replica_id(name, ordinal))));
-    } else if let Some(because) = backed_off(replica, exit, spec, world, draft, found) {
-        start(name, spec, ordinal, &because, world, draft, found);
+    /// Looks after a replica that keeps its place.
+    fn keep(&mut self, member: &Member<'a>) {
+        let (id, replica, spec) = (member.id, member.replica, self.course.spec);
+        match &replica.phase {
+            ReplicaPhase::Stopping { .. } => {}
+            ReplicaPhase::Exited { exit, asked, .. } => self.restart(member, exit, *asked),
+            ReplicaPhase::Starting | ReplicaPhase::Running => {
+                let declared = replica.description_hash == spec.description_hash && spec.unresolved.is_none();
+                if declared && replica.generation != spec.generation {
+                    let action = Action::Adopt { replica: id.into(), generation: spec.generation };
+                    let because = format!("{id} already runs what generation {} asks for", spec.generation);
+                    self.draft.act(action, because);
+                }
+                if let Some(trouble) = unready(id, replica, spec) {
+                    self.found.note(trouble);
+                }
+                supervise(id, replica, self.course.name, spec, self.world, self.draft, &mut self.found);
+            }
+        }
     }
-}
 
-/// The reason to start again when the back-off of an ended replica has passed.
-pub(crate) fn backed_off(
-    replica: &ObservedReplica,
-    exit: &Exit,
-    spec: &DesiredService,
-    world: &World<'_>,
-    draft: &mut Draft,
-    found: &mut Findings,
-) -> Option<String> {
-    let ReplicaPhase::Exited { at, .. } = &replica.phase else { return None };
-    let failures = consecutive_failures(&spec.restart, replica);
-    let delay = restart_delay(&spec.restart, failures);
-    let id = replica_id(&replica.service, replica.ordinal);
-    let due = later(*at, delay);
-    if due > world.now.wall {
-        draft.check_at(due);
-        let seconds = delay.as_secs_f64();
-        let why = format!("{id} {exit}, {failures} times in a row; next try {seconds} s after the last");
-        found.back_off = Some(why);
-        return None;
+    /// Starts a replica that ended, if its policy asks for it and the back-off has passed.
+    fn restart(&mut self, member: &Member<'_>, exit: &Exit, asked: Option<StopCause>) {
+        let clean = *exit == Exit::Code(0) && asked.is_none();
+        let again = match self.course.spec.restart.policy {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => !clean,
+            RestartPolicy::Never => false,
+        };
+        if !again {
+            self.found.ended = Some((clean, format!("{} {exit}", member.id)));
+            return;
+        }
+        let forgiven = self.course.state.forgiven_until;
+        let (spec, replica) = (self.course.spec, member.replica);
+        let because = backed_off(replica, exit, spec, forgiven, self.world, self.draft, &mut self.found);
+        if let Some(because) = because {
+            self.start(member.revision, replica.ordinal, &because);
+        }
     }
-    Some(format!("it {exit}"))
-}
 
-/// Starts a replica if its dependencies are ready and there is room for it.
-fn start(
-    name: &str,
-    spec: &DesiredService,
-    ordinal: u32,
-    because: &str,
-    world: &World<'_>,
-    draft: &mut Draft,
-    found: &mut Findings,
-) {
-    if let Err(why) = world.dependencies_ready(spec) {
-        found.waiting = Some(why);
-        return;
-    }
-    if world.live(name).saturating_add(draft.deployments(name)) >= spec.replicas {
-        found.waiting = Some("waits for surplus replicas to stop".into());
-        return;
-    }
-    let replica = replica_id(name, ordinal);
-    let because = format!("{replica} starts: {because}");
-    draft.act(
-        Action::Deploy {
+    /// Starts a replica of a revision, if it can be deployed, its dependencies are ready and there is room for it.
+    fn start(&mut self, number: u32, ordinal: u32, because: &str) {
+        let Some(revision) = self.course.state.revision(number).cloned() else { return };
+        let (name, hash) = (self.course.name, &revision.description_hash);
+        let replica = replica_id(name, ordinal);
+        if !self.course.deployable(hash) {
+            let gone = || format!("the configuration of revision {number} is not stored");
+            self.found.waiting = Some(self.course.spec.unresolved.clone().unwrap_or_else(gone));
+            return;
+        }
+        if let Err(why) = self.world.dependencies_ready(self.course.spec) {
+            self.found.waiting = Some(why);
+            return;
+        }
+        if self.refused(&replica, hash) {
+            return;
+        }
+        if self.world.live(name).saturating_add(self.draft.deployments(name)) >= self.most() {
+            self.found.waiting = Some("waits for surplus replicas to stop".into());
+            return;
+        }
+        let because = format!("{replica} starts: {because}");
+        let action = Action::Deploy {
             service: name.into(),
             replica,
             ordinal,
-            generation: spec.generation,
-            description_hash: spec.description_hash.clone(),
+            generation: revision.generation,
+            revision: number,
+            description_hash: revision.description_hash,
             work: None,
-        },
-        because,
-    );
-}
-
-/// Failed runs of a batch job that were followed by another run: the next run after a success is no restart.
-pub(crate) fn retries(name: &str, world: &World<'_>) -> u32 {
-    let runs = world.replicas(name).flat_map(|(_, replica)| &replica.past_runs);
-    let failed = runs.filter(|run| run.asked.is_none() && run.exit != Exit::Code(0));
-    u32::try_from(failed.count()).unwrap_or(u32::MAX).saturating_add(older_restarts(name, world))
-}
-
-/// Restarts after runs that are no longer listed.
-fn older_restarts(name: &str, world: &World<'_>) -> u32 {
-    world.replicas(name).fold(0, |sum: u32, (_, replica)| sum.saturating_add(replica.older_restarts))
-}
-
-/// Failed runs that were followed by another run.
-fn restarts(name: &str, world: &World<'_>) -> u32 {
-    let counts = |asked: Option<StopCause>| asked.is_none() || asked == Some(StopCause::Unhealthy);
-    // A batch run that did its work is followed by the next one without having failed.
-    let done = |run: &PastRun| run.run.is_some() && run.exit == Exit::Code(0);
-    let runs = world.replicas(name).flat_map(|(_, replica)| &replica.past_runs);
-    let listed = runs.filter(|run| counts(run.asked) && !done(run)).count();
-    u32::try_from(listed).unwrap_or(u32::MAX).saturating_add(older_restarts(name, world))
-}
-
-fn status(
-    name: &str,
-    spec: &DesiredService,
-    want: u32,
-    world: &World<'_>,
-    found: &Findings,
-) -> ServiceStatus {
-    let live = world.live(name);
-    let ready_replicas = world.ready_replicas(name, spec);
-    let ready = u32::try_from(ready_replicas.len()).unwrap_or(u32::MAX);
-    let (phase, reason, message) = word(spec, want, live, ready, found);
-    let dependencies = world.dependencies_ready(spec);
-    let conditions = vec![
-        Condition::new(
-            "DependenciesReady",
-            dependencies.is_ok().into(),
-            if dependencies.is_ok() { "Ready" } else { "NotReady" },
-            dependencies.err().unwrap_or_default(),
-        ),
-        Condition::new(
-            "Healthy",
-            found.back_off.is_none().into(),
-            if found.back_off.is_none() { "NoFailure" } else { "Failing" },
-            found.back_off.clone().unwrap_or_default(),
-        ),
-        Condition::new("Ready", (want > 0 && ready >= want).into(), reason, message),
-    ];
-    ServiceStatus {
-        phase,
-        ready,
-        ready_replicas,
-        live,
-        replicas: spec.replicas,
-        observed_generation: spec.generation,
-        restarts: restarts(name, world),
-        conditions,
-    }
-}
-
-fn word(
-    spec: &DesiredService,
-    want: u32,
-    live: u32,
-    ready: u32,
-    found: &Findings,
-) -> (ServicePhase, &'static str, String) {
-    use ServicePhase as P;
-    let text = |message: &Option<String>| message.clone().unwrap_or_default();
-    let count = format!("{ready} of {want} replicas are ready");
-    if want == 0 {
-        return match live {
-            0 if spec.suspended => (P::Stopped, "Suspended", "suspended".into()),
-            0 => (P::Stopped, "NoReplicas", "declared with no replicas".into()),
-            _ => (P::Stopping, "Stopping", text(&found.stopping)),
         };
+        self.draft.act(action, because);
     }
-    if found.rolling {
-        return (P::Rolling, "Rolling", count);
+
+    /// Most replicas with a process: the surge is for rollouts, and for the time in which their last replicas stop.
+    fn most(&self) -> u32 {
+        let (limits, state) = (self.course.limits, &self.course.state);
+        if state.rollout.is_some() {
+            return limits.ceiling();
+        }
+        let other = |hash: &str| state.of_hash(hash).map(|revision| revision.number) != state.current;
+        let left = self.world.replicas(self.course.name);
+        let left = left.filter(|(_, replica)| replica.is_live() && other(&replica.description_hash)).count();
+        limits.replicas.saturating_add(u32::try_from(left).unwrap_or(u32::MAX).min(limits.surge))
     }
-    if ready >= want {
-        return (P::Running, "AllReady", count);
+
+    /// Whether the last attempt to deploy this could not be made and the next is not due.
+    fn refused(&mut self, replica: &str, hash: &str) -> bool {
+        let known = self.world.observed.refusals.get(replica);
+        let Some(refusal) = known.filter(|refusal| refusal.description_hash == hash) else { return false };
+        let due = refusal.due(&self.course.spec.restart);
+        self.found.back_off(refusal.trouble(replica));
+        if due <= self.world.now.wall {
+            return false;
+        }
+        self.draft.check_at(due);
+        true
     }
-    if ready > 0 {
-        return (P::Degraded, "SomeReady", count);
+
+    /// Forgets records of replicas that ended and whose number nobody took.
+    fn sweep(&mut self, surplus: &[Member<'_>]) {
+        let leftovers = self.course.census.leftovers.iter().copied();
+        let surplus = surplus.iter().map(|member| (member.id, member.replica));
+        for (id, replica) in leftovers.chain(surplus) {
+            let reused =
+                self.taken.contains(&replica.ordinal) && replica_id(self.course.name, replica.ordinal) == id;
+            if !replica.is_live() && !reused {
+                let because = format!("{id} has ended and is not wanted");
+                self.draft.act(Action::Forget { replica: id.into() }, because);
+            }
+        }
     }
-    match (&found.back_off, &found.waiting, &found.ended) {
-        (Some(why), _, _) => (P::BackOff, "Failing", why.clone()),
-        (_, Some(why), _) => (P::Waiting, "Waiting", why.clone()),
-        (_, _, Some((true, how))) if live == 0 => (P::Completed, "Ended", how.clone()),
-        (_, _, Some((false, how))) if live == 0 => (P::Failed, "Ended", how.clone()),
-        _ => (P::Starting, "Starting", count),
+
+    fn finish(mut self) -> ServiceStatus {
+        self.course.state.draining = std::mem::take(&mut self.drains);
+        let traffic = shares(&self.course, &self.leaving, self.world);
+        let status = report::status(&self.course, &self.leaving, &self.found, self.world);
+        let name = self.course.name.to_owned();
+        if let Some(progress) = progress(&self.course, &traffic, self.world) {
+            self.draft.progress.insert(name.clone(), progress);
+        }
+        self.draft.drain(&self.course.state.draining, self.world.now.wall);
+        self.draft.traffic.insert(name.clone(), traffic);
+        self.draft.rollouts.insert(name, self.course.state);
+        status
     }
 }

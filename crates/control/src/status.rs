@@ -47,7 +47,8 @@ impl From<bool> for Truth {
 /// One aspect of a service. The time of its last change is added by whoever stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// `Ready`, `DependenciesReady`, `Healthy`, `Complete` or `DeadlineMet`.
+    /// `Ready`, `DependenciesReady`, `Healthy`, `Progressing`, `Complete`, `DeadlineMet`, `LimitsSuffice` or
+    /// `Recommended`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it holds.

@@ -11,6 +11,7 @@ pub mod faults;
 pub mod folder;
 pub mod live;
 pub mod platform;
+pub mod policy;
 pub mod query;
 pub mod report;
 pub mod resources;

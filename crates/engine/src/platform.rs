@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use sos_call::Egress;
 use sos_model::Declared;
-use sos_runtime::{DriverError, ProcessDriver};
+use sos_runtime::DriverError;
 use sos_store::{ControllerLease, Durability, Options, Store, StoreError};
 use tokio::sync::watch;
 
@@ -17,7 +17,7 @@ use crate::clock::{Speed, wall_now};
 use crate::live::SiteState;
 use crate::relock;
 use crate::services::board::{Board, Orders};
-use crate::services::{Places, ServiceLoop, Stop};
+use crate::services::{Drivers, Places, ServiceLoop, ServiceOrders, Stop};
 use crate::site::model::SiteModel;
 use crate::site::task::{Outcome, SiteError};
 use crate::sites::{self, Running, Shared, SiteHandle};
@@ -55,7 +55,8 @@ pub enum StartError {
 /// The running whole.
 pub struct Platform {
     store: Store,
-    driver: Arc<ProcessDriver>,
+    drivers: Drivers,
+    service_orders: ServiceOrders,
     board: watch::Receiver<Arc<Board>>,
     stop: watch::Sender<Stop>,
     services: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -117,7 +118,8 @@ impl Platform {
         let shared = Shared { store: store.clone(), epoch: lease.epoch(), board: board.clone(), orders };
         let platform = Self {
             store,
-            driver: services.driver(),
+            drivers: services.drivers(),
+            service_orders: services.orders(),
             board,
             stop,
             services: Mutex::default(),
@@ -193,10 +195,16 @@ impl Platform {
         &self.store
     }
 
-    /// The driver of processes, for logs.
+    /// Takes what people ask of rollouts.
     #[must_use]
-    pub fn driver(&self) -> Arc<ProcessDriver> {
-        Arc::clone(&self.driver)
+    pub const fn service_orders(&self) -> &ServiceOrders {
+        &self.service_orders
+    }
+
+    /// The drivers of services, for logs.
+    #[must_use]
+    pub const fn drivers(&self) -> &Drivers {
+        &self.drivers
     }
 
     /// Services as they are.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sos_model::{
-    API_VERSION, Condition, ConditionStatus, Declared, Kind, Problem, SecretSource, SignalSource, Spec,
+    API_VERSION, Condition, ConditionStatus, Declared, Kind, MountSource, Problem, SecretSource,
+    SignalSource, Spec,
 };
 use sos_store::{PutResource, Resource, Store, StoreError};
 
@@ -120,6 +121,21 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
                 Some(dir) => absolute(dir),
                 None if service.external.is_none() => service.working_dir = Some(base.display().to_string()),
                 None => {}
+            }
+            if let Some(build) = &mut service.build {
+                absolute(&mut build.context);
+            }
+            if let Some(config) = service.kubernetes.as_mut().and_then(|cluster| cluster.config.as_mut()) {
+                absolute(config);
+            }
+            if let Some(tls) = service.gateway.0.as_mut().and_then(|gateway| gateway.tls.as_mut()) {
+                absolute(&mut tls.certificate);
+                absolute(&mut tls.key);
+            }
+            for mount in service.container.iter_mut().flat_map(|container| &mut container.mounts) {
+                if let MountSource::Path(path) = &mut mount.source {
+                    absolute(path);
+                }
             }
             if let Some(file) = service.contract.as_mut().and_then(|contract| contract.document.file_mut()) {
                 absolute(file);

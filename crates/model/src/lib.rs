@@ -34,9 +34,11 @@ pub use kinds::*;
 pub use node::{Key, Node, Value};
 pub use outage::{Outage, Period, read_outages};
 pub use problem::{Position, Problem, did_you_mean, known_list, shown, too_large};
-pub use quantity::{Amount, Bytes, Cpu, Fraction, Ramp, duration_text, read_duration};
+pub use quantity::{
+    Amount, Bytes, Cpu, EmissionRate, Fraction, Number, Ramp, RequestRate, duration_text, read_duration,
+};
 pub use reference::{Reference, references, resolve_references};
-pub use scalar::{KnownAhead, Name, PortRef, Switch, ZoneName};
+pub use scalar::{KnownAhead, Name, PortRef, ReplicaAmount, Switch, ZoneName};
 pub use status::{Condition, ConditionStatus, Event, EventType, ObjectRef, set_condition};
 pub use verbatim::Verbatim;
 pub use yaml::{MAX_ALIAS_BYTES, MAX_DEPTH, MAX_MANIFEST_BYTES, MAX_NODES, parse as parse_yaml};

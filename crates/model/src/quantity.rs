@@ -92,6 +92,24 @@ static SIZE: Dimension = Dimension {
         unit("GiB", 1_073_741_824.0, 1.0),
     ],
 };
+static REQUESTS: Dimension = Dimension {
+    name: "rate of requests",
+    example: "20/s",
+    canonical: "/s",
+    units: &[unit("/s", 1.0, 1.0), unit("/min", 1.0, 60.0), unit("/h", 1.0, 3600.0)],
+};
+static EMISSION_RATE: Dimension = Dimension {
+    name: "emissions in a time",
+    example: "0.5 kg/h",
+    canonical: "kg/h",
+    units: &[
+        unit("g/h", 1.0, 1e3),
+        unit("kg/h", 1.0, 1.0),
+        unit("gCO2/h", 1.0, 1e3),
+        unit("kgCO2/h", 1.0, 1.0),
+        unit("kg/d", 1.0, 24.0),
+    ],
+};
 /// What follows the currency in a price.
 static PER_ENERGY: Dimension = Dimension {
     name: "price",
@@ -108,7 +126,8 @@ static PER_CARBON: Dimension = Dimension {
 static MONEY: Dimension =
     Dimension { name: "money", example: "5 USD", canonical: "", units: &[unit("", 1.0, 1.0)] };
 
-static PHYSICAL: [&Dimension; 6] = [&POWER, &ENERGY, &DURATION, &INTENSITY, &RAMP, &SIZE];
+static PHYSICAL: [&Dimension; 8] =
+    [&POWER, &ENERGY, &DURATION, &INTENSITY, &RAMP, &SIZE, &REQUESTS, &EMISSION_RATE];
 
 /// What is wrong with a notation: message and help.
 type Wrong = (String, String);
@@ -254,6 +273,76 @@ quantity_field!(Power, POWER, Power::kw, Power::as_kw);
 quantity_field!(Energy, ENERGY, Energy::kwh, Energy::as_kwh);
 quantity_field!(CarbonIntensity, INTENSITY, CarbonIntensity::kg_per_kwh, CarbonIntensity::as_kg_per_kwh);
 quantity_field!(Ramp, RAMP, Ramp::new, Ramp::kw_per_minute);
+quantity_field!(RequestRate, REQUESTS, RequestRate::per_second, RequestRate::as_per_second);
+quantity_field!(EmissionRate, EMISSION_RATE, EmissionRate::kg_per_hour, EmissionRate::as_kg_per_hour);
+
+/// Requests in a time.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct RequestRate(f64);
+
+impl RequestRate {
+    /// From requests per second.
+    #[must_use]
+    pub const fn per_second(rate: f64) -> Self {
+        Self(rate)
+    }
+    /// Requests per second.
+    #[must_use]
+    pub const fn as_per_second(self) -> f64 {
+        self.0
+    }
+}
+
+/// Emissions in a time.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct EmissionRate(f64);
+
+impl EmissionRate {
+    /// From kilograms of CO2 equivalent per hour.
+    #[must_use]
+    pub const fn kg_per_hour(rate: f64) -> Self {
+        Self(rate)
+    }
+    /// Kilograms of CO2 equivalent per hour.
+    #[must_use]
+    pub const fn as_kg_per_hour(self) -> f64 {
+        self.0
+    }
+}
+
+/// A number without a unit.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Number(f64);
+
+impl Number {
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Field for Number {
+    fn schema() -> Schema {
+        crate::field::scalar_schema("number", "a number, such as 12 or 0.5", json!({"type": "number"}))
+    }
+    fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let help = || "expected a number, such as 12 or 0.5".to_owned();
+        read_with(node, cx, |text| {
+            let (number, rest) = split_number(text).map_err(|message| (message, help()))?;
+            if !rest.is_empty() {
+                return Err((format!("{} has a unit", shown(text)), help()));
+            }
+            Ok(Self(number))
+        })
+    }
+    fn write(&self) -> Json {
+        json!(self.0)
+    }
+    fn magnitude(&self) -> Option<f64> {
+        Some(self.0)
+    }
+}
 
 /// The fastest change of power that is allowed, as power per minute; above zero.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]

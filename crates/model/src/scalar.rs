@@ -234,6 +234,44 @@ impl Field for PortRef {
     }
 }
 
+/// A number of replicas, or a share of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaAmount {
+    /// This many.
+    Count(u32),
+    /// Per cent, whole.
+    Percent(u32),
+}
+
+impl Field for ReplicaAmount {
+    fn schema() -> Schema {
+        let json = json!({"anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 1000},
+            {"type": "string", "pattern": r"^\s*[0-9]{1,4}\s*%\s*$"},
+        ]});
+        scalar_schema("number of replicas", "a whole number up to 1000, or a share such as 25 %", json)
+    }
+    fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let text = cx.scalar::<Self>(node)?.trim();
+        let whole = |digits: &str| digits.trim_end().parse::<u32>().ok().filter(|number| *number <= 1000);
+        let amount = match text.strip_suffix('%') {
+            Some(share) => whole(share).map(Self::Percent),
+            None => whole(text).map(Self::Count),
+        };
+        if amount.is_none() {
+            let message = format!("\"{}\" is no number of replicas", shown(text));
+            cx.report(node.position, message, "expected a whole number up to 1000, or a share such as 25 %");
+        }
+        amount
+    }
+    fn write(&self) -> Json {
+        match self {
+            Self::Count(count) => json!(count),
+            Self::Percent(percent) => json!(format!("{percent} %")),
+        }
+    }
+}
+
 /// `true`, `false`, or the settings of what is switched on; `true` takes the settings' defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Switch<T>(pub Option<T>);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Driver, Exit, Phase, PortRequest, ReplicaConfig, ReplicaState, SecretValues, ServiceConfig,
+    Driver, Exit, Limits, Phase, PortRequest, ReplicaConfig, ReplicaState, SecretValues, ServiceConfig,
     describe_deployment, load_configuration,
 };
 
@@ -13,7 +13,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Checks the contract of [`Driver`]. `service` makes a service called `name` that runs a shell script in a working
-/// directory that is seen from here; `clock` gives the time. The driver must be empty and is left empty.
+/// directory that is seen from here; one that does not exist has to be an error. `clock` gives the time. The driver must be
+/// empty and is left empty.
 ///
 /// # Errors
 /// The first promise that is not kept.
@@ -34,6 +35,7 @@ pub async fn conformance<D: Driver>(
         ))
         .await?;
     check.reports_what_cannot_start(service("broken", "exit 0")).await?;
+    check.changes_limits_in_place(service("resized", "exec sleep 1000")).await?;
     check.keeps_ports(service("server", "exec sleep 1000")).await?;
     let left = check.observe().await?;
     ensure(left.is_empty(), || format!("replicas are left: {left:?}"))
@@ -153,9 +155,51 @@ impl<D: Driver, C: Fn() -> Timestamp + Sync> Check<'_, D, C> {
     async fn reports_what_cannot_start(&self, mut service: ServiceConfig) -> Result<(), String> {
         service.workdir = "/nonexistent/folder".into();
         let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
-        ensure(self.deploy(&config).await.is_err(), || "a wrong working directory is no error".into())?;
+        // Said at once, or found out by whoever runs it on another machine.
+        let at_once = self.deploy(&config).await;
         let (exit, _) = self.ended(&config.replica).await?;
-        ensure(matches!(exit, Exit::NotStarted(_)), || format!("a failed start is told as {exit:?}"))?;
+        ensure(matches!(exit, Exit::NotStarted(_)), || {
+            format!("a failed start ({at_once:?}) is told as {exit:?}")
+        })?;
+        self.forget(&config.replica).await
+    }
+
+    /// Where the capability says so; elsewhere it is refused and nothing changes.
+    async fn changes_limits_in_place(&self, mut service: ServiceConfig) -> Result<(), String> {
+        let small = Limits { cpu_millis: Some(200), memory_bytes: Some(256 << 20) };
+        service.limits = small;
+        let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
+        let unknown = self.driver.set_limits(&config.replica, &small).await;
+        ensure(unknown.is_err(), || "limits of a replica that does not run were changed".into())?;
+        let id = self.deploy(&config).await?;
+        self.until(&config.replica, |phase| *phase == Phase::Running).await?;
+        let can = self.driver.capabilities().in_place_limits;
+        let changes = [
+            (can.cpu, Limits { cpu_millis: Some(400), ..small }),
+            (can.memory, Limits { memory_bytes: Some(512 << 20), ..small }),
+            (can.cpu && can.memory, Limits { cpu_millis: Some(300), memory_bytes: Some(128 << 20) }),
+            (true, small),
+        ];
+        let mut present = small;
+        for (possible, wanted) in changes {
+            let done = self.driver.set_limits(&config.replica, &wanted).await;
+            if possible {
+                done.map_err(|error| error.full())?;
+                present = wanted;
+            } else {
+                ensure(done.is_err(), || format!("{wanted:?} were set against {can:?}"))?;
+            }
+            let state = self.observe().await?;
+            let seen = state.first().map(|state| (state.deployment.limits, state.handle.clone()));
+            let same =
+                seen.as_ref().and_then(|(_, handle)| handle.as_ref()).is_some_and(|handle| handle.id == id);
+            ensure(same, || "the replica was replaced to change its limits".into())?;
+            ensure(seen.as_ref().is_some_and(|(limits, _)| *limits == present), || {
+                format!("limits {present:?} are observed as {seen:?}")
+            })?;
+        }
+        self.kill(&config.replica).await?;
+        self.ended(&config.replica).await?;
         self.forget(&config.replica).await
     }
 

@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::ContainerConfig;
+
 /// A service as declared, as far as running it is concerned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceConfig {
     /// Its name: lower-case letters, digits, `-`, `.`.
     pub service: String,
-    /// Program: a path, or a name looked up in `PATH`.
+    /// Program: a path, or a name looked up in `PATH`. Empty for the entry point of the container's image.
     pub program: String,
     /// Arguments. `$(NAME)` stands for a plain variable of `env` or for one of the given variables
     /// (`SOS_SERVICE`, `SOS_REPLICA`, `SOS_ORDINAL`, `SOS_RUN`, `PORT`, `PORT_NAME`); `$$(` for `$(`.
@@ -34,6 +36,9 @@ pub struct ServiceConfig {
     pub stop_timeout: SignedDuration,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// What a container needs; `None` for a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerConfig>,
 }
 
 /// One variable of the environment.
@@ -113,9 +118,9 @@ pub struct ReplicaConfig {
 pub struct Metadata {
     /// Ports by name.
     pub ports: BTreeMap<String, u16>,
-    /// Absolute path of the program.
+    /// Absolute path of the program; in a container as declared.
     pub program: PathBuf,
-    /// SHA-256 of the program file, in hex.
+    /// SHA-256 of the program file, in hex; in a container the id of its image.
     pub version: String,
     /// The log of standard output and standard error.
     pub log: PathBuf,
@@ -138,9 +143,9 @@ pub struct Deployment {
     pub description_hash: String,
     /// The run of a batch job.
     pub run: Option<String>,
-    /// Absolute path of the program.
+    /// Absolute path of the program; in a container as declared.
     pub program: PathBuf,
-    /// SHA-256 of the program file, in hex.
+    /// SHA-256 of the program file, in hex; in a container the id of its image.
     pub version: String,
     /// Arguments, expanded.
     pub args: Vec<String>,
@@ -162,6 +167,9 @@ pub struct Deployment {
     pub stop_timeout: SignedDuration,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What a container needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerConfig>,
 }
 
 /// Why a service cannot be described.
@@ -215,6 +223,16 @@ pub enum DescribeError {
         "$({0}) is a secret and cannot be put into an argument or another variable; pass it as a variable of its own"
     )]
     SecretInText(String),
+    /// What a container needs is declared wrongly.
+    #[error("{what} of the container of service {service}: {why}")]
+    Container {
+        /// The service.
+        service: String,
+        /// Which part.
+        what: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// A requested port was not assigned.
     #[error("no port was assigned for {0:?}")]
     PortMissing(String),
@@ -231,7 +249,7 @@ pub fn load_configuration(
     run: Option<&str>,
 ) -> Result<ReplicaConfig, DescribeError> {
     check_name("service", &service.service)?;
-    if service.program.is_empty() {
+    if service.program.is_empty() && service.container.is_none() {
         return Err(DescribeError::NoProgram(service.service.clone()));
     }
     check_ports(service)?;
@@ -247,6 +265,9 @@ pub fn load_configuration(
     });
     if service.args.iter().chain(plain).chain([&service.program]).any(|text| text.contains('\0')) {
         return Err(DescribeError::ZeroByte(service.service.clone()));
+    }
+    if let Some(container) = &service.container {
+        container.check(service)?;
     }
     let replica = format!("{}-{ordinal}", service.service);
     Ok(ReplicaConfig { service: service.clone(), replica, ordinal, generation, run: run.map(str::to_owned) })
@@ -273,7 +294,7 @@ fn check_limits(service: &ServiceConfig) -> Result<(), DescribeError> {
 }
 
 /// Names become file names; nothing that could leave the folder is allowed.
-fn check_name(what: &'static str, name: &str) -> Result<(), DescribeError> {
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), DescribeError> {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let rest = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.');
     if first && rest && name.len() <= 200 {
@@ -292,7 +313,11 @@ pub fn description_hash(service: &ServiceConfig) -> String {
         (&service.workdir, &service.ports, &service.limits, &service.logs),
     );
     // Plain structs of text and numbers always serialise.
-    let bytes = serde_json::to_vec(&relevant).unwrap_or_default();
+    let mut bytes = serde_json::to_vec(&relevant).unwrap_or_default();
+    // Appended, so that services without a container keep their hash.
+    if let Some(container) = &service.container {
+        bytes.extend(serde_json::to_vec(container).unwrap_or_default());
+    }
     Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -345,10 +370,11 @@ pub fn describe_deployment(config: &ReplicaConfig, metadata: &Metadata) -> Resul
         depends_on: service.depends_on.clone(),
         stop_timeout: service.stop_timeout,
         labels: metadata.labels.clone(),
+        container: service.container.clone(),
     })
 }
 
-/// Variables that every replica is given. `None` marks a secret.
+/// Variables that every replica is given; ports are those that the program itself listens on. `None` marks a secret.
 fn given_variables(
     config: &ReplicaConfig,
     metadata: &Metadata,
@@ -363,7 +389,9 @@ fn given_variables(
     }
     for (index, request) in config.service.ports.iter().enumerate() {
         let port = metadata.ports.get(&request.name);
-        let port = port.ok_or_else(|| DescribeError::PortMissing(request.name.clone()))?.to_string();
+        let port = *port.ok_or_else(|| DescribeError::PortMissing(request.name.clone()))?;
+        let container = config.service.container.as_ref();
+        let port = container.map_or(port, |container| container.inner_port(&request.name, port)).to_string();
         let name = request.name.to_ascii_uppercase().replace(['-', '.'], "_");
         known.insert(format!("PORT_{name}"), Some(port.clone()));
         if index == 0 {
@@ -404,6 +432,9 @@ fn expand(text: &str, known: &BTreeMap<String, Option<String>>) -> Result<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        ContainerCheck, ContainerNetwork, ContainerProbe, ImageBuild, ImageSource, Volume, VolumeSource,
+    };
 
     fn service() -> ServiceConfig {
         ServiceConfig {
@@ -424,6 +455,7 @@ mod tests {
             depends_on: vec![],
             stop_timeout: SignedDuration::from_secs(10),
             labels: BTreeMap::new(),
+            container: None,
         }
     }
 
@@ -489,5 +521,87 @@ mod tests {
         assert_eq!(description_hash(&one), description_hash(&two));
         two.args.push("-v".into());
         assert_ne!(description_hash(&one), description_hash(&two));
+    }
+
+    fn contained(change: impl Fn(&mut ServiceConfig, &mut ContainerConfig)) -> ServiceConfig {
+        let mut service = service();
+        let mut container = ContainerConfig::new(ImageSource::Reference("registry.example/a/b:1".into()));
+        change(&mut service, &mut container);
+        ServiceConfig { container: Some(container), ..service }
+    }
+
+    #[test]
+    fn in_a_container_a_program_is_told_the_port_it_listens_on_inside() {
+        let service = contained(|_, container| {
+            container.ports.insert("http".into(), 80);
+        });
+        assert_eq!(describe(&service).unwrap().args[0], "--listen=127.0.0.1:80");
+        assert_eq!(describe(&contained(|_, _| {})).unwrap().args[0], "--listen=127.0.0.1:8123");
+        let host = contained(|_, container| container.network = ContainerNetwork::Host);
+        assert_eq!(describe(&host).unwrap().args[0], "--listen=127.0.0.1:8123");
+    }
+
+    #[test]
+    fn the_hash_changes_with_the_container_and_stays_without_one() {
+        // That of a version that knew no containers: an upgrade restarts nothing.
+        assert_eq!(description_hash(&service()), "45d6fd2bc1040eae");
+        let one = contained(|_, _| {});
+        assert_ne!(description_hash(&one), description_hash(&service()));
+        let two = contained(|_, container| container.read_only_root = true);
+        assert_ne!(description_hash(&one), description_hash(&two));
+        // Without probes nothing of them is in the description.
+        assert!(!serde_json::to_string(&one).unwrap().contains("probes"));
+        let probe = |port: &str| ContainerProbe::new(ContainerCheck::Tcp { port: port.into() });
+        let three = contained(|_, container| container.probes.readiness = Some(probe("http")));
+        assert_ne!(description_hash(&one), description_hash(&three));
+        let wrong = contained(|_, container| container.probes.readiness = Some(probe("htpt")));
+        let error = load_configuration(&wrong, 0, 1, None).unwrap_err().to_string();
+        assert!(error.contains("htpt") && error.contains("known are http"), "{error}");
+    }
+
+    #[test]
+    fn wrong_containers_are_refused_with_what_is_wrong() {
+        let build = |context: &str, dockerfile: &str| {
+            ImageSource::Build(ImageBuild {
+                context: context.into(),
+                dockerfile: dockerfile.into(),
+                args: BTreeMap::new(),
+                target: None,
+            })
+        };
+        let volume = |source: &str, target: &str| Volume {
+            source: VolumeSource::Path(source.into()),
+            target: target.into(),
+            read_only: true,
+        };
+        type Spoil<'a> = (&'a str, Box<dyn Fn(&mut ServiceConfig, &mut ContainerConfig) + 'a>);
+        let wrong: Vec<Spoil<'_>> = vec![
+            ("image", Box::new(|_, c| c.image = ImageSource::Reference("a b".into()))),
+            ("image", Box::new(|_, c| c.image = ImageSource::Reference(String::new()))),
+            ("image", Box::new(|_, c| c.image = ImageSource::Reference("a".repeat(600)))),
+            ("not an absolute path", Box::new(|_, c| c.image = build("relative", "Dockerfile"))),
+            ("within the build folder", Box::new(|_, c| c.image = build("/a", "../Dockerfile"))),
+            ("no port of the service", Box::new(|_, c| c.ports = [("grpc".into(), 1)].into())),
+            ("1 to 65535", Box::new(|_, c| c.ports = [("http".into(), 0)].into())),
+            (
+                "inside and outside are one",
+                Box::new(|_, c| {
+                    c.network = ContainerNetwork::Host;
+                    c.ports.insert("http".into(), 80);
+                }),
+            ),
+            ("no port can be reached", Box::new(|_, c| c.network = ContainerNetwork::Off)),
+            ("network", Box::new(|_, c| c.network = ContainerNetwork::Named("../x".into()))),
+            ("USER", Box::new(|_, c| c.user = Some("a b".into()))),
+            ("not an absolute path", Box::new(|_, c| c.volumes = vec![volume("a", "/b")])),
+            ("without ..", Box::new(|_, c| c.volumes = vec![volume("/a", "/b/../c")])),
+            ("below /", Box::new(|_, c| c.volumes = vec![volume("/a", "/")])),
+            ("two are mounted", Box::new(|_, c| c.volumes = vec![volume("/a", "/b"), volume("/c", "/b")])),
+        ];
+        for (expected, spoil) in &wrong {
+            let error = load_configuration(&contained(spoil), 0, 1, None).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} lacks {expected}");
+        }
+        assert!(load_configuration(&contained(|s, _| s.program = String::new()), 0, 1, None).is_ok());
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Deployment, DescribeError, Metadata, PortError, ReplicaConfig, SecretValues};
+use crate::kubernetes::KubernetesError;
+use crate::{Deployment, DescribeError, Limits, Metadata, PortError, ReplicaConfig, SecretValues};
 
 /// How many past runs of a replica are kept.
 pub const MAX_PAST_RUNS: usize = 64;
@@ -20,6 +22,8 @@ pub const MAX_PAST_RUNS: usize = 64;
 /// - A replica has at most one live copy, whatever moment the caller dies at.
 /// - What was deployed outlives the caller and is adopted by [`Driver::recover`].
 /// - Times are the caller's: a driver reads no clock.
+/// - A runtime that looks after replicas itself may start one again that ended, or replace it. That is observed as a new
+///   run: `started_at` is later, the handle is another, and how the one before ended is among `past_runs`.
 pub trait Driver: Send + Sync {
     /// What the driver can do.
     fn capabilities(&self) -> Capabilities;
@@ -27,7 +31,8 @@ pub trait Driver: Send + Sync {
     fn recover(&self, now: Timestamp) -> impl Future<Output = Result<RecoveryReport, DriverError>> + Send;
     /// Step 2 of a deployment: ports, program and version. A replica keeps its ports until it is forgotten.
     fn resolve(&self, config: &ReplicaConfig) -> impl Future<Output = Result<Metadata, DriverError>> + Send;
-    /// Starts a replica. When it cannot be started, that is observed as [`Exit::NotStarted`] as well.
+    /// Starts a replica. When it cannot be started, that is observed as [`Exit::NotStarted`] as well; where that is found out
+    /// later, by then only.
     fn deploy(
         &self,
         deployment: &Deployment,
@@ -46,6 +51,28 @@ pub trait Driver: Send + Sync {
     ) -> impl Future<Output = Result<(), DriverError>> + Send;
     /// Ends a replica and everything it started, at once.
     fn kill(&self, replica: &str, now: Timestamp) -> impl Future<Output = Result<(), DriverError>> + Send;
+    /// Changes the limits of a replica while it runs, and tells how they are held; see
+    /// [`Capabilities::in_place_limits`]. They are observed in its deployment, whose description stays as it was.
+    ///
+    /// Memory is not limited to less than the replica holds. When it fails, the limits are as before.
+    fn set_limits(
+        &self,
+        replica: &str,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<LimitEnforcement, DriverError>> + Send {
+        let (replica, _) = (replica.to_owned(), limits);
+        async move { Err(DriverError::NotInPlace { replica, why: "what runs it cannot".into() }) }
+    }
+    /// Says which replicas of a service get traffic from what distributes it there, such as the cluster's own Service; all
+    /// others get none. Where nothing does, this does nothing.
+    fn route(
+        &self,
+        service: &str,
+        replicas: &[String],
+    ) -> impl Future<Output = Result<(), DriverError>> + Send {
+        let _ = (service, replicas);
+        async { Ok(()) }
+    }
     /// Notes a newer generation for a replica that goes on as it is.
     fn adopt(&self, replica: &str, generation: u64) -> impl Future<Output = Result<(), DriverError>> + Send;
     /// Removes the record of a replica that has ended, and its claim on ports.
@@ -61,10 +88,24 @@ pub struct Capabilities {
     pub memory_limit: Enforcement,
     /// How a processor limit is held.
     pub cpu_limit: Enforcement,
+    /// Which limits can be changed while a replica runs.
+    #[serde(default)]
+    pub in_place_limits: InPlaceLimits,
     /// Whether the exit code of a replica that was adopted can be told.
     pub exit_code_after_adoption: bool,
     /// Whether replicas share the network of the machine.
     pub host_network: bool,
+}
+
+/// Which limits can be changed while a replica runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InPlaceLimits {
+    /// Of processor time.
+    pub cpu: bool,
+    /// Of memory.
+    pub memory: bool,
+    /// Why not all, where not all.
+    pub why_not: Option<String>,
 }
 
 /// How a limit is held.
@@ -77,6 +118,8 @@ pub enum Enforcement {
     CgroupV1,
     /// By a control group, version 2.
     CgroupV2,
+    /// By the node that the replica runs on.
+    Node,
     /// By a limit on the address space of each single process: coarser, and reached earlier than resident memory.
     AddressSpace,
     /// Not at all, and why.
@@ -116,6 +159,13 @@ pub struct ReplicaState {
     pub handle: Option<Handle>,
     /// Resources used by its present run; `None` when they cannot be read.
     pub usage: Option<Usage>,
+    /// What its image's own health check, or who runs it, says of its present run; `None` where there is no such check.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// Where its ports are reached; `None` for the loopback interface of this machine. Until it has an address that is told,
+    /// a replica that has one of its own cannot be reached.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
     /// How its limits are held.
     pub limits: LimitEnforcement,
     /// Earlier runs, oldest first, at most [`MAX_PAST_RUNS`].
@@ -227,6 +277,29 @@ pub struct Usage {
     pub whole_group: bool,
 }
 
+/// What a health check that an image brings along says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// How it is.
+    pub status: HealthStatus,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What the last check wrote, at most 512 bytes.
+    pub output: String,
+}
+
+/// How a replica is by its own health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthStatus {
+    /// Not known yet.
+    Starting,
+    /// The last check was good.
+    Healthy,
+    /// As many checks in a row failed as the image allows.
+    Unhealthy,
+}
+
 /// What [`Driver::recover`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryReport {
@@ -259,6 +332,93 @@ pub enum DriverError {
         /// What is wrong.
         why: String,
     },
+    /// The service is declared for another runtime.
+    #[error("{replica} cannot run on the {driver} runtime: {why}")]
+    WrongRuntime {
+        /// The replica.
+        replica: String,
+        /// The driver.
+        driver: &'static str,
+        /// What it lacks or has too much.
+        why: &'static str,
+    },
+    /// An image is not there and cannot be had.
+    #[error("image {image} of {replica} cannot be had: {why}")]
+    Image {
+        /// The replica.
+        replica: String,
+        /// The image as declared.
+        image: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// Something that takes long is still under way; the same call tells later how it went.
+    #[error("{replica} waits: {what}")]
+    Preparing {
+        /// The replica.
+        replica: String,
+        /// What is under way.
+        what: String,
+    },
+    /// A container could not be made or started.
+    #[error("the container of {replica} could not be {what}: {why}")]
+    Container {
+        /// The replica.
+        replica: String,
+        /// Made or started.
+        what: &'static str,
+        /// Why, in the words of the daemon.
+        why: String,
+    },
+    /// The daemon that runs the containers cannot be asked. What it was asked last may have happened or not; that is
+    /// found out when it answers again.
+    #[error(
+        "the Docker daemon at {socket} cannot be asked: {why}; start it, or let this user open the socket"
+    )]
+    Daemon {
+        /// Where it should listen.
+        socket: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The cluster cannot be asked now. What it was asked last may have happened or not; that is found out when it answers
+    /// again.
+    #[error("{0}; {advice}", advice = .0.advice())]
+    Away(KubernetesError),
+    /// The cluster does not do what it is asked for, and will not by itself.
+    #[error("{0}; {advice}", advice = .0.advice())]
+    Cluster(KubernetesError),
+    /// The data directory belongs to another cluster.
+    #[error(
+        "the cluster at {server} is not the one whose services {data_dir} holds (its kube-system namespace has id {found}, \
+         expected {expected}); choose the context of that cluster, or another data directory"
+    )]
+    WrongCluster {
+        /// Address of the API server.
+        server: String,
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The id of this cluster.
+        found: String,
+        /// The id of the cluster that was used before.
+        expected: String,
+    },
+    /// What is declared cannot be there in a cluster.
+    #[error("{replica} cannot run in a cluster: {why}")]
+    Unfit {
+        /// The replica.
+        replica: String,
+        /// What is wrong, and what is allowed.
+        why: String,
+    },
+    /// The daemon refuses something for a reason of its own.
+    #[error("the Docker daemon refuses to {what}: {why}")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// Why, in its words.
+        why: String,
+    },
     /// A secret value was not handed over.
     #[error("variable {variable} of {replica} needs key {key:?} of secret {secret:?}, which has no value")]
     SecretMissing {
@@ -270,6 +430,14 @@ pub enum DriverError {
         secret: String,
         /// The key.
         key: String,
+    },
+    /// Its limits cannot be changed while it runs.
+    #[error("the limits of {replica} cannot be changed while it runs: {why}")]
+    NotInPlace {
+        /// The replica.
+        replica: String,
+        /// Why not.
+        why: String,
     },
     /// A live copy with another description.
     #[error("{0} runs already with another description; stop it first")]
@@ -304,6 +472,12 @@ pub enum DriverError {
     /// The driver's worker ended abnormally.
     #[error("the driver's worker ended abnormally: {0}")]
     Worker(String),
+}
+
+impl From<KubernetesError> for DriverError {
+    fn from(error: KubernetesError) -> Self {
+        if error.is_temporary() { Self::Away(error) } else { Self::Cluster(error) }
+    }
 }
 
 impl DriverError {

@@ -3,30 +3,49 @@
 //! Deploying takes visible steps, each a function of what the one before returned:
 //! [`load_configuration`] → [`Driver::resolve`] (metadata: ports, program, version) → [`describe_deployment`] (the
 //! generated description that `sos describe` shows) → [`Driver::deploy`].
+//!
+//! [`gateway`] has one stable address for each service, whatever replicas a driver runs.
 
+mod any;
 mod conformance;
+mod container;
 mod describe;
+mod docker;
 mod driver;
+pub mod gateway;
+pub mod kubernetes;
 mod logs;
+mod machine;
 mod ports;
 mod probe;
 mod process;
+mod rapl;
+mod record;
 mod secrets;
+mod shared;
 
+pub use any::AnyDriver;
 pub use conformance::conformance;
+pub use container::{
+    ContainerCheck, ContainerConfig, ContainerNetwork, ContainerProbe, ContainerProbes, ImageBuild,
+    ImageSource, PullPolicy, Volume, VolumeSource, WorkdirMount,
+};
 pub use describe::{
     Deployment, DescribeError, EnvValue, EnvVar, Limits, LogRotation, Metadata, PortRequest, ReplicaConfig,
     ServiceConfig, describe_deployment, description_hash, load_configuration,
 };
+pub use docker::{ContainerStep, DockerDriver, DockerOptions};
 pub use driver::{
-    Capabilities, Driver, DriverError, Enforcement, Exit, Handle, LimitEnforcement, MAX_PAST_RUNS, OlderRuns,
-    PastRun, Phase, RecoveryReport, ReplicaState, Usage,
+    Capabilities, Driver, DriverError, Enforcement, Exit, Handle, Health, HealthStatus, InPlaceLimits,
+    LimitEnforcement, MAX_PAST_RUNS, OlderRuns, PastRun, Phase, RecoveryReport, ReplicaState, Usage,
 };
 pub use logs::{
     Level, LogAnswer, LogChunk, LogQuery, LogQueryError, LogReader, LogRecord, LogSource, LogStream,
     MAX_LOG_LINE, MAX_LOG_RECORDS, MAX_LOG_SCAN, RotatingFile, RunSpan, local_zone, rotate, search,
 };
+pub use machine::{MachineFacts, busy_seconds};
 pub use ports::{PortError, assign_ports};
 pub use probe::{ProbeOutcome, ProbeRunner, ProbeTarget};
 pub use process::{DeployStep, ProcessDriver, ProcessOptions};
+pub use rapl::{EnergyCounter, EnergyCounters, NoEnergyCounters, POWERCAP, read_energy_counters};
 pub use secrets::SecretValues;

@@ -78,6 +78,15 @@ pub fn assign_ports(
     Ok(assigned)
 }
 
+/// The ports of all replicas but one, whether they run or not.
+pub(crate) fn taken_from<'a>(
+    replica: &str,
+    all: impl Iterator<Item = (&'a String, &'a BTreeMap<String, u16>)>,
+) -> BTreeMap<u16, String> {
+    let others = all.filter(|(id, _)| *id != replica);
+    others.flat_map(|(id, ports)| ports.values().map(|&port| (port, id.clone()))).collect()
+}
+
 /// Fails unless `port` can be listened on now.
 pub(crate) fn check_free(
     replica: &str,

@@ -109,6 +109,25 @@ impl ExactEmissions {
     /// No emissions.
     pub const ZERO: Self = Self(0);
 
+    /// Rounded to the unit of this type.
+    #[must_use]
+    pub fn from_emissions(emissions: Emissions) -> Self {
+        // `as` saturates and maps NaN to 0.
+        Self((emissions.as_kg() * WATT_SECONDS_PER_KWH * MILLIONTHS).round() as i128)
+    }
+
+    /// From 1/3 600 000 of a millionth of a kgCO2, to share amounts without a remainder.
+    #[must_use]
+    pub const fn from_units(units: i128) -> Self {
+        Self(units)
+    }
+
+    /// In 1/3 600 000 of a millionth of a kgCO2.
+    #[must_use]
+    pub const fn as_units(self) -> i128 {
+        self.0
+    }
+
     /// For people; the exact value stays here.
     #[must_use]
     pub fn to_emissions(self) -> Emissions {
@@ -177,6 +196,14 @@ mod tests {
         let bills: ExactMoney = (0..35_040).map(|_| price * step).sum();
         let energy: ExactEnergy = (0..35_040).map(|_| step).sum();
         assert_eq!(bills, price * energy);
+    }
+
+    #[test]
+    fn emissions_keep_their_value_in_units() {
+        let embodied = ExactEmissions::from_emissions(Emissions::kg(1000.0));
+        assert_eq!(embodied.as_units(), 3_600_000_000_000_000);
+        assert_eq!(ExactEmissions::from_units(embodied.as_units()), embodied);
+        assert_eq!(embodied.to_emissions(), Emissions::kg(1000.0));
     }
 
     #[test]

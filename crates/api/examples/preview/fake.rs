@@ -22,8 +22,8 @@ use sos_api::{
         Connection, ContractDetail, ContractSummary, DeadLetter, DiffResult, EventPage, EventRecord,
         ForecastAccuracy, ForecastQuantile, ForecastStep, GroupView, HandedEvent, LogAnswer, LogQuery,
         LogRecord, MeasuredStep, PeriodTotals, PlacedEvent, PlanLive, PlanPoint, PlanStep, Published,
-        Redrive, ReportPeriod, Revision, RolloutStatus, Scale, SeriesForecast, ServiceLive, SettledEvent,
-        SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
+        Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SeriesForecast, ServiceLive,
+        SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
     },
 };
 use sos_watch::{Labels, Query, alerts::Silence};
@@ -345,9 +345,12 @@ fn rollout(name: &str) -> RolloutStatus {
     RolloutStatus {
         service: name.into(),
         revision: 2,
+        strategy: None,
         replicas: 1,
         updated: 1,
         ready: 1,
+        weight: 100.0,
+        step: None,
         done: true,
         message: "revision 2 is rolled out".into(),
     }
@@ -692,22 +695,27 @@ impl Platform for Fake {
     fn redrive<'a>(&'a self, channel: &'a str, _which: Redrive) -> Reply<'a, u64> {
         done(calling::known(channel).map(|()| 0))
     }
-    fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale> {
+    fn scale<'a>(&'a self, service: &'a str, replicas: Option<u32>) -> Reply<'a, Scale> {
         done(known_service(service).map(|()| Scale { replicas }))
     }
     fn rollout_status<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus> {
         done(known_service(service).map(|()| rollout(service)))
     }
     fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>> {
-        let revision = |revision, current| Revision {
+        let revision = |revision, outcome: &str, current| Revision {
             revision,
-            time: Some(time(0)),
+            time: time(0),
             change: "dir: image".into(),
+            outcome: outcome.into(),
+            reason: String::new(),
             current,
         };
-        done(known_service(service).map(|()| vec![revision(1, false), revision(2, true)]))
+        done(
+            known_service(service)
+                .map(|()| vec![revision(1, "superseded", false), revision(2, "succeeded", true)]),
+        )
     }
-    fn rollout_undo<'a>(&'a self, service: &'a str, _: Option<u64>) -> Reply<'a, RolloutStatus> {
+    fn rollout<'a>(&'a self, service: &'a str, _: RolloutOrder, _: &'a str) -> Reply<'a, RolloutStatus> {
         self.rollout_status(service)
     }
     fn restart<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus> {

@@ -39,6 +39,7 @@ fn body_for(path: &str) -> String {
         p if p.ends_with("/call") => json!({ "operation": "echo" }).to_string(),
         p if p.ends_with("/events") || p.ends_with("/settle") => "[]".to_owned(),
         p if p.ends_with("/groups/{group}") => json!({ "from": "earliest" }).to_string(),
+        p if p.ends_with("/rollout") => json!({ "order": "retry" }).to_string(),
         p if p.ends_with("/scale") => json!({ "replicas": 2 }).to_string(),
         _ => "{}".to_owned(),
     }

@@ -58,7 +58,7 @@ async fn wrong_requests_say_what_is_wrong_and_what_is_known() {
         (Method::GET, "/api/v1/services/other/logs", "", 404, "known: adapter"),
         (Method::PUT, "/api/v1/services/adapter/scale", "{\"replicas\":-1}", 400, "JSON"),
         (Method::PUT, "/api/v1/services/adapter/scale", "", 400, "JSON"),
-        (Method::POST, "/api/v1/services/adapter/rollout/undo", "{\"revision\":1}", 400, "`to`"),
+        (Method::POST, "/api/v1/services/adapter/rollout", "{\"order\":\"back\"}", 400, "`undo`"),
         (Method::POST, "/api/v1/apply?dryrun=true", "", 400, "dryRun"),
         (Method::POST, "/api/v1/apply", "panic", 500, "log"),
     ];

@@ -305,3 +305,13 @@ fn a_complete_run_is_not_repeated_but_the_next_one_is_done() {
     }
     assert_eq!(verbs(&world.step()), ["deploy job-0"]);
 }
+
+#[test]
+fn many_services_and_many_replicas_are_planned_in_order() {
+    let mut world = World::new([("a", service(1000, &[]))]);
+    let plan = world.step();
+    assert_eq!(plan.actions.len(), 1000);
+    assert_eq!(verbs(&plan)[999], "deploy a-999");
+    world.spec("a").replicas = 998;
+    assert_eq!(verbs(&world.step()), ["stop a-998 not-wanted", "stop a-999 not-wanted"]);
+}

@@ -117,7 +117,7 @@ fn world() -> impl Strategy<Value = World> {
             desired: Desired { services },
             observed: Observed {
                 replicas: replicas.into_iter().map(|replica| (id(&replica), replica)).collect(),
-                external: BTreeMap::new(),
+                ..Observed::default()
             },
             now: Now { wall: at(NOW), site: at(NOW) },
         }

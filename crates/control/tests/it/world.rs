@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sos_control::{
-    Action, Desired, DesiredService, Exit, Now, Observed, ObservedReplica, PastRun, Plan, ProbeSpec, Probes,
-    ReplicaPhase, ReplicaProbes, RestartPolicy, RestartSpec, ServiceKind, StopCause, plan,
+    Action, Amount, Desired, DesiredService, Exit, Now, Observed, ObservedReplica, PastRun, Plan, ProbeSpec,
+    Probes, ReplicaPhase, ReplicaProbes, RestartPolicy, RestartSpec, RolloutSpec, ServiceKind, StopCause,
+    plan,
 };
 
 /// Declared and observed services with both clocks.
@@ -31,7 +32,14 @@ pub(crate) fn service(replicas: u32, depends_on: &[&str]) -> DesiredService {
         restart: RestartSpec { policy: RestartPolicy::Always, ..RestartSpec::default() },
         stop_timeout: SignedDuration::from_secs(10),
         suspended: false,
+        rollout: in_place(),
+        ..DesiredService::default()
     }
+}
+
+/// One replica after the other, none beside another.
+pub(crate) fn in_place() -> RolloutSpec {
+    RolloutSpec { max_surge: Amount::Count(0), max_unavailable: Amount::Count(1), ..RolloutSpec::default() }
 }
 
 pub(crate) fn readiness() -> Probes {
@@ -57,9 +65,10 @@ impl World {
         self.now.site += SignedDuration::from_secs(seconds);
     }
 
-    /// Plans and performs; the plan is returned.
+    /// Plans, stores what is to be remembered and performs; the plan is returned.
     pub(crate) fn step(&mut self) -> Plan {
         let plan = self.plan();
+        self.observed.rollouts.extend(plan.rollouts.clone());
         plan.actions.iter().for_each(|action| self.perform(action));
         plan
     }
@@ -89,7 +98,8 @@ impl World {
     }
 
     fn deploy(&mut self, action: &Action) {
-        let Action::Deploy { service, replica, ordinal, generation, description_hash, work } = action else {
+        let Action::Deploy { service, replica, ordinal, generation, description_hash, work, .. } = action
+        else {
             return;
         };
         let old = self.observed.replicas.remove(replica);

@@ -1,11 +1,17 @@
 //! What is known about services, for those who use them: the site loops, the API, the terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
-use sos_control::{BatchOrder, ServicePhase, ServiceStatus};
+use sos_control::energy::Line;
+use sos_control::scale::ScaleDecision;
+use sos_control::vertical::VerticalDecision;
+use sos_control::{BatchOrder, RolloutState, RolloutStatus, ServicePhase, ServiceStatus};
 use sos_model::ServiceSpec;
+use sos_runtime::gateway::ServiceMeasures;
 use sos_runtime::{Deployment, LimitEnforcement, Usage};
+use sos_units::{CarbonIntensity, Power};
 
 use crate::clock::SiteClock;
 
@@ -27,6 +33,38 @@ pub struct ServiceView {
     pub replicas: Vec<ReplicaView>,
     /// Whether it is a job that runs when its energy is cheap.
     pub job: bool,
+    /// Its revisions.
+    pub revisions: RolloutState,
+    /// The change of revision that is under way.
+    pub rollout: Option<RolloutStatus>,
+    /// Its gateway.
+    pub gateway: Option<GatewayView>,
+    /// The latest decision on the number of its replicas.
+    pub scale: Option<(Timestamp, ScaleDecision)>,
+    /// What is recommended for the size of its replicas, and what became of that.
+    pub sizing: Option<VerticalDecision>,
+    /// What it took of this machine's energy, where that is known.
+    pub energy: Option<EnergyView>,
+}
+
+/// Energy of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct EnergyView {
+    /// All of it so far.
+    pub line: Line,
+    /// What it takes now, as consumption.
+    pub power: Option<Power>,
+}
+
+/// The gateway of a service.
+#[derive(Clone, Debug)]
+pub struct GatewayView {
+    /// Where the service is reached; none while that could not be opened.
+    pub address: Option<SocketAddr>,
+    /// What of its route could not be done.
+    pub problem: Option<String>,
+    /// What was counted since `sos` started.
+    pub measures: ServiceMeasures,
 }
 
 /// One replica.
@@ -48,6 +86,25 @@ pub struct ReplicaView {
     pub usage: Option<Usage>,
     /// How its limits are held.
     pub limits: LimitEnforcement,
+}
+
+impl ServiceView {
+    /// A service of which nothing but its status is known.
+    #[must_use]
+    pub fn new(status: ServiceStatus, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            replicas: Vec::new(),
+            job: false,
+            revisions: RolloutState::default(),
+            rollout: None,
+            gateway: None,
+            scale: None,
+            sizing: None,
+            energy: None,
+        }
+    }
 }
 
 impl Board {
@@ -77,6 +134,8 @@ impl Board {
 pub struct Orders {
     /// Site time by site.
     pub site_time: BTreeMap<String, Timestamp>,
+    /// Carbon intensity of each site's import now.
+    pub intensity: BTreeMap<String, CarbonIntensity>,
     /// Clocks by site, for programs that follow one.
     pub clocks: BTreeMap<String, SiteClock>,
     /// Seed of random choices, for programs that follow a clock.

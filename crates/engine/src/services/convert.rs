@@ -1,12 +1,13 @@
 //! Between the manifest, the planner and the drivers: each has its own plain types, joined here and nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use sos_control as control;
 use sos_model::{
-    EnvSource, PortRef, Probe, ProbeAction, Reference, RestartPolicy, ServiceSpec, ValueFrom,
+    EnvSource, InconclusivePolicy, MountSource, PortRef, Probe, ProbeAction, Pull, Reference, ReplicaAmount,
+    RestartPolicy, RolloutPolicy, RolloutStrategy, Runtime, ServiceSpec, ValueFrom, WorkingDirMount,
     resolve_references,
 };
 use sos_runtime as runtime;
@@ -27,8 +28,8 @@ pub struct Surroundings<'a> {
     pub services_dir: &'a Path,
     /// The folder of the manifests.
     pub base_dir: &'a Path,
-    /// Assigned ports of other services' first replicas.
-    pub ports: &'a dyn Fn(&str, &str) -> Option<u16>,
+    /// Where a port of another service is reached by this one; an error says what that waits for.
+    pub reach: &'a dyn Fn(&ServiceSpec, &str, &str) -> Result<String, String>,
     /// Seed of random choices.
     pub seed: u64,
     /// Clocks of sites.
@@ -45,11 +46,13 @@ pub fn configuration(
     around: &Surroundings<'_>,
 ) -> Result<runtime::ServiceConfig, String> {
     let data_dir = around.services_dir.join(name);
-    let text = |text: &str| expand(text, &data_dir, around);
+    let text = |text: &str| expand(text, &data_dir, spec, around);
     let mut words =
         spec.command.iter().chain(&spec.args).map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
-    let mut program = if words.is_empty() { String::new() } else { words.remove(0) };
-    if program == "sos" {
+    // Without a command the image of a container has one, and all words are its arguments.
+    let mut program = if spec.command.is_empty() { String::new() } else { words.remove(0) };
+    // An image has its own.
+    if program == "sos" && matches!(spec.runtime, Runtime::Process | Runtime::Simulated) {
         program = around.own_binary.display().to_string();
     }
     let mut env = Vec::new();
@@ -70,6 +73,7 @@ pub fn configuration(
         let value = runtime::EnvValue::Secret { secret: ADAPTER_SECRET.into(), key: name.into() };
         env.push(runtime::EnvVar { name: "SOS_ADAPTER_TOKEN".into(), value });
     }
+    let in_container = matches!(spec.runtime, Runtime::Docker | Runtime::Kubernetes);
     Ok(runtime::ServiceConfig {
         service: name.to_owned(),
         program,
@@ -89,7 +93,78 @@ pub fn configuration(
         depends_on: spec.depends_on.iter().map(ToString::to_string).collect(),
         stop_timeout: spec.stop_timeout,
         labels: BTreeMap::new(),
+        container: in_container.then(|| container(spec, &data_dir)).transpose()?,
     })
+}
+
+/// What the container of a service needs.
+fn container(spec: &ServiceSpec, data_dir: &Path) -> Result<runtime::ContainerConfig, String> {
+    let settings = spec.container_settings();
+    let own = uses_data_dir(spec).then(|| runtime::Volume {
+        source: runtime::VolumeSource::Path(data_dir.to_owned()),
+        target: data_dir.to_owned(),
+        read_only: false,
+    });
+    let image = match (&spec.image, &spec.build) {
+        (Some(image), _) => runtime::ImageSource::Reference(image.clone()),
+        (None, Some(build)) => runtime::ImageSource::Build(runtime::ImageBuild {
+            context: PathBuf::from(&build.context),
+            dockerfile: build.dockerfile.clone(),
+            args: build.args.clone(),
+            target: build.target.clone(),
+        }),
+        (None, None) => return Err("a container needs an image or a folder to build one from".into()),
+    };
+    let ports = spec.ports.iter().filter_map(|port| Some((port.name.to_string(), port.container_port?)));
+    Ok(runtime::ContainerConfig {
+        image,
+        pull: match settings.pull {
+            Pull::Missing => runtime::PullPolicy::Missing,
+            Pull::Always => runtime::PullPolicy::Always,
+            Pull::Never => runtime::PullPolicy::Never,
+        },
+        ports: ports.collect(),
+        workdir: match settings.working_dir {
+            Some(WorkingDirMount::ReadWrite) => runtime::WorkdirMount::ReadWrite,
+            Some(WorkingDirMount::ReadOnly) => runtime::WorkdirMount::ReadOnly,
+            // A program that is declared is one of the working directory, as it is for a process.
+            None if !spec.command.is_empty() => runtime::WorkdirMount::ReadWrite,
+            Some(WorkingDirMount::None) | None => runtime::WorkdirMount::No,
+        },
+        volumes: settings
+            .mounts
+            .into_iter()
+            .map(|mount| runtime::Volume {
+                source: match mount.source {
+                    MountSource::Path(path) => runtime::VolumeSource::Path(path.into()),
+                    MountSource::Volume(name) => runtime::VolumeSource::Named(name.to_string()),
+                },
+                target: mount.target.into(),
+                read_only: mount.read_only,
+            })
+            .chain(own)
+            .collect(),
+        network: match settings.network.as_deref() {
+            None => runtime::ContainerNetwork::Shared,
+            Some("host") => runtime::ContainerNetwork::Host,
+            Some("none") => runtime::ContainerNetwork::Off,
+            Some(name) => runtime::ContainerNetwork::Named(name.to_owned()),
+        },
+        user: settings.user,
+        read_only_root: settings.read_only_root,
+        init: settings.init,
+        probes: runtime::ContainerProbes::default(),
+    })
+}
+
+/// Whether anything of it names the folder where it may keep data.
+fn uses_data_dir(spec: &ServiceSpec) -> bool {
+    let env = spec.env.iter().filter_map(|variable| match &variable.source {
+        EnvSource::Value(value) => Some(value),
+        EnvSource::ValueFrom(_) => None,
+    });
+    let mut texts = spec.command.iter().chain(&spec.args).chain(spec.config.values()).chain(env);
+    texts.any(|text| text.contains("${dataDir}"))
 }
 
 /// The field of a service's status that says when a restart of all its replicas was last asked for.
@@ -106,14 +181,16 @@ pub fn restarted(mut config: runtime::ServiceConfig, status: &serde_json::Value)
 }
 
 /// Replaces `${…}`; what only the machine knows is left to the driver as `$(PORT_NAME)`.
-fn expand(text: &str, data_dir: &Path, around: &Surroundings<'_>) -> Result<String, String> {
+fn expand(
+    text: &str,
+    data_dir: &Path,
+    from: &ServiceSpec,
+    around: &Surroundings<'_>,
+) -> Result<String, String> {
     // A plain `$(` of the manifest must not become a reference of the driver.
     resolve_references(&text.replace("$(", "$$("), |reference| match reference {
         Reference::Port(name) => Ok(format!("$({})", port_variable(name))),
-        Reference::Service { service, port } => match (around.ports)(service, port) {
-            Some(number) => Ok(format!("127.0.0.1:{number}")),
-            None => Err(format!("waits for port {port} of service {service} to be assigned")),
-        },
+        Reference::Service { service, port } => (around.reach)(from, service, port),
         Reference::DataDir => Ok(data_dir.display().to_string()),
         Reference::SelfBinary => Ok(around.own_binary.display().to_string()),
     })
@@ -163,16 +240,33 @@ fn clock_variables(
     Ok(variables)
 }
 
+/// What the planner is told of a service beyond its manifest.
+#[derive(Debug)]
+pub struct Beside {
+    /// The hash of the description, or why there is none.
+    pub hash: Result<String, String>,
+    /// How many replicas are wanted.
+    pub replicas: u32,
+    /// The run of a job that is ordered.
+    pub order: Option<control::BatchOrder>,
+    /// It is to be kept stopped.
+    pub suspended: bool,
+    /// Hashes of other revisions that can be deployed again.
+    pub stored: BTreeSet<String>,
+    /// Why the present declaration came to be.
+    pub cause: Option<String>,
+    /// Why no two revisions can run side by side, beyond what the manifest says.
+    pub exclusive: Option<String>,
+}
+
 /// What the planner is told about a service.
 #[must_use]
-pub fn desired(
-    generation: u64,
-    spec: &ServiceSpec,
-    description_hash: String,
-    replicas: u32,
-    order: Option<control::BatchOrder>,
-    suspended: bool,
-) -> control::DesiredService {
+pub fn desired(generation: u64, spec: &ServiceSpec, beside: Beside) -> control::DesiredService {
+    let Beside { hash, replicas, order, suspended, stored, cause, exclusive } = beside;
+    let (description_hash, unresolved) = match hash {
+        Ok(hash) => (hash, None),
+        Err(why) => (String::new(), Some(why)),
+    };
     let kind = match (&spec.external, &spec.batch) {
         (Some(_), _) => control::ServiceKind::External,
         (None, Some(_)) => control::ServiceKind::Batch { order },
@@ -201,6 +295,99 @@ pub fn desired(
         },
         stop_timeout: spec.stop_timeout,
         suspended,
+        rollout: rollout(&spec.rollout, spec.gateway.is_on()),
+        exclusive: exclusive.or_else(|| alone(spec)),
+        stored,
+        unresolved,
+        cause,
+    }
+}
+
+/// Why no two revisions can run side by side.
+fn alone(spec: &ServiceSpec) -> Option<String> {
+    if spec.adapter.is_on() {
+        return Some("an adapter commands its devices alone".into());
+    }
+    let here = matches!(spec.runtime, Runtime::Process | Runtime::Docker);
+    let port = spec.ports.iter().find(|port| port.port.is_some() && here)?;
+    Some(format!("port {} ({}) can be had once", port.port.unwrap_or_default(), port.name))
+}
+
+fn amount(amount: ReplicaAmount) -> control::Amount {
+    match amount {
+        ReplicaAmount::Count(count) => control::Amount::Count(count),
+        ReplicaAmount::Percent(percent) => control::Amount::Percent(percent),
+    }
+}
+
+fn rollout(policy: &RolloutPolicy, gateway: bool) -> control::RolloutSpec {
+    let strategy = match policy.strategy {
+        RolloutStrategy::Rolling => control::Strategy::Rolling,
+        RolloutStrategy::Recreate => control::Strategy::Recreate,
+        RolloutStrategy::BlueGreen => {
+            let waits = policy.blue_green.clone().unwrap_or_default();
+            control::Strategy::BlueGreen(control::BlueGreen {
+                promote_after: (!waits.manual).then_some(waits.promote_after),
+                scale_down_delay: waits.scale_down_delay,
+            })
+        }
+        RolloutStrategy::Canary => control::Strategy::Canary(canary(policy, gateway)),
+    };
+    control::RolloutSpec {
+        strategy,
+        max_unavailable: amount(policy.max_unavailable),
+        max_surge: amount(policy.max_surge),
+        min_ready: policy.min_ready,
+        progress_deadline: policy.progress_deadline,
+        crash_limit: policy.crash_limit,
+        drain_time: policy.drain,
+    }
+}
+
+/// Without a gateway there are no requests to judge.
+fn canary(policy: &RolloutPolicy, gateway: bool) -> control::Canary {
+    let Some(declared) = &policy.canary else { return control::Canary::default() };
+    let steps = declared.steps.iter().map(|step| control::CanaryStep {
+        // Whole per cent by the check of the manifest; the cast saturates.
+        weight: (step.weight.get() * 100.0).round() as u8,
+        pause: step.pause,
+    });
+    let rules = &declared.analysis;
+    let tolerance = rules.error_tolerance.get();
+    let analysis = control::AnalysisSpec {
+        min_requests: u64::from(rules.min_requests),
+        max_error_rate: rules.max_error_rate.map(sos_model::Fraction::get),
+        error_tolerance: (tolerance < 1.0).then_some(tolerance),
+        latency_quantile: rules.latency_quantile.get(),
+        max_latency: rules.max_latency,
+        max_latency_ratio: rules.max_latency_percent.map(|percent| f64::from(percent) / 100.0),
+        patience: rules.patience,
+        inconclusive: match rules.inconclusive {
+            InconclusivePolicy::Wait => control::Inconclusive::Wait,
+            InconclusivePolicy::Continue => control::Inconclusive::Continue,
+            InconclusivePolicy::RollBack => control::Inconclusive::RollBack,
+        },
+    };
+    control::Canary { steps: steps.collect(), analysis: gateway.then_some(analysis) }
+}
+
+/// What is wrong when a deployment could not be made.
+#[must_use]
+pub fn problem_of(error: &runtime::DriverError) -> control::Problem {
+    use control::Problem as P;
+    use runtime::DriverError as E;
+    let full_disk = |source: &std::io::Error| source.kind() == std::io::ErrorKind::StorageFull;
+    match error {
+        E::Describe(_) | E::WrongRuntime { .. } => P::Configuration,
+        E::Port(_) => P::PortTaken,
+        E::Program { .. } => P::ProgramMissing,
+        E::Image { .. } => P::ImageMissing,
+        E::Preparing { .. } => P::ImageNotPulled,
+        E::Daemon { .. } => P::RuntimeAway,
+        E::Refused { .. } => P::NotAllowed,
+        E::SecretMissing { .. } => P::SecretMissing,
+        E::Start { source, .. } | E::File { source, .. } if full_disk(source) => P::DiskFull,
+        _ => P::NotStarted,
     }
 }
 
@@ -220,6 +407,7 @@ fn probe(probe: &Probe) -> control::ProbeSpec {
 /// When it names a port that the replica does not have.
 pub fn probe_target(
     spec: &Probe,
+    service: &ServiceSpec,
     deployment: &runtime::Deployment,
     around: &Surroundings<'_>,
 ) -> Result<runtime::ProbeTarget, String> {
@@ -242,7 +430,7 @@ pub fn probe_target(
                 .command
                 .iter()
                 .map(|word| {
-                    let mut text = expand(word, &data_dir, around)?;
+                    let mut text = expand(word, &data_dir, service, around)?;
                     for (name, port) in &deployment.ports {
                         text = text.replace(&format!("$({})", port_variable(name)), &port.to_string());
                     }

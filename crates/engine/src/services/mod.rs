@@ -1,33 +1,49 @@
-//! The service loop: snapshot → `control::plan` → driver → status. It is told that something may have changed, never
+//! The service loop: snapshot → `control::plan` → runtimes → status. It is told that something may have changed, never
 //! what; every pass looks at everything.
 
 pub mod board;
 pub mod convert;
+mod declared;
+mod energy;
+mod memory;
+mod orders;
+mod perform;
 mod probes;
+mod routing;
+mod runtimes;
+mod scaling;
 pub(crate) mod secrets;
 mod show;
+mod sizing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sos_control::{self as control, Action, ReplicaProbes};
 use sos_model::{Declared, ServiceSpec};
-use sos_runtime::{self as runtime, Driver, ProbeRunner, ProcessDriver, ReplicaState};
-use sos_store::{AuditEntry, Event, EventType, Resource, Selector, Store, StoreError};
+use sos_runtime::gateway::Measures;
+use sos_runtime::{self as runtime, ProbeRunner, ReplicaState};
+use sos_store::{Resource, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::wall_now;
 use board::{Board, Orders};
-use convert::Surroundings;
+use memory::Memory;
 use probes::ProbeResult;
+use routing::{Behind, Routing};
+use runtimes::{Outcome, Place, Runtimes};
 
-/// Longest time between two looks at the processes: how late the end of one is noticed at the most.
-const LOOK: Duration = Duration::from_millis(100);
-/// Time from a deployment that could not be made (a taken port, a missing program) to the next try.
-const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+pub use orders::{OrderRefused, ServiceOrders};
+pub use runtimes::Drivers;
+
+/// Longest time between two passes when nothing is told.
+const PASS: Duration = Duration::from_secs(1);
+/// What requests under way at the gateway may take when `sos` ends.
+const GATEWAY_GRACE: Duration = Duration::from_secs(5);
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -43,22 +59,40 @@ pub struct Places {
 /// The service loop; [`ServiceLoop::run`] is its task.
 pub struct ServiceLoop {
     store: Store,
-    driver: Arc<ProcessDriver>,
+    runtimes: Runtimes,
+    routing: Routing,
     prober: Arc<ProbeRunner>,
     places: Places,
     orders: watch::Receiver<Orders>,
+    /// What people ask of rollouts.
+    asked: (mpsc::Sender<orders::Asked>, mpsc::Receiver<orders::Asked>),
+    answers: Vec<orders::Answer>,
     board: watch::Sender<Arc<Board>>,
     probes: BTreeMap<String, (Timestamp, ReplicaProbes)>,
     external: BTreeMap<String, control::ProbeRecord>,
     results: (mpsc::Sender<ProbeResult>, mpsc::Receiver<ProbeResult>),
     statuses: BTreeMap<String, control::ServiceStatus>,
+    /// What was written of each service besides: its present revision and the address of its gateway.
+    told: BTreeMap<String, (Option<u32>, Option<SocketAddr>)>,
     problems: BTreeMap<String, String>,
     /// The declared services as of a version of the store.
     declared: (u64, Arc<Vec<Typed>>),
+    /// What is remembered of services beside their manifests, as it is stored.
+    memories: BTreeMap<String, Memory>,
+    /// When the secrets of a service were last looked at.
+    secrets_seen: BTreeMap<String, Timestamp>,
     /// Ends of replicas that were told, with the start of the run.
     ends: BTreeSet<(String, Timestamp)>,
-    /// Services that could not be deployed: when, and why.
-    undeployed: BTreeMap<String, (Timestamp, String)>,
+    /// The last lines of replicas that ended, with the start of the run.
+    last_lines: BTreeMap<String, (Timestamp, Vec<String>)>,
+    /// Deployments that could not be made, by replica.
+    refusals: BTreeMap<String, control::Refusal>,
+    /// Of the latest plan: rollouts under way, and replicas on their way out.
+    progress: BTreeMap<String, control::RolloutStatus>,
+    draining: BTreeMap<String, Timestamp>,
+    scaling: scaling::Autoscaling,
+    metering: energy::Metering,
+    sizing: sizing::Sizes,
     /// Whether the latest pass left something undone, because it could not be recorded.
     unrecorded: bool,
 }
@@ -68,10 +102,12 @@ type Typed = (Resource, Result<Declared, String>);
 
 /// A declared service with everything a pass needs of it.
 struct Known {
-    generation: u64,
     spec: ServiceSpec,
-    config: Result<runtime::ServiceConfig, String>,
+    /// What runs it and with which description, or why that cannot be said.
+    config: Result<(Place, runtime::ServiceConfig), String>,
     desired: control::DesiredService,
+    /// The number of replicas that somebody ordered; then nothing else decides it.
+    ordered: Option<u32>,
 }
 
 impl std::fmt::Debug for ServiceLoop {
@@ -84,190 +120,249 @@ impl ServiceLoop {
     /// A loop over the services of a store.
     ///
     /// # Errors
-    /// When the driver cannot use the data directory.
+    /// When the data directory cannot be used.
     pub fn new(
         store: Store,
         places: Places,
         orders: watch::Receiver<Orders>,
         board: watch::Sender<Arc<Board>>,
     ) -> Result<Self, runtime::DriverError> {
-        let driver = ProcessDriver::new(runtime::ProcessOptions::new(places.data_dir.clone()))?;
+        let metering = energy::Metering::new(&store);
         Ok(Self {
             store,
-            driver: Arc::new(driver),
+            runtimes: Runtimes::new(&places.data_dir)?,
+            routing: Routing::default(),
             prober: Arc::new(ProbeRunner::new().map_err(runtime::DriverError::Worker)?),
             places,
             orders,
+            asked: mpsc::channel(64),
+            answers: Vec::new(),
             board,
             probes: BTreeMap::new(),
             external: BTreeMap::new(),
             results: mpsc::channel(256),
             statuses: BTreeMap::new(),
+            told: BTreeMap::new(),
             problems: BTreeMap::new(),
             declared: (0, Arc::default()),
+            memories: BTreeMap::new(),
+            secrets_seen: BTreeMap::new(),
             ends: BTreeSet::new(),
-            undeployed: BTreeMap::new(),
+            last_lines: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            draining: BTreeMap::new(),
+            scaling: scaling::Autoscaling::default(),
+            metering,
+            sizing: sizing::Sizes::default(),
             unrecorded: false,
         })
     }
 
-    /// The driver, for logs.
+    /// The drivers, for logs.
     #[must_use]
-    pub fn driver(&self) -> Arc<ProcessDriver> {
-        Arc::clone(&self.driver)
+    pub fn drivers(&self) -> Drivers {
+        self.runtimes.drivers()
+    }
+
+    /// Takes what people ask of rollouts.
+    #[must_use]
+    pub fn orders(&self) -> ServiceOrders {
+        ServiceOrders::new(self.asked.0.clone())
     }
 
     /// Adopts what runs, then keeps the services as declared until `stop` says otherwise; `Stop::Services` stops
     /// them all first.
     pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
-        match self.driver.recover(wall_now()).await {
-            Ok(report) => self.tell_recovery(&report),
-            Err(error) => {
-                tracing::error!(error = error.full(), "services of an earlier run cannot be taken over")
-            }
-        }
+        self.runtimes.begin();
         let mut changes = self.store.watch(self.store.revision().unwrap_or(0));
+        let mut wanted = None;
         loop {
             let stopping = *stop.borrow() == Stop::Services;
             if *stop.borrow() == Stop::LeaveServices {
-                return;
+                break;
             }
             self.unrecorded = false;
-            let (next, live) = self.pass(stopping).await;
+            let (next, live) = self.pass(stopping);
+            self.answer();
             if stopping && self.unrecorded {
                 tracing::error!(
                     live,
                     "services go on: stopping them cannot be recorded; the next start adopts them"
                 );
-                return;
+                break;
             }
-            if stopping && live == 0 {
-                return;
+            if stopping && live == 0 && self.runtimes.all_looked() {
+                break;
             }
-            let pause = next.map_or(LOOK, |at| until(at).min(LOOK));
+            if wanted.is_none() {
+                wanted = self.routing.wanted();
+            }
+            let pause = next.map_or(PASS, |at| until(at).min(PASS));
             tokio::select! {
                 _ = tokio::time::sleep(pause) => {}
                 _ = stop.changed() => {}
                 _ = self.orders.changed() => {}
                 Some(result) = self.results.1.recv() => self.note_probe(result),
+                Some(asked) = self.asked.1.recv() => self.obey(asked),
+                Some((outcomes, recovered)) = self.runtimes.next() => self.note(outcomes, recovered.as_ref()),
+                () = first_wanted(&mut wanted) => {}
                 () = changes.changed() => { let _ = changes.poll(); }
             }
-            while let Ok(result) = self.results.1.try_recv() {
-                self.note_probe(result);
-            }
+            self.take_what_waits();
+        }
+        self.routing.stop(GATEWAY_GRACE).await;
+    }
+
+    /// Notes everything that has been told meanwhile, so that one pass answers it all.
+    fn take_what_waits(&mut self) {
+        while let Ok(result) = self.results.1.try_recv() {
+            self.note_probe(result);
+        }
+        while let Ok(asked) = self.asked.1.try_recv() {
+            self.obey(asked);
+        }
+        for (outcomes, recovered) in self.runtimes.told() {
+            self.note(outcomes, recovered.as_ref());
+        }
+    }
+
+    fn note(&mut self, outcomes: Vec<Outcome>, recovered: Option<&runtime::RecoveryReport>) {
+        if let Some(report) = recovered {
+            self.tell_recovery(report);
+        }
+        for outcome in outcomes {
+            self.note_outcome(outcome);
         }
     }
 
     /// One pass; tells when to look again and how many processes exist.
-    async fn pass(&mut self, stopping: bool) -> (Option<Timestamp>, usize) {
+    fn pass(&mut self, stopping: bool) -> (Option<Timestamp>, usize) {
         let now = wall_now();
-        let states = match self.driver.observe(now).await {
-            Ok(states) => states,
-            Err(error) => {
-                tracing::error!(error = error.full(), "services cannot be observed");
-                return (None, usize::MAX);
-            }
-        };
+        let states = self.runtimes.states();
         self.tell_ends(&states, now);
         let orders = self.orders.borrow_and_update().clone();
-        let known = if stopping { BTreeMap::new() } else { self.known(&orders, &states) };
+        let measures = self.routing.measures();
+        let mut known = if stopping { BTreeMap::new() } else { self.known(&orders, &states, now) };
+        self.decide_scale(&mut known, &states, &measures, &orders, now);
+        for place in known.values().filter_map(|known| Some(&known.config.as_ref().ok()?.0)) {
+            self.runtimes.need(place);
+        }
+        if !self.runtimes.all_looked() {
+            return (None, usize::MAX);
+        }
         let desired = control::Desired {
             services: known.iter().map(|(name, known)| (name.clone(), known.desired.clone())).collect(),
         };
-        let observed = self.observed(&states);
+        let observed = self.observed(&states, &measures, &known, now);
         let site = orders.site_time.values().max().copied().unwrap_or(now);
-        let plan = control::plan(&desired, &observed, control::Now { wall: now, site });
-        let mut changed = false;
-        for (action, because) in plan.actions.iter().zip(&plan.because) {
-            if !self.waits_to_try_again(action, now) {
-                self.perform(action, because, &known, now).await;
-                changed = true;
-            }
+        let both = control::Now { wall: now, site };
+        self.metering.settle(&self.store, &states, &measures, only(&orders.intensity), both);
+        let plan = control::plan(&desired, &observed, both);
+        let next = plan.next_check;
+        if self.remember(&plan, &known) {
+            self.perform(&plan, &known, &states, now);
+            self.resize(&known, &states, now);
+            self.route(&plan, &known, &states, orders.seed);
         }
-        self.undeployed.retain(|service, _| known.contains_key(service));
+        self.progress.clone_from(&plan.progress);
+        self.draining.clone_from(&plan.draining);
         for due in plan.probes {
             self.start_probe(due, &known, &states, &orders.clocks);
         }
-        let states = if changed { self.driver.observe(wall_now()).await.unwrap_or(states) } else { states };
         let jobs = known.iter().filter(|(_, known)| known.spec.batch.is_some());
         let jobs = jobs.map(|(name, _)| name.clone()).collect();
-        self.publish(&self.with_failures(plan.statuses), &states, &jobs, now);
-        let live = states.iter().filter(|state| is_live(&state.phase)).count();
-        (if changed { Some(now) } else { plan.next_check }, live)
+        self.publish(&self.with_absences(plan.statuses, &known), &states, &jobs, &measures, now);
+        let next = [next, self.scaling.next()].into_iter().flatten().min();
+        (next, self.runtimes.live())
     }
 
-    /// Whether an action is a deployment that could not be made a moment ago.
-    fn waits_to_try_again(&self, action: &Action, now: Timestamp) -> bool {
-        let Action::Deploy { service, .. } = action else { return false };
-        self.undeployed.get(service).is_some_and(|(failed, _)| now < *failed + TRY_AGAIN)
-    }
-
-    /// Statuses in which a deployment that could not be made is a condition: the planner knows of processes only.
-    fn with_failures(
+    /// Statuses in which a runtime that does not answer is a condition: the planner knows of deployments only.
+    fn with_absences(
         &self,
         mut statuses: BTreeMap<String, control::ServiceStatus>,
+        known: &BTreeMap<String, Known>,
     ) -> BTreeMap<String, control::ServiceStatus> {
-        for (service, (_, why)) in &self.undeployed {
-            let conditions = statuses.get_mut(service).into_iter().flat_map(|status| &mut status.conditions);
-            for condition in conditions.filter(|condition| condition.kind == "Healthy") {
+        for (name, status) in &mut statuses {
+            let Some(Ok((place, _))) = known.get(name).map(|known| &known.config) else { continue };
+            let Some(why) = self.runtimes.away(place) else { continue };
+            let away = control::Problem::RuntimeAway;
+            for condition in status.conditions.iter_mut().filter(|condition| condition.kind == "Healthy") {
                 condition.status = control::Truth::False;
-                condition.reason = "NotDeployed".into();
-                condition.message.clone_from(why);
+                condition.reason = away.reason().into();
+                condition.message = format!("{why}; {}", away.advice());
             }
         }
         statuses
     }
 
-    /// The declared services with their configuration; what cannot be configured yet waits.
-    fn known(&mut self, orders: &Orders, states: &[ReplicaState]) -> BTreeMap<String, Known> {
-        let resources = match self.declared() {
-            Ok(resources) => resources,
-            Err(error) => {
-                tracing::error!(%error, "the declared services cannot be read");
-                return BTreeMap::new();
+    /// Stores what the plan wants remembered, before anything that follows from it is done.
+    fn remember(&mut self, plan: &control::Plan, known: &BTreeMap<String, Known>) -> bool {
+        let mut changed: Vec<(&String, Memory)> = Vec::new();
+        for (name, rollout) in &plan.rollouts {
+            let old = self.memories.get(name).cloned().unwrap_or_default();
+            let mut new = Memory { rollout: rollout.clone(), ..old.clone() };
+            if let Some(Ok((place, config))) = known.get(name).map(|known| &known.config) {
+                new.keep(&runtime::description_hash(config), place, config);
             }
-        };
-        let services_dir = self.places.data_dir.join("services");
-        let port = |service: &str, port: &str| {
-            let own =
-                states.iter().find(|state| state.deployment.service == service && is_live(&state.phase));
-            own.and_then(|state| state.deployment.ports.get(port).copied())
-        };
-        let around = Surroundings {
-            own_binary: &self.places.own_binary,
-            services_dir: &services_dir,
-            base_dir: &self.places.base_dir,
-            ports: &port,
-            seed: orders.seed,
-            clocks: &orders.clocks,
-        };
-        let mut known = BTreeMap::new();
-        for (resource, declared) in resources.iter() {
-            let declared = match declared {
-                Ok(declared) => declared,
-                Err(problem) => {
-                    self.problems.insert(resource.name.clone(), problem.clone());
-                    continue;
-                }
-            };
-            let Some(spec) = declared.service().cloned() else { continue };
-            let config = convert::configuration(&resource.name, &spec, &around)
-                .map(|config| convert::restarted(config, &resource.status));
-            let hash = config.as_ref().map_or_else(|_| String::new(), runtime::description_hash);
-            let suspended = config.is_err() || orders.is_out(&resource.name);
-            let order = orders.batches.get(&resource.name).cloned();
-            let replicas = resource.replicas.unwrap_or(spec.replicas);
-            let desired = convert::desired(resource.generation, &spec, hash, replicas, order, suspended);
-            match &config {
-                Err(problem) => self.problems.insert(resource.name.clone(), problem.clone()),
-                Ok(_) => self.problems.remove(&resource.name),
-            };
-            known.insert(
-                resource.name.clone(),
-                Known { generation: resource.generation, spec, config, desired },
-            );
+            if new != old {
+                changed.push((name, new));
+            }
         }
-        known
+        let gone: Vec<String> =
+            self.memories.keys().filter(|name| !plan.statuses.contains_key(*name)).cloned().collect();
+        if changed.is_empty() && gone.is_empty() {
+            return true;
+        }
+        let stored = self.store.commit(|tx| {
+            for (name, memory) in &changed {
+                memory.save(name, tx)?;
+            }
+            // While all services are being stopped their revisions stay: they are still declared.
+            for name in &gone {
+                if tx.get("Service", name)?.is_none() {
+                    Memory::forget(name, tx)?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = stored {
+            tracing::error!(%error, "nothing is done, because revisions cannot be recorded");
+            self.unrecorded = true;
+            return false;
+        }
+        for (name, memory) in changed {
+            self.memories.insert(name.clone(), memory);
+        }
+        self.memories.retain(|name, _| plan.statuses.contains_key(name));
+        true
+    }
+
+    /// Tells the gateway what is served by whom, and keeps the ports it took.
+    fn route(
+        &mut self,
+        plan: &control::Plan,
+        known: &BTreeMap<String, Known>,
+        states: &[ReplicaState],
+        seed: u64,
+    ) {
+        let mut behind = BTreeMap::new();
+        for (name, known) in known {
+            let Some(gateway) = known.spec.gateway.get() else { continue };
+            let kept_port = self.memories.get(name).and_then(|memory| memory.gateway_port);
+            behind.insert(name.as_str(), Behind { spec: &known.spec, gateway, kept_port });
+        }
+        for (name, port) in self.routing.apply(&behind, plan, states, seed) {
+            let mut memory = self.memories.get(&name).cloned().unwrap_or_default();
+            if memory.gateway_port == Some(port) {
+                continue;
+            }
+            memory.gateway_port = Some(port);
+            match self.store.commit(|tx| memory.save(&name, tx)) {
+                Ok(()) => drop(self.memories.insert(name, memory)),
+                Err(error) => tracing::warn!(%error, service = name, "the port of its gateway is not kept"),
+            }
+        }
     }
 
     /// The declared services; read anew only when the store has changed.
@@ -275,7 +370,7 @@ impl ServiceLoop {
         // Asked before reading: what changes in between is read again next time.
         let revision = self.store.revision()?;
         if self.declared.0 != revision {
-            let resources = self.store.list("Service", &Selector::default())?;
+            let resources = self.store.list("Service", &sos_store::Selector::default())?;
             let typed = |resource: Resource| {
                 let declared = crate::resources::declared(&resource);
                 (resource, declared)
@@ -285,10 +380,17 @@ impl ServiceLoop {
         Ok(Arc::clone(&self.declared.1))
     }
 
-    fn observed(&mut self, states: &[ReplicaState]) -> control::Observed {
+    fn observed(
+        &mut self,
+        states: &[ReplicaState],
+        measures: &Measures,
+        known: &BTreeMap<String, Known>,
+        now: Timestamp,
+    ) -> control::Observed {
         self.probes.retain(|replica, (started, _)| {
             states.iter().any(|s| s.deployment.replica == *replica && s.started_at == *started)
         });
+        self.refusals.retain(|_, refusal| known.contains_key(&refusal.service));
         let replicas = states
             .iter()
             .map(|state| {
@@ -297,105 +399,37 @@ impl ServiceLoop {
                 (replica.clone(), convert::observed(state, probes))
             })
             .collect();
-        control::Observed { replicas, external: self.external.clone() }
-    }
-
-    /// Records an action, then performs it. What cannot be recorded is not done.
-    async fn perform(
-        &mut self,
-        action: &Action,
-        because: &str,
-        known: &BTreeMap<String, Known>,
-        now: Timestamp,
-    ) {
-        let replica = action.replica();
-        let what = match action {
-            Action::Kill { .. } => "kill",
-            Action::Stop { .. } => "stop",
-            Action::Forget { .. } => "forget",
-            Action::Adopt { .. } => "adopt",
-            Action::Deploy { .. } => "deploy",
-        };
-        let service = replica.rsplit_once('-').map_or(replica, |(service, _)| service);
-        let entry = AuditEntry {
-            time: now,
-            who: "sos/services".into(),
-            what: what.into(),
-            target: format!("Service/{service}"),
-            why: because.to_owned(),
-            before: None,
-            after: Some(serde_json::json!({ "replica": replica })),
-        };
-        let site_time = known.get(service).and_then(|k| self.orders.borrow().site_time_of(&k.spec));
-        let event = Event {
-            time: now,
-            site_time,
-            kind: "Service".into(),
-            name: service.to_owned(),
-            event_type: EventType::Normal,
-            reason: event_reason(action).into(),
-            message: because.to_owned(),
-        };
-        let recorded = self.store.commit(|tx| {
-            tx.audit(&entry)?;
-            tx.record_event(&event)?;
-            Ok(())
-        });
-        if let Err(error) = recorded {
-            tracing::error!(%error, replica, what, "not done, because it cannot be recorded");
-            self.unrecorded = true;
-            return;
-        }
-        tracing::info!(replica, what, because);
-        let done = match action {
-            Action::Kill { replica } => self.driver.kill(replica, now).await,
-            Action::Stop { replica, grace, cause } => {
-                self.driver.stop(replica, *grace, &cause.to_string(), now).await
+        let quantile = |name: &str| match known.get(name).map(|known| &known.desired.rollout.strategy) {
+            Some(control::Strategy::Canary(control::Canary { analysis: Some(analysis), .. })) => {
+                analysis.latency_quantile
             }
-            Action::Forget { replica } => self.driver.forget(replica).await,
-            Action::Adopt { replica, generation } => self.driver.adopt(replica, *generation).await,
-            Action::Deploy { service, ordinal, work, .. } => {
-                let run = work.as_ref().map(|work| work.run.as_str());
-                match known.get(service) {
-                    Some(known) => self.deploy(known, *ordinal, run, now).await,
-                    None => Ok(()),
-                }
-            }
+            _ => control::AnalysisSpec::default().latency_quantile,
         };
-        let deploys = matches!(action, Action::Deploy { .. });
-        match done {
-            Err(error) => {
-                self.warn(service, "Failed", &error.full(), now);
-                if deploys {
-                    self.undeployed.insert(service.to_owned(), (now, error.full()));
-                }
-            }
-            Ok(()) if deploys => drop(self.undeployed.remove(service)),
-            Ok(()) => {}
+        let rollouts = self.memories.iter().map(|(name, memory)| (name.clone(), memory.rollout.clone()));
+        control::Observed {
+            replicas,
+            external: self.external.clone(),
+            rollouts: rollouts.collect(),
+            measured: self.routing.measured(measures, &self.progress, quantile, now),
+            in_flight: self.routing.in_flight(measures, &self.draining, states),
+            refusals: self.refusals.clone(),
+            last_lines: self.last_lines.iter().map(|(id, (_, lines))| (id.clone(), lines.clone())).collect(),
         }
     }
+}
 
-    /// The three steps: configuration → metadata → generated description → deploy.
-    async fn deploy(
-        &self,
-        known: &Known,
-        ordinal: u32,
-        run: Option<&str>,
-        now: Timestamp,
-    ) -> Result<(), runtime::DriverError> {
-        let Ok(config) = &known.config else { return Ok(()) };
-        let folder = self.places.data_dir.join("services").join(&config.service);
-        std::fs::create_dir_all(&folder).map_err(|source| runtime::DriverError::File {
-            what: "create",
-            path: folder,
-            source,
-        })?;
-        let config = runtime::load_configuration(config, ordinal, known.generation, run)?;
-        let metadata = self.driver.resolve(&config).await?;
-        let description = runtime::describe_deployment(&config, &metadata)?;
-        let values = secrets::values(&self.store, &config.service, now);
-        self.driver.deploy(&description, &values, now).await.map(drop)
+/// Waits until a service has requests that wait for a replica; for ever without a gateway.
+async fn first_wanted(wanted: &mut Option<runtime::gateway::Wanted>) {
+    match wanted {
+        Some(wanted) => drop(wanted.next().await),
+        None => std::future::pending().await,
     }
+}
+
+/// The one value there is; none where there are several.
+fn only<T: Copy>(values: &BTreeMap<String, T>) -> Option<T> {
+    let mut values = values.values();
+    values.next().copied().filter(|_| values.next().is_none())
 }
 
 /// How the loop ends.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sos_control::{self as control, ProbeDue, ProbeKind, ReplicaProbes};
-use sos_model::Probe;
-use sos_runtime::{self as runtime, ProbeOutcome, ReplicaState};
+use sos_model::{Probe, ServiceSpec};
+use sos_runtime::{self as runtime, AnyDriver, ProbeOutcome, ProbeRunner, ProbeTarget, ReplicaState};
 
 use super::convert::{self, Surroundings};
-use super::{Known, LOOK, ServiceLoop};
+use super::{Known, ServiceLoop};
 use crate::clock::{SiteClock, wall_now};
 
 /// A probe that has ended.
@@ -40,7 +40,7 @@ impl ServiceLoop {
         let state = due.replica.as_ref().and_then(|id| states.iter().find(|s| s.deployment.replica == *id));
         let target = match (&service.spec.external, state, probe) {
             (Some(external), _, _) => external_target(&external.url),
-            (None, Some(state), Some(probe)) => self.target(probe, state, clocks),
+            (None, Some(state), Some(probe)) => self.target(probe, &service.spec, state, clocks),
             _ => return,
         };
         match state {
@@ -54,20 +54,28 @@ impl ServiceLoop {
         }
         let started_at = state.map(|state| state.started_at);
         let (results, prober) = (self.results.0.clone(), Arc::clone(&self.prober));
-        let timeout = due.timeout;
+        let timeout = Duration::try_from(due.timeout).unwrap_or_default();
         let spec = probe_spec(service, due.kind);
+        let inside = state.and_then(|state| self.inside(&state.deployment.replica));
         tokio::spawn(async move {
             let outcome = match target {
-                Ok(target) => prober.run(&target, Duration::try_from(timeout).unwrap_or(LOOK)).await,
+                Ok(target) => run(&prober, inside, &target, timeout).await,
                 Err(message) => ProbeOutcome { success: false, duration: Duration::ZERO, message },
             };
             let _ = results.send(ProbeResult { due, spec, started_at, outcome }).await;
         });
     }
 
+    /// The driver and replica, where commands have to run inside what it runs.
+    fn inside(&self, replica: &str) -> Option<(Arc<AnyDriver>, String)> {
+        let driver = self.runtimes.driver(&self.runtimes.place_of(replica)?)?;
+        driver.runs_inside().then(|| (driver, replica.to_owned()))
+    }
+
     fn target(
         &self,
         probe: &Probe,
+        service: &ServiceSpec,
         state: &ReplicaState,
         clocks: &BTreeMap<String, SiteClock>,
     ) -> Result<runtime::ProbeTarget, String> {
@@ -76,11 +84,11 @@ impl ServiceLoop {
             own_binary: &self.places.own_binary,
             services_dir: &services_dir,
             base_dir: &self.places.base_dir,
-            ports: &|_, _| None,
+            reach: &|_, service, port| Err(format!("port {port} of service {service} is not for probes")),
             seed: 0,
             clocks,
         };
-        convert::probe_target(probe, &state.deployment, &around)
+        convert::probe_target(probe, service, &state.deployment, &around)
     }
 
     pub(super) fn note_probe(&mut self, result: ProbeResult) {
@@ -93,6 +101,22 @@ impl ServiceLoop {
             _ => self.external.entry(result.due.service.clone()).or_default(),
         };
         record.record(&result.spec, result.outcome.success, &result.outcome.message);
+    }
+}
+
+/// Runs a probe: a command inside the container where there is one, all else from here.
+async fn run(
+    prober: &ProbeRunner,
+    inside: Option<(Arc<AnyDriver>, String)>,
+    target: &ProbeTarget,
+    timeout: Duration,
+) -> ProbeOutcome {
+    match (target, inside) {
+        (ProbeTarget::Exec { program, args, .. }, Some((driver, replica))) => {
+            let command: Vec<String> = std::iter::once(program).chain(args).cloned().collect();
+            driver.probe(&replica, &command, timeout).await
+        }
+        _ => prober.run(target, timeout).await,
     }
 }
 

@@ -1,11 +1,18 @@
 //! Where secret values come from when a service is deployed. They go from here to the driver and nowhere else.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 use sos_model::{SecretKey, SecretSource};
 use sos_runtime::{EnvValue, SecretValues, ServiceConfig};
 use sos_store::Store;
 
 use super::convert::ADAPTER_SECRET;
+use super::memory::SecretSeen;
+
+/// The secret that holds the key of fingerprints.
+const FINGERPRINTS: &str = "sos-fingerprints";
 
 /// The values of all variables that come from secrets; one that cannot be had is left out, and the driver says so.
 pub(super) fn values(store: &Store, config: &ServiceConfig, now: Timestamp) -> SecretValues {
@@ -19,6 +26,54 @@ pub(super) fn values(store: &Store, config: &ServiceConfig, now: Timestamp) -> S
         }
     }
     values
+}
+
+/// How often each secret of a configuration has changed, after what was seen of them before. Values leave no trace but a
+/// fingerprint under a key of this data directory.
+pub(super) fn seen(
+    store: &Store,
+    config: &ServiceConfig,
+    before: &BTreeMap<String, SecretSeen>,
+    now: Timestamp,
+) -> BTreeMap<String, SecretSeen> {
+    let key = match fingerprint_key(store) {
+        Ok(key) => key,
+        Err(problem) => {
+            tracing::warn!(problem, "changes of secrets are not noticed");
+            return before.clone();
+        }
+    };
+    let mut seen = BTreeMap::new();
+    for variable in &config.env {
+        let EnvValue::Secret { secret, key: field } = &variable.value else { continue };
+        let name = format!("{secret}/{field}");
+        let old = before.get(&name);
+        let present = match value(store, secret, field) {
+            Ok(Some(text)) => fingerprint(&key, &text),
+            // One that cannot be had now has not changed.
+            Ok(None) | Err(_) => {
+                seen.extend(old.map(|old| (name, old.clone())));
+                continue;
+            }
+        };
+        let changed = old.is_some_and(|old| old.fingerprint != present);
+        if changed {
+            tracing::info!(secret, key = field, service = config.service, %now, "a secret has changed");
+        }
+        let changes = old.map_or(0, |old| old.changes) + u64::from(changed);
+        seen.insert(name, SecretSeen { fingerprint: present, changes });
+    }
+    seen
+}
+
+/// Of no use without the key, so that a weak secret cannot be guessed from what is stored.
+fn fingerprint(key: &str, value: &str) -> String {
+    let digest = Sha256::new().chain_update(key).chain_update([0]).chain_update(value).finalize();
+    digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn fingerprint_key(store: &Store) -> Result<String, String> {
+    own_token(store, FINGERPRINTS, "key")
 }
 
 /// The value that a manifest needs.
@@ -56,11 +111,16 @@ fn value(store: &Store, secret: &str, key: &str) -> Result<Option<String>, Strin
 /// # Errors
 /// When it can neither be read nor stored.
 pub(crate) fn adapter_token(store: &Store, service: &str) -> Result<String, String> {
+    own_token(store, ADAPTER_SECRET, service)
+}
+
+/// A random value of our own, made when it is first needed.
+fn own_token(store: &Store, name: &str, key: &str) -> Result<String, String> {
     let text = |error: sos_store::StoreError| error.to_string();
-    if let Some(value) = store.get_secret(ADAPTER_SECRET, service).map_err(text)? {
+    if let Some(value) = store.get_secret(name, key).map_err(text)? {
         return Ok(value.expose_str().unwrap_or_default().to_owned());
     }
     let token = sos_store::random_token().map_err(text)?;
-    store.set_secret(ADAPTER_SECRET, service, token.expose()).map_err(text)?;
+    store.set_secret(name, key, token.expose()).map_err(text)?;
     Ok(token.expose_str().unwrap_or_default().to_owned())
 }

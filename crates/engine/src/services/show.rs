@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use sos_control as control;
+use sos_runtime::gateway::Measures;
 use sos_runtime::{self as runtime, ReplicaState};
 use sos_store::{Event, EventType};
 
-use super::board::{Board, ReplicaView, ServiceView};
+use super::board::{Board, EnergyView, GatewayView, ReplicaView, ServiceView};
 use super::{ServiceLoop, convert, is_live};
 use crate::clock::wall_now;
+
+/// How many lines of a replica that ended are kept, and of how many bytes.
+const LINES: usize = 10;
+const LINE_BYTES: u64 = 16 << 10;
 
 impl ServiceLoop {
     /// Writes what changed to the store and shows everything on the board.
@@ -19,6 +24,7 @@ impl ServiceLoop {
         statuses: &BTreeMap<String, control::ServiceStatus>,
         states: &[ReplicaState],
         jobs: &BTreeSet<String>,
+        measures: &Measures,
         now: Timestamp,
     ) {
         let mut board = Board::default();
@@ -26,33 +32,50 @@ impl ServiceLoop {
             let message = self.problems.get(name).cloned().unwrap_or_else(|| summary(status));
             let replicas: Vec<ReplicaView> =
                 states.iter().filter(|s| s.deployment.service == *name).map(replica_view).collect();
-            if self.statuses.get(name) != Some(status) {
-                self.write_status(name, status, &message, &replicas, now);
+            let view = ServiceView {
+                status: status.clone(),
+                message,
+                replicas,
+                job: jobs.contains(name),
+                revisions: self.memories.get(name).map(|memory| memory.rollout.clone()).unwrap_or_default(),
+                rollout: self.progress.get(name).cloned(),
+                gateway: self.routing.is_before(name).then(|| GatewayView {
+                    address: self.routing.address(name),
+                    problem: self.routing.problem(name).map(ToOwned::to_owned),
+                    measures: measures.services.get(name).cloned().unwrap_or_default(),
+                }),
+                scale: self.scaling.decision(name).cloned(),
+                sizing: self.sizing.decision(name).cloned(),
+                energy: self
+                    .metering
+                    .line(name)
+                    .map(|line| EnergyView { line: *line, power: self.metering.power(name) }),
+            };
+            let besides = (view.revisions.current, view.gateway.as_ref().and_then(|gateway| gateway.address));
+            if self.statuses.get(name) != Some(status) || self.told.get(name) != Some(&besides) {
+                self.write_status(name, &view, now);
+                self.told.insert(name.clone(), besides);
             }
-            let view = ServiceView { status: status.clone(), message, replicas, job: jobs.contains(name) };
             board.services.insert(name.clone(), view);
         }
         self.statuses = statuses.clone();
+        self.told.retain(|name, _| statuses.contains_key(name));
         self.board.send_replace(Arc::new(board));
     }
 
-    fn write_status(
-        &self,
-        name: &str,
-        status: &control::ServiceStatus,
-        message: &str,
-        replicas: &[ReplicaView],
-        now: Timestamp,
-    ) {
+    fn write_status(&self, name: &str, view: &ServiceView, now: Timestamp) {
+        let (status, replicas) = (&view.status, &view.replicas);
         let value = serde_json::json!({
             "phase": status.phase,
-            "message": message,
+            "message": view.message,
             "readyReplicas": status.ready,
             "replicas": status.replicas,
             "restarts": status.restarts,
             "observedGeneration": status.observed_generation,
             "deployments": replicas.iter().map(|r| &r.deployment).collect::<Vec<_>>(),
             "limits": replicas.first().map(|r| &r.limits),
+            "revision": view.revisions.current,
+            "address": view.gateway.as_ref().and_then(|gateway| gateway.address),
         });
         let written = self.store.commit(|tx| {
             let Some(resource) = tx.get("Service", name)? else { return Ok(()) };
@@ -111,6 +134,10 @@ impl ServiceLoop {
                 continue;
             }
             let replica = &state.deployment.replica;
+            if self.last_lines.get(replica).is_none_or(|(started, _)| *started != state.started_at) {
+                let lines = self.last_lines_of(replica);
+                self.last_lines.insert(replica.clone(), (state.started_at, lines));
+            }
             let end = (replica.clone(), state.started_at);
             if !self.ends.contains(&end) {
                 let text = format!("{replica} {}", convert::exit_of(exit));
@@ -118,7 +145,18 @@ impl ServiceLoop {
             }
             ends.insert(end);
         }
+        self.last_lines.retain(|id, _| states.iter().any(|state| state.deployment.replica == *id));
         self.ends = ends;
+    }
+
+    /// What a replica wrote last, for those who ask why it ended.
+    fn last_lines_of(&self, replica: &str) -> Vec<String> {
+        let read = || {
+            let mut reader = self.runtimes.drivers().logs(replica, LINES, LINE_BYTES).ok()?;
+            reader.read(LINE_BYTES).ok()
+        };
+        let text = read().map(|chunk| chunk.text).unwrap_or_default();
+        text.lines().map(ToOwned::to_owned).collect()
     }
 }
 

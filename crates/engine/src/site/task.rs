@@ -482,7 +482,9 @@ impl Site {
         let state = super::view::state(self, now);
         self.task.live.send_replace(Some(Arc::new(state)));
         let site = self.task.model.name.clone();
+        let intensity = carbon_now(&self.task.model, now);
         self.task.orders.send_if_modified(|orders| {
+            orders.intensity.insert(site.clone(), intensity);
             orders.site_time.insert(site, now);
             false
         });

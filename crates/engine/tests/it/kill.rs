@@ -113,7 +113,7 @@ fn board(port: u16) -> Board {
         restarts: 0,
         conditions: Vec::new(),
     };
-    let view = ServiceView { status, message: String::new(), replicas: vec![replica], job: false };
+    let view = ServiceView { replicas: vec![replica], ..ServiceView::new(status, "") };
     Board { services: BTreeMap::from([("adapter".to_owned(), view)]) }
 }
 

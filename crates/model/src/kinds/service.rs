@@ -6,10 +6,15 @@ use jiff::SignedDuration;
 use jiff::civil::Time;
 use sos_units::{Energy, Money, Power};
 
+use super::container::{Build, Container, check_container};
 use super::contract::{Calls, ContractSpec, check_service_contract};
+use super::gateway::GatewaySpec;
+use super::rollout::RolloutPolicy;
+use super::scaling::{Scaling, ScalingMetric, Sizing};
 use crate::declare::{choice, record, words};
 use crate::field::Cx;
 use crate::node::Node;
+use crate::problem::{Position, known_list};
 use crate::quantity::{Amount, Bytes, Cpu};
 use crate::scalar::{Name, PortRef, Switch};
 use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE, Range};
@@ -23,18 +28,35 @@ record! {
         /// What runs the program.
         runtime: Runtime = Runtime::Process;
         /// Program and first arguments; the first word `sos` means this very binary. `${port:NAME}`,
-        /// `${service:NAME:PORT}`, `${dataDir}` and `${self}` are replaced at deployment.
+        /// `${service:NAME:PORT}`, `${dataDir}` and `${self}` are replaced at deployment. In a container it replaces the
+        /// entry point of the image; default there: that of the image.
         command: Vec<String> = Vec::new();
         /// Further arguments; the same references are replaced.
         args: Vec<String> = Vec::new();
+        /// Image of the container: `NAME[:TAG][@DIGEST]`. The process runtime passes it over.
+        image: Option<String>;
+        /// How the image is made from a folder, instead of `image`.
+        build: Option<Build>;
+        /// How the container is set up.
+        container: Option<Container>;
+        /// Which cluster of Kubernetes, and where in it.
+        kubernetes: Option<Kubernetes>;
         /// Directory the program starts in, relative to the manifest. Default: the manifest's directory.
         working_dir: Option<String>;
         /// Environment variables; values may hold the same references.
         env: Vec<EnvVar> = Vec::new();
         /// Configuration given to the program as environment variables.
         config: BTreeMap<String, String> = BTreeMap::new();
-        /// How many copies run, 0 … 1000.
+        /// How many copies run, 0 … 1000; with `scaling`, how many at first.
         replicas: u32 = 1, in Range::between(0.0, 1000.0);
+        /// How many copies run is decided by load, forecast, carbon and time.
+        scaling: Option<Scaling>;
+        /// How large copies are is decided by what they use.
+        sizing: Option<Sizing>;
+        /// How a new revision replaces the old one.
+        rollout: RolloutPolicy = RolloutPolicy::default();
+        /// One stable address before all copies.
+        gateway: Switch<GatewaySpec> = Switch::off();
         /// Ports the program listens on.
         ports: Vec<Port> = Vec::new();
         /// Names of services that must be ready before this one starts.
@@ -73,8 +95,62 @@ words! {
     pub enum Runtime as "runtime" {
         /// A process of this machine.
         Process,
+        /// A container of a Docker daemon.
+        Docker,
+        /// Pods of a cluster of Kubernetes.
+        Kubernetes,
+        /// Nothing: replicas are played, for exercises and tests.
+        Simulated,
     }
-    later: ["docker", "kubernetes"]
+}
+
+record! {
+    /// Which cluster of Kubernetes, and where in it.
+    pub struct Kubernetes {
+        /// The kubeconfig, relative to the manifest. Default: `KUBECONFIG`, else `~/.kube/config`, else the account of the pod
+        /// that this runs in.
+        config: Option<String>;
+        /// The context in it. Default: its current one.
+        context: Option<String>;
+        /// The namespace, which has to exist.
+        namespace: String = "default".to_owned();
+        /// A workload that runs there already: it is watched and scaled, never applied.
+        attach: Option<Attach>;
+    }
+}
+
+record! {
+    /// A workload that somebody else deployed.
+    pub struct Attach {
+        /// What it is.
+        kind: WorkloadKind = WorkloadKind::Deployment;
+        /// Its name.
+        name: String;
+        /// What is done with it.
+        mode: AttachMode = AttachMode::Recommend;
+    }
+}
+
+words! {
+    /// Kinds of workloads.
+    pub enum WorkloadKind as "kind" {
+        /// A `Deployment`.
+        Deployment,
+        /// A `StatefulSet`.
+        StatefulSet,
+        /// A `DaemonSet`; it has a replica on each node, so that nothing is scaled.
+        DaemonSet,
+    }
+}
+
+words! {
+    /// What is done with a workload that somebody else deployed.
+    pub enum AttachMode as "mode" {
+        /// It is watched, and what `scaling` would do is told.
+        Recommend,
+        /// Its number of replicas is set, by its scale subresource.
+        Scale,
+    }
 }
 
 record! {
@@ -121,6 +197,9 @@ record! {
         name: Name;
         /// Its number, 1 … 65535. Default: a free one is assigned.
         port: Option<u16>, in PORT;
+        /// The number that the program listens on inside a container, where the image decides it. Default: the number
+        /// outside.
+        container_port: Option<u16>, in PORT;
         /// Its protocol.
         protocol: Protocol = Protocol::Tcp;
     }
@@ -453,7 +532,7 @@ fn check_external(external: &External, node: &Node, cx: &mut Cx<'_>) {
 fn check_service(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
     let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
     match (&service.external, service.command.is_empty()) {
-        (None, true) => cx.report(
+        (None, true) if service.runtime == Runtime::Process => cx.report(
             node.position,
             "\"command\" is missing",
             "expected the program and its arguments, or external",
@@ -472,6 +551,8 @@ fn check_service(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
     check_env_names(service, node, cx);
     check_metrics(service, node, cx);
     check_service_contract(service, node, cx);
+    check_container(service, node, cx);
+    check_growth(service, node, cx);
     if service.adapter.is_on() && service.port("adapter").is_none() {
         cx.report(
             at("adapter"),
@@ -479,12 +560,15 @@ fn check_service(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
             "add it under ports: [{name: adapter}]",
         );
     }
-    if service.replicas > 1
+    let most = service.scaling.as_ref().map_or(service.replicas, |scaling| scaling.max);
+    let alone = matches!(service.runtime, Runtime::Process | Runtime::Docker);
+    if most > 1
+        && alone
         && let Some(port) = service.ports.iter().find(|port| port.port.is_some())
     {
-        let message =
-            format!("{} replicas cannot share the fixed port of \"{}\"", service.replicas, port.name);
-        cx.report(at("replicas"), message, "leave the number out, so that each replica gets its own port");
+        let message = format!("{most} replicas cannot share the fixed port of \"{}\"", port.name);
+        let key = if service.scaling.is_some() { "scaling" } else { "replicas" };
+        cx.report(at(key), message, "leave the number out, so that each replica gets its own port");
     }
     for (key, probe) in service.probes.iter() {
         if let ProbeAction::Exec(exec) = &probe.action
@@ -504,6 +588,61 @@ fn check_service(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
                 format!("the path of the {key} probe does not start with /"),
                 "expected a path such as /healthz",
             );
+        }
+    }
+}
+
+/// What of scaling, rollout and gateway contradicts the rest.
+fn check_growth(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
+    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
+    for (key, given) in [
+        ("scaling", service.scaling.is_some()),
+        ("sizing", service.sizing.is_some()),
+        // What is written back has its defaults.
+        ("rollout", service.rollout != RolloutPolicy::default()),
+        ("gateway", service.gateway.is_on()),
+    ] {
+        if given && service.external.is_some() {
+            let help = "an external service is not deployed; remove one";
+            cx.report(at(key), format!("{key} and external cannot stand together"), help);
+        }
+        if given && service.batch.is_some() && key != "sizing" {
+            let help = "a job runs once for each window; remove one";
+            cx.report(at(key), format!("{key} and batch cannot stand together"), help);
+        }
+    }
+    if let Some(gateway) = service.gateway.get() {
+        if service.ports.is_empty() {
+            cx.report(at("gateway"), "gateway without a port", "expected ports, such as [{name: http}]");
+        }
+        if let Some(to) = gateway.to.as_ref().filter(|to| service.port(to).is_none()) {
+            let names = known_list(service.ports.iter().map(|port| port.name.as_str()));
+            cx.report(at("gateway"), format!("there is no port \"{to}\""), names);
+        }
+        if service.ports.iter().any(|port| port.port.is_some() && port.port == gateway.port) {
+            let help = "leave out the number under ports, so that replicas get ports of their own";
+            cx.report(at("gateway"), "gateway has the number of a port of the replicas", help);
+        }
+    }
+    if let Some(scaling) = &service.scaling {
+        check_scaling_of(service, scaling, at("scaling"), cx);
+    }
+}
+
+fn check_scaling_of(service: &ServiceSpec, scaling: &Scaling, position: Position, cx: &mut Cx<'_>) {
+    if scaling.asks_demand() && !service.gateway.is_on() && service.runtime != Runtime::Kubernetes {
+        let help = "add gateway: true, which counts requests";
+        cx.report(position, "scaling by requests without a gateway", help);
+    }
+    for metric in &scaling.metrics {
+        let (what, missing) = match metric {
+            ScalingMetric::Cpu(_) => ("cpu", service.resources.cpu.is_none()),
+            ScalingMetric::Memory(_) => ("memory", service.resources.memory.is_none()),
+            _ => continue,
+        };
+        if missing {
+            let help = format!("expected resources: {{{what}: …}}, of which the target is a share");
+            cx.report(position, format!("scaling by {what} without a limit of {what}"), help);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A process appends to its log itself, so that nobody needs to stay alive for it (decision 0031); `sos` writes its
 //! own beside them through [`RotatingFile`]. [`search`] goes through both (decision 0035).
 
+mod copied;
 mod files;
 mod find;
 mod json;
@@ -18,6 +19,7 @@ mod text;
 mod time;
 mod writer;
 
+pub(crate) use copied::{CopiedLine, LogCopy};
 pub use find::{LogQuery, LogQueryError, MAX_LOG_RECORDS, MAX_LOG_SCAN};
 pub use level::Level;
 pub use record::{LogRecord, LogStream, MAX_LOG_LINE};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::identity::kill_all;
-use crate::{Enforcement, Limits, Usage};
+use crate::{Enforcement, InPlaceLimits, Limits, Usage};
 
 /// Length of the period in which processor time is shared out, microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -60,6 +60,13 @@ impl Cgroups {
             None if controller == "memory" => Enforcement::AddressSpace,
             None => Enforcement::NotEnforced(self.why_not.clone()),
         }
+    }
+
+    /// Which limits can be changed while a replica runs.
+    pub(crate) fn in_place_limits(&self) -> InPlaceLimits {
+        let (cpu, memory) = (self.controllers.contains_key("cpu"), self.controllers.contains_key("memory"));
+        let why = if self.why_not.is_empty() { "control groups are not used" } else { &self.why_not };
+        InPlaceLimits { cpu, memory, why_not: (!(cpu && memory)).then(|| why.to_owned()) }
     }
 
     /// Makes the groups of a replica with its limits.
@@ -125,27 +132,40 @@ impl ReplicaCgroup {
     }
 
     fn limit(&self, limits: &Limits) -> io::Result<()> {
-        if let (Some(bytes), Some((version, path))) = (limits.memory_bytes, self.path("memory")) {
-            let (file, swap, swap_limit) = match version {
-                Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", bytes),
-                Version::V2 => ("memory.max", "memory.swap.max", 0),
-            };
-            fs::write(path.join(file), bytes.to_string())?;
-            // Swap accounting is optional in the kernel; without it the limit on memory holds all the same.
-            let _optional = fs::write(path.join(swap), swap_limit.to_string());
+        self.change(&Limits::default(), limits)
+    }
+
+    /// Sets those limits that differ from `old`; where there is none any more, takes it away.
+    pub(crate) fn change(&self, old: &Limits, new: &Limits) -> io::Result<()> {
+        if let Some((version, path)) = self.path("memory").filter(|_| new.memory_bytes != old.memory_bytes) {
+            limit_memory(version, path, new.memory_bytes)?;
         }
-        if let (Some(millis), Some((version, path))) = (limits.cpu_millis, self.path("cpu")) {
-            // The kernel refuses quotas below 1 ms.
-            let quota = (millis.saturating_mul(CPU_PERIOD_US) / 1000).max(1000);
-            match version {
-                Version::V1 => {
-                    fs::write(path.join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
-                    fs::write(path.join("cpu.cfs_quota_us"), quota.to_string())?;
-                }
-                Version::V2 => fs::write(path.join("cpu.max"), format!("{quota} {CPU_PERIOD_US}"))?,
-            }
+        if let Some((version, path)) = self.path("cpu").filter(|_| new.cpu_millis != old.cpu_millis) {
+            limit_cpu(version, path, new.cpu_millis)?;
         }
         Ok(())
+    }
+
+    /// How a limit of this controller is held; `None` where the group is none of it.
+    pub(crate) fn enforcement(&self, controller: &str) -> Option<Enforcement> {
+        self.path(controller).map(|(version, _)| match version {
+            Version::V1 => Enforcement::CgroupV1,
+            Version::V2 => Enforcement::CgroupV2,
+        })
+    }
+
+    /// Memory that the kernel cannot take back by dropping what it caches of files, bytes.
+    pub(crate) fn held_memory(&self) -> Option<u64> {
+        let (version, path) = self.path("memory")?;
+        let (total, prefix) = match version {
+            Version::V1 => ("memory.usage_in_bytes", "total_"),
+            Version::V2 => ("memory.current", ""),
+        };
+        let all: u64 = fs::read_to_string(path.join(total)).ok()?.trim().parse().ok()?;
+        let stat = path.join("memory.stat");
+        let cached =
+            ["inactive_file", "active_file"].map(|key| number_after(&stat, &format!("{prefix}{key}")));
+        Some(all.saturating_sub(cached.into_iter().flatten().sum()))
     }
 
     /// The files by which a process enters.
@@ -201,6 +221,47 @@ impl ReplicaCgroup {
         };
         // No short cut: each one is tried.
         self.groups.values().filter(|(_, path)| !gone(path)).count() == 0
+    }
+}
+
+fn limit_memory(version: &Version, path: &Path, bytes: Option<u64>) -> io::Result<()> {
+    let (file, swap) = match version {
+        Version::V1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+        Version::V2 => ("memory.max", "memory.swap.max"),
+    };
+    let (limit, swap_limit) = match (version, bytes) {
+        (Version::V1, Some(bytes)) => (bytes.to_string(), bytes.to_string()),
+        (Version::V1, None) => ("-1".into(), "-1".into()),
+        (Version::V2, Some(bytes)) => (bytes.to_string(), "0".into()),
+        (Version::V2, None) => ("max".into(), "max".into()),
+    };
+    let swap = path.join(swap);
+    // In version 1 memory with swap must never be limited to less than memory: the larger one goes first.
+    let before: Option<u64> = fs::read_to_string(&swap).ok().and_then(|text| text.trim().parse().ok());
+    let rises =
+        *version == Version::V1 && before.is_some_and(|before| bytes.is_none_or(|bytes| bytes > before));
+    if rises {
+        fs::write(&swap, &swap_limit)?;
+    }
+    fs::write(path.join(file), limit)?;
+    if !rises {
+        // Swap accounting is optional in the kernel; without it the limit on memory holds all the same.
+        let _optional = fs::write(&swap, swap_limit);
+    }
+    Ok(())
+}
+
+fn limit_cpu(version: &Version, path: &Path, millis: Option<u64>) -> io::Result<()> {
+    // The kernel refuses quotas below 1 ms.
+    let quota = millis.map(|millis| (millis.saturating_mul(CPU_PERIOD_US) / 1000).max(1000));
+    match (version, quota) {
+        (Version::V1, None) => fs::write(path.join("cpu.cfs_quota_us"), "-1"),
+        (Version::V1, Some(quota)) => {
+            fs::write(path.join("cpu.cfs_period_us"), CPU_PERIOD_US.to_string())?;
+            fs::write(path.join("cpu.cfs_quota_us"), quota.to_string())
+        }
+        (Version::V2, None) => fs::write(path.join("cpu.max"), format!("max {CPU_PERIOD_US}")),
+        (Version::V2, Some(quota)) => fs::write(path.join("cpu.max"), format!("{quota} {CPU_PERIOD_US}")),
     }
 }
 
@@ -323,5 +384,71 @@ mod tests {
                 "cpu V2 /sys/fs/cgroup/unified/c"
             ]
         );
+    }
+
+    /// A group of a replica in a folder of plain files, which stand for those of the kernel.
+    fn played(version: &Version, dir: &Path) -> ReplicaCgroup {
+        let groups = ["memory", "cpu"].map(|name| {
+            let path = dir.join(name);
+            fs::create_dir_all(&path).unwrap();
+            (name.to_owned(), (version.clone(), path))
+        });
+        ReplicaCgroup { groups: groups.into_iter().collect() }
+    }
+
+    fn limits(cpu_millis: Option<u64>, memory_bytes: Option<u64>) -> Limits {
+        Limits { cpu_millis, memory_bytes }
+    }
+
+    #[test]
+    fn limits_are_changed_and_taken_away_in_both_versions() {
+        for (version, files, set, free) in [
+            (
+                Version::V1,
+                [
+                    "memory/memory.limit_in_bytes",
+                    "memory/memory.memsw.limit_in_bytes",
+                    "cpu/cpu.cfs_quota_us",
+                ],
+                ["1000", "1000", "25000"],
+                ["-1", "-1", "-1"],
+            ),
+            (
+                Version::V2,
+                ["memory/memory.max", "memory/memory.swap.max", "cpu/cpu.max"],
+                ["1000", "0", "25000 100000"],
+                ["max", "max", "max 100000"],
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let group = played(&version, dir.path());
+            let read = || files.map(|file| fs::read_to_string(dir.path().join(file)).unwrap());
+            group.change(&limits(None, None), &limits(Some(250), Some(1000))).unwrap();
+            assert_eq!(read(), set);
+            fs::write(dir.path().join(files[2]), "untouched").unwrap();
+            group.change(&limits(Some(250), Some(1000)), &limits(Some(250), Some(5000))).unwrap();
+            assert_eq!(read()[2], "untouched", "what stays is not written");
+            group.change(&limits(Some(250), Some(5000)), &limits(None, None)).unwrap();
+            assert_eq!(read(), free);
+        }
+    }
+
+    #[test]
+    fn cached_files_are_no_held_memory() {
+        for (version, total, stat) in [
+            (
+                Version::V1,
+                "memory.usage_in_bytes",
+                "inactive_file 1\ntotal_inactive_file 300\ntotal_active_file 200\n",
+            ),
+            (Version::V2, "memory.current", "anon 5\ninactive_file 300\nactive_file 200\n"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let group = played(&version, dir.path());
+            assert_eq!(group.held_memory(), None);
+            fs::write(dir.path().join("memory").join(total), "1500\n").unwrap();
+            fs::write(dir.path().join("memory/memory.stat"), stat).unwrap();
+            assert_eq!(group.held_memory(), Some(1000));
+        }
     }
 }

@@ -7,7 +7,7 @@
 mod cgroup;
 mod identity;
 mod launch;
-mod record;
+mod limits;
 mod worker;
 
 use std::path::PathBuf;
@@ -15,12 +15,26 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Capabilities, Deployment, Driver, DriverError, Handle, LogAnswer, LogQuery, LogQueryError, LogReader,
-    LogSource, Metadata, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, search,
+    Capabilities, Deployment, Driver, DriverError, Handle, LimitEnforcement, Limits, LogAnswer, LogQuery,
+    LogQueryError, LogReader, LogSource, Metadata, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues,
+    search,
 };
+use cgroup::ReplicaCgroup;
+use identity::Identity;
 use worker::Worker;
+
+/// What this driver keeps of a replica besides what all do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Own {
+    /// The process, from the moment it is known.
+    identity: Option<Identity>,
+    cgroup: Option<ReplicaCgroup>,
+}
+
+type Record = crate::record::Record<Own>;
 
 /// How the process driver is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +175,11 @@ impl Driver for ProcessDriver {
     async fn kill(&self, replica: &str, now: Timestamp) -> Result<(), DriverError> {
         let replica = replica.to_owned();
         self.on_worker(move |worker| worker.kill(&replica, now)).await
+    }
+
+    async fn set_limits(&self, replica: &str, limits: &Limits) -> Result<LimitEnforcement, DriverError> {
+        let (replica, limits) = (replica.to_owned(), *limits);
+        self.on_worker(move |worker| worker.set_limits(&replica, &limits)).await
     }
 
     async fn adopt(&self, replica: &str, generation: u64) -> Result<(), DriverError> {

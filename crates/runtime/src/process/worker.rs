@@ -15,14 +15,15 @@ use sha2::{Digest, Sha256};
 use super::cgroup::{Cgroups, ReplicaCgroup};
 use super::identity::{Identity, Life, boot_id, kill_all, marked};
 use super::launch::{LaunchFile, Setup, launch};
-use super::record::Record;
-use super::{DeployStep, ProcessOptions};
+use super::{DeployStep, ProcessOptions, Record, limits};
 use crate::driver::PortTable;
-use crate::ports::check_free;
+use crate::ports::{check_free, taken_from};
+use crate::shared::{
+    check_secrets, check_workdir, file_error, hex, instance_of, make_private, recorded, remove_if_there,
+};
 use crate::{
-    Capabilities, Deployment, DriverError, Enforcement, EnvValue, Exit, Handle, LimitEnforcement, Limits,
-    LogSource, Metadata, Phase, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, Usage,
-    assign_ports, rotate,
+    Capabilities, Deployment, DriverError, Enforcement, Exit, Handle, LimitEnforcement, Limits, LogSource,
+    Metadata, Phase, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues, Usage, assign_ports, rotate,
 };
 
 /// How often usage is measured and logs are looked at; that processes live is looked at each time.
@@ -75,21 +76,12 @@ impl Versions {
     }
 }
 
-fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DriverError {
-    move |source| DriverError::File { what, path: path.into(), source }
-}
-
 impl Worker {
     pub(crate) fn new(options: ProcessOptions) -> Result<Self, DriverError> {
         let (run, logs) = (options.data_dir.join("run"), options.data_dir.join("logs"));
-        for folder in [&run, &logs] {
-            fs::create_dir_all(folder).map_err(file_error("create", folder))?;
-            let private = fs::Permissions::from_mode(0o700);
-            fs::set_permissions(folder, private).map_err(file_error("protect", folder))?;
-        }
-        let data_dir = options.data_dir.canonicalize().map_err(file_error("find", &options.data_dir))?;
-        let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
-        let instance: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        make_private(&run)?;
+        make_private(&logs)?;
+        let instance = instance_of(&options.data_dir)?;
         let boot_id = boot_id().map_err(file_error("read", Path::new("/proc/sys/kernel/random/boot_id")))?;
         let cgroups = if options.control_groups { Cgroups::detect(&instance) } else { Cgroups::default() };
         cgroups.remove_parents();
@@ -135,6 +127,7 @@ impl Worker {
             driver: "process".into(),
             memory_limit: self.cgroups.enforcement("memory"),
             cpu_limit: self.cgroups.enforcement("cpu"),
+            in_place_limits: self.cgroups.in_place_limits(),
             exit_code_after_adoption: false,
             host_network: true,
         }
@@ -143,6 +136,10 @@ impl Worker {
     // ---- resolving ----
 
     pub(crate) fn resolve(&self, config: &ReplicaConfig) -> Result<Metadata, DriverError> {
+        if config.service.container.is_some() {
+            let (replica, why) = (config.replica.clone(), "it is declared for containers");
+            return Err(DriverError::WrongRuntime { replica, driver: "process", why });
+        }
         let program = find_program(config)?;
         let mut state = self.lock();
         let version = state.versions.of(&program).map_err(file_error("read", &program))?;
@@ -173,7 +170,8 @@ impl Worker {
         let replica = &deployment.replica;
         let old = state.records.get(replica);
         if let Some(record) = old.filter(|record| record.is_live()) {
-            return same_deployment(record, deployment)
+            return record
+                .runs(deployment)
                 .then(|| handle(record))
                 .flatten()
                 .ok_or_else(|| DriverError::AlreadyRunning(replica.clone()));
@@ -214,7 +212,7 @@ impl Worker {
         for (name, port) in &record.deployment.ports {
             check_free(&replica, name, *port, &BTreeSet::new(), &taken)?;
         }
-        record.cgroup = Some(self.cgroups.of(&replica));
+        record.own.cgroup = Some(self.cgroups.of(&replica));
         let path = self.record_path(&replica);
         record.save(&path).map_err(file_error("write", &path))?;
         self.interrupt(DeployStep::Intent, "writing the intent")?;
@@ -226,7 +224,12 @@ impl Worker {
         let setup = Setup {
             launch: record.launch.clone(),
             marker: format!("{}/{replica}/{}", self.instance, record.launch),
-            groups: record.cgroup.as_ref().map_or(Ok(vec![]), |group| group.entrances()).map_err(failed)?,
+            groups: record
+                .own
+                .cgroup
+                .as_ref()
+                .map_or(Ok(vec![]), |group| group.entrances())
+                .map_err(failed)?,
             address_space: record
                 .deployment
                 .limits
@@ -237,7 +240,7 @@ impl Worker {
         };
         let identity = launch(&record.deployment, &setup, file, &self.boot_id).map_err(failed)?;
         self.interrupt(DeployStep::Launch, "starting the process")?;
-        record.identity = Some(identity);
+        record.own.identity = Some(identity);
         record.phase = Phase::Running;
         // The process runs. Should this write fail, the intent and the launch file lead to it all the same.
         self.save(record);
@@ -251,9 +254,9 @@ impl Worker {
             .ensure_parents()
             .and_then(|()| self.cgroups.create(replica, &record.deployment.limits));
         match made {
-            Ok(group) => record.cgroup = group,
+            Ok(group) => record.own.cgroup = group,
             Err(error) => {
-                record.cgroup = None;
+                record.own.cgroup = None;
                 let limits = record.deployment.limits;
                 let why = format!("the control group could not be made: {error}");
                 tracing::warn!(replica, why, "limits are not held by a control group");
@@ -268,7 +271,7 @@ impl Worker {
     }
 
     fn abandon(&self, record: &mut Record, error: &DriverError, now: Timestamp) {
-        if let Some(group) = record.cgroup.take() {
+        if let Some(group) = record.own.cgroup.take() {
             group.kill();
             group.remove();
             self.cgroups.remove_parents();
@@ -318,7 +321,7 @@ impl Worker {
 
     /// Notices the end of a replica, and ends what it left behind.
     fn refresh(&self, record: &mut Record, now: Timestamp) {
-        let Some(identity) = record.identity.clone() else { return };
+        let Some(identity) = record.own.identity.clone() else { return };
         let life = identity.life(&self.boot_id);
         let exit = match life {
             Life::Alive => return,
@@ -328,21 +331,18 @@ impl Worker {
             }
             Life::Gone => self.left_exit(&record.deployment.replica),
         };
-        let starved = record.cgroup.as_ref().is_some_and(|group| group.out_of_memory());
+        let starved = record.own.cgroup.as_ref().is_some_and(|group| group.out_of_memory());
         if !self.sweep(record) {
             // Something of it is still dying and may hold its ports: it has ended when that is gone.
             return;
         }
         identity.reap();
-        let asked = match &record.phase {
-            Phase::Stopping { cause, .. } => Some(cause.clone()),
-            _ => None,
-        };
+        let asked = record.asked();
         let exit = if starved && asked.is_none() && exit != Exit::Code(0) { Exit::OutOfMemory } else { exit };
-        record.cgroup = None;
+        record.own.cgroup = None;
         self.cgroups.remove_parents();
         record.phase = Phase::Exited { exit, at: now, asked };
-        record.identity = None;
+        record.own.identity = None;
         self.save(record);
     }
 
@@ -355,7 +355,7 @@ impl Worker {
     /// Ends everything that a launch started. True when nothing of it is there any more, its group included.
     fn sweep(&self, record: &Record) -> bool {
         let none = ReplicaCgroup::default();
-        let group = record.cgroup.as_ref().unwrap_or(&none);
+        let group = record.own.cgroup.as_ref().unwrap_or(&none);
         self.clear(group, &record.deployment.replica) && group.remove()
     }
 
@@ -432,12 +432,22 @@ impl Worker {
         let Some(record) = state.records.get_mut(replica).filter(|record| record.is_live()) else {
             return Ok(());
         };
-        let Some(identity) = record.identity.clone() else { return Ok(()) };
+        let Some(identity) = record.own.identity.clone() else { return Ok(()) };
         // Gone or ended: the next observation says how.
         if identity.life(&self.boot_id) != Life::Alive {
             return Ok(());
         }
         act(record, &identity)
+    }
+
+    pub(crate) fn set_limits(&self, replica: &str, limits: &Limits) -> Result<LimitEnforcement, DriverError> {
+        let mut state = self.lock();
+        let record = state.records.get_mut(replica).filter(|record| record.is_live());
+        let record = record.ok_or_else(|| DriverError::Unknown(replica.to_owned()))?;
+        let set = limits::change(record, limits)?;
+        let path = self.record_path(replica);
+        record.save(&path).map_err(file_error("write", &path))?;
+        Ok(set)
     }
 
     pub(crate) fn adopt(&self, replica: &str, generation: u64) -> Result<(), DriverError> {
@@ -469,7 +479,7 @@ impl Worker {
     pub(crate) fn recover(&self, now: Timestamp) -> Result<RecoveryReport, DriverError> {
         let mut state = self.lock();
         let mut report = RecoveryReport::default();
-        for replica in self.recorded()? {
+        for replica in recorded(&self.run)? {
             let path = self.record_path(&replica);
             match Record::load(&path, &replica) {
                 Ok(mut record) => {
@@ -487,13 +497,6 @@ impl Worker {
         Ok(report)
     }
 
-    /// Replica ids that have a state file.
-    fn recorded(&self) -> Result<BTreeSet<String>, DriverError> {
-        let entries = fs::read_dir(&self.run).map_err(file_error("list", &self.run))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        Ok(names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect())
-    }
-
     /// Finds out what became of a replica.
     fn take_over(
         &self,
@@ -505,19 +508,19 @@ impl Worker {
             return Ok(());
         }
         let replica = record.deployment.replica.clone();
-        if record.identity.is_none() {
+        if record.own.identity.is_none() {
             self.complete_start(record, now)?;
         }
         if record.is_live() {
             self.refresh(record, now);
         }
         let alive = |identity: &Identity| identity.life(&self.boot_id) == Life::Alive;
-        if !record.is_live() || !record.identity.as_ref().is_some_and(alive) {
+        if !record.is_live() || !record.own.identity.as_ref().is_some_and(alive) {
             report.ended.push(replica);
             return Ok(());
         }
         // The request may have been recorded and not sent.
-        if let (Phase::Stopping { killed, .. }, Some(identity)) = (&record.phase, &record.identity) {
+        if let (Phase::Stopping { killed, .. }, Some(identity)) = (&record.phase, &record.own.identity) {
             identity.signal_group(if *killed { Signal::SIGKILL } else { Signal::SIGTERM });
         }
         report.adopted.push(replica);
@@ -529,8 +532,9 @@ impl Worker {
         let replica = &record.deployment.replica;
         let path = self.launch_path(replica);
         let file = LaunchFile::lock(&path).map_err(file_error("lock", &path))?;
-        record.identity = file.identity(&record.launch, &self.boot_id).map_err(file_error("read", &path))?;
-        if record.identity.is_some() {
+        record.own.identity =
+            file.identity(&record.launch, &self.boot_id).map_err(file_error("read", &path))?;
+        if record.own.identity.is_some() {
             record.phase = Phase::Running;
         } else {
             let why = "sos ended while it was being started".to_owned();
@@ -574,16 +578,7 @@ impl State {
 
     fn state_of(&self, record: &Record) -> ReplicaState {
         let measured = || self.usage.get(&record.deployment.replica).copied().or_else(|| usage(record));
-        ReplicaState {
-            deployment: record.deployment.clone(),
-            started_at: record.started_at,
-            phase: record.phase.clone(),
-            handle: handle(record),
-            usage: record.is_live().then(measured).flatten(),
-            limits: record.limits.clone(),
-            past_runs: record.past_runs.clone(),
-            older_runs: record.older_runs.clone(),
-        }
+        record.state(handle(record), record.is_live().then(measured).flatten(), None)
     }
 
     /// The ports that a replica had or was promised.
@@ -595,25 +590,12 @@ impl State {
     /// The ports of all other replicas, whether they run or not.
     fn taken_from(&self, replica: &str) -> BTreeMap<u16, String> {
         let recorded = self.records.iter().map(|(id, record)| (id, &record.deployment.ports));
-        let others = recorded.chain(&self.promised).filter(|(id, _)| *id != replica);
-        others.flat_map(|(id, ports)| ports.values().map(|&port| (port, id.clone()))).collect()
+        taken_from(replica, recorded.chain(&self.promised))
     }
-}
-
-fn remove_if_there(path: &Path) -> Result<(), DriverError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn same_deployment(record: &Record, deployment: &Deployment) -> bool {
-    let old = &record.deployment;
-    old.description_hash == deployment.description_hash && old.run == deployment.run
 }
 
 fn handle(record: &Record) -> Option<Handle> {
-    let identity = record.identity.as_ref()?;
+    let identity = record.own.identity.as_ref()?;
     Some(Handle {
         replica: record.deployment.replica.clone(),
         id: format!("{}/{}/{}", identity.boot_id, identity.pid, identity.start_ticks),
@@ -622,34 +604,8 @@ fn handle(record: &Record) -> Option<Handle> {
 }
 
 fn usage(record: &Record) -> Option<Usage> {
-    let grouped = record.cgroup.as_ref().and_then(|group| group.usage());
-    grouped.or_else(|| record.identity.as_ref()?.usage())
-}
-
-fn check_secrets(deployment: &Deployment, secrets: &SecretValues) -> Result<(), DriverError> {
-    for var in &deployment.env {
-        if let EnvValue::Secret { secret, key } = &var.value
-            && secrets.get(&var.name).is_none()
-        {
-            return Err(DriverError::SecretMissing {
-                replica: deployment.replica.clone(),
-                variable: var.name.clone(),
-                secret: secret.clone(),
-                key: key.clone(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// A missing folder would otherwise be reported as a missing program.
-fn check_workdir(deployment: &Deployment) -> Result<(), DriverError> {
-    let path = &deployment.workdir;
-    let metadata = fs::metadata(path).map_err(file_error("enter working directory", path))?;
-    if metadata.is_dir() {
-        return Ok(());
-    }
-    Err(file_error("enter working directory", path)(io::ErrorKind::NotADirectory.into()))
+    let grouped = record.own.cgroup.as_ref().and_then(|group| group.usage());
+    grouped.or_else(|| record.own.identity.as_ref()?.usage())
 }
 
 /// The program as an absolute path: itself, relative to the working directory, or found in `PATH`.
@@ -687,5 +643,5 @@ fn hash_file(path: &Path) -> io::Result<String> {
             length => hasher.update(&buffer[..length]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
 }

@@ -26,6 +26,7 @@ fn child_of_other_tests() {
     match std::env::var("SOS_TEST_MODE").as_deref() {
         Ok("serve") => serve(),
         Ok("eat") => eat(),
+        Ok("replica") => replica(),
         _ => {}
     }
 }
@@ -59,4 +60,26 @@ fn eat() {
     loop {
         meal.push(std::hint::black_box(vec![1_u8; 1 << 20]));
     }
+}
+
+/// Answers every request after some milliseconds of work, and prints where.
+#[expect(clippy::print_stdout, reason = "whoever started it reads the address")]
+fn replica() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("listening on {}", listener.local_addr().unwrap());
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let work = hyper::service::service_fn(|_| async {
+                // The work of this replica takes this long.
+                let work = std::time::Duration::from_millis(5);
+                let _ended = tokio::time::timeout(work, std::future::pending::<()>()).await;
+                let body = http_body_util::Full::new(hyper::body::Bytes::from_static(b"done"));
+                Ok::<_, std::convert::Infallible>(hyper::Response::new(body))
+            });
+            let builder = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(builder.serve_connection(hyper_util::rt::TokioIo::new(stream), work));
+        }
+    });
 }

@@ -274,6 +274,76 @@ async fn a_processor_limit_slows_a_busy_replica() {
 }
 
 #[tokio::test]
+async fn limits_are_changed_while_it_runs_and_hold() {
+    let rig = Rig::new();
+    let driver = rig.driver().await;
+    let can = driver.capabilities().in_place_limits;
+    if !(can.cpu && can.memory) {
+        skipped(&format!("limits cannot be changed in place here: {}", can.why_not.unwrap_or_default()));
+        return;
+    }
+    let mut service = rig.shell("busy", "while :; do :; done");
+    service.limits = Limits { memory_bytes: Some(64 << 20), cpu_millis: Some(20) };
+    deploy(&driver, &service).await.unwrap();
+    let pid = state(&driver, "busy-0").await.unwrap().handle.unwrap().pid;
+    let refused =
+        driver.set_limits("busy-0", &Limits { memory_bytes: Some(4096), cpu_millis: Some(20) }).await;
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("busy-0") && message.contains("bytes of memory"), "{message}");
+    let unlimited = Limits { memory_bytes: Some(64 << 20), cpu_millis: None };
+    let held = driver.set_limits("busy-0", &unlimited).await.unwrap();
+    assert_eq!(held.cpu, Enforcement::NotRequested);
+    // At 20m this would take 50 s.
+    let used = || async { state(&driver, "busy-0").await?.usage.filter(|usage| usage.cpu_seconds > 1.0) };
+    until("it used a second of processor time", async || used().await).await;
+    let slow = Limits { memory_bytes: None, cpu_millis: Some(100) };
+    driver.set_limits("busy-0", &slow).await.unwrap();
+    let now = state(&driver, "busy-0").await.unwrap();
+    assert_eq!((now.deployment.limits, now.handle.unwrap().pid), (slow, pid));
+    assert_eq!(now.limits.memory, Enforcement::NotRequested);
+    let again = rig.driver().await;
+    assert_eq!(state(&again, "busy-0").await.unwrap().deployment.limits, slow, "an adopted one too");
+    let back = Limits { memory_bytes: Some(32 << 20), cpu_millis: Some(500) };
+    again.set_limits("busy-0", &back).await.unwrap();
+    assert_eq!(state(&again, "busy-0").await.unwrap().limits.cpu, again.capabilities().cpu_limit);
+}
+
+#[tokio::test]
+async fn a_memory_limit_lowered_while_it_runs_ends_what_grows_beyond_it() {
+    let rig = Rig::new();
+    let driver = rig.driver().await;
+    if !driver.capabilities().in_place_limits.memory {
+        skipped("no control group holds the memory limit here");
+        return;
+    }
+    let mut service = child::service(&rig, "eater", "eat");
+    service.limits = Limits { memory_bytes: None, cpu_millis: Some(20) };
+    deploy(&driver, &service).await.unwrap();
+    let limited = Limits { memory_bytes: Some(64 << 20), cpu_millis: None };
+    driver.set_limits("eater-0", &limited).await.unwrap();
+    let phase = exited(&driver, "eater-0").await;
+    assert!(matches!(phase, Phase::Exited { exit: Exit::OutOfMemory, .. }), "{phase:?}");
+}
+
+#[tokio::test]
+async fn without_control_groups_limits_stay_and_the_reason_is_told() {
+    let rig = Rig::new();
+    let driver = ProcessDriver::new(ProcessOptions { control_groups: false, ..rig.options() }).unwrap();
+    driver.recover(clock()).await.unwrap();
+    let can = driver.capabilities().in_place_limits;
+    assert!(!can.cpu && !can.memory && can.why_not.is_some());
+    let mut service = rig.shell("a", SLEEP);
+    service.limits = Limits { memory_bytes: Some(256 << 20), cpu_millis: Some(500) };
+    deploy(&driver, &service).await.unwrap();
+    let more = Limits { cpu_millis: Some(900), ..service.limits };
+    let message = driver.set_limits("a-0", &more).await.unwrap_err().to_string();
+    assert!(message.contains("no control group holds its processor limit"), "{message}");
+    assert!(driver.set_limits("a-0", &service.limits).await.is_ok(), "what stays needs no group");
+    let zero = Limits { cpu_millis: Some(0), ..service.limits };
+    assert!(driver.set_limits("a-0", &zero).await.unwrap_err().to_string().contains("above zero"));
+}
+
+#[tokio::test]
 async fn logs_are_written_by_the_process_itself_and_rotated() {
     let rig = Rig::new();
     let mut service = rig.shell("chatty", "while :; do echo a line of the log; echo an error >&2; done");

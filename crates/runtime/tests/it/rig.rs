@@ -11,6 +11,9 @@ use sos_runtime::{
     load_configuration,
 };
 
+/// How long a condition is waited for: a start takes seconds on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) struct Rig {
     dir: tempfile::TempDir,
 }
@@ -18,6 +21,24 @@ pub(crate) struct Rig {
 #[expect(clippy::disallowed_methods, reason = "tests are their own engine, which has the only clock")]
 pub(crate) fn clock() -> Timestamp {
     Timestamp::now()
+}
+
+/// A service that runs a shell script in a folder.
+pub(crate) fn plain_service(workdir: &Path, name: &str, script: &str) -> ServiceConfig {
+    ServiceConfig {
+        service: name.into(),
+        program: "sh".into(),
+        args: vec!["-c".into(), script.into()],
+        env: vec![],
+        workdir: workdir.into(),
+        ports: vec![],
+        limits: Limits::default(),
+        logs: LogRotation::default(),
+        depends_on: vec![],
+        stop_timeout: SignedDuration::from_secs(5),
+        labels: BTreeMap::new(),
+        container: None,
+    }
 }
 
 impl Rig {
@@ -49,19 +70,7 @@ impl Rig {
     }
 
     pub(crate) fn shell(&self, name: &str, script: &str) -> ServiceConfig {
-        ServiceConfig {
-            service: name.into(),
-            program: "sh".into(),
-            args: vec!["-c".into(), script.into()],
-            env: vec![],
-            workdir: self.path().into(),
-            ports: vec![],
-            limits: Limits::default(),
-            logs: LogRotation::default(),
-            depends_on: vec![],
-            stop_timeout: SignedDuration::from_secs(5),
-            labels: BTreeMap::new(),
-        }
+        plain_service(self.path(), name, script)
     }
 
     /// Living processes that carry the marker of this data directory, zombies left out.
@@ -102,18 +111,18 @@ async fn clean_up(driver: &ProcessDriver) {
     }
 }
 
-pub(crate) async fn describe(driver: &ProcessDriver, service: &ServiceConfig) -> Deployment {
+pub(crate) async fn describe(driver: &impl Driver, service: &ServiceConfig) -> Deployment {
     let config = load_configuration(service, 0, 1, None).unwrap();
     let metadata = driver.resolve(&config).await.unwrap();
     describe_deployment(&config, &metadata).unwrap()
 }
 
-pub(crate) async fn deploy(driver: &ProcessDriver, service: &ServiceConfig) -> Result<Handle, DriverError> {
+pub(crate) async fn deploy(driver: &impl Driver, service: &ServiceConfig) -> Result<Handle, DriverError> {
     let deployment = describe(driver, service).await;
     driver.deploy(&deployment, &SecretValues::new(), clock()).await
 }
 
-pub(crate) async fn state(driver: &ProcessDriver, replica: &str) -> Option<ReplicaState> {
+pub(crate) async fn state(driver: &impl Driver, replica: &str) -> Option<ReplicaState> {
     let states = driver.observe(clock()).await.unwrap();
     states.into_iter().find(|state| state.deployment.replica == replica)
 }
@@ -127,11 +136,11 @@ pub(crate) async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<
         if let Some(value) = check().await {
             return value;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
     }
 }
 
-pub(crate) async fn exited(driver: &ProcessDriver, replica: &str) -> Phase {
+pub(crate) async fn exited(driver: &impl Driver, replica: &str) -> Phase {
     until("it has exited", async || {
         let phase = state(driver, replica).await?.phase;
         matches!(phase, Phase::Exited { .. }).then_some(phase)

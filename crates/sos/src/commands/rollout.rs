@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
-use sos_api::wire::{Revision, RolloutStatus};
+use sos_api::wire::{Revision, RolloutOrder, RolloutStatus};
 
 use super::block_on;
 use crate::client::{Body, Client, ServerArgs};
@@ -42,13 +42,54 @@ enum What {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Return to an earlier revision
+    /// Go no further with a rollout for now; a failure still leads back
+    Pause {
+        /// Name of the service
+        service: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Go on with a rollout
+    Resume {
+        /// Name of the service
+        service: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// End the present wait: the next step of a canary, the switch of blue/green
+    Promote {
+        /// Name of the service
+        service: String,
+        /// Skip all remaining steps, without judging them
+        #[arg(long)]
+        full: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Give a new revision up and bring the last good one back
+    Abort {
+        /// Name of the service
+        service: String,
+        /// Why, for the history
+        #[arg(long, value_name = "TEXT", default_value = "no reason was given")]
+        reason: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Try again what is declared, though it was given up or undone
+    Retry {
+        /// Name of the service
+        service: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Bring an earlier revision back, until another one is declared
     Undo {
         /// Name of the service
         service: String,
-        /// The revision to return to [default: the one before the current]
+        /// The revision to return to [default: the good one before the present]
         #[arg(long, value_name = "REVISION")]
-        to: Option<u64>,
+        to: Option<u32>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -68,10 +109,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
         match &args.what {
             What::Status { service, wait, output } => status(&client, service, *wait, *output).await,
             What::History { service, output } => history(&client, service, *output).await,
+            What::Pause { service, output } => order(&client, service, &RolloutOrder::Pause, *output).await,
+            What::Resume { service, output } => order(&client, service, &RolloutOrder::Resume, *output).await,
+            What::Promote { service, full, output } => {
+                order(&client, service, &RolloutOrder::Promote { full: *full }, *output).await
+            }
+            What::Abort { service, reason, output } => {
+                order(&client, service, &RolloutOrder::Abort { reason: reason.clone() }, *output).await
+            }
+            What::Retry { service, output } => order(&client, service, &RolloutOrder::Retry, *output).await,
             What::Undo { service, to, output } => {
-                let body = Body::Json(json!({ "to": to }));
-                let path = ["services", service, "rollout", "undo"];
-                show(&client.send(Method::POST, &path, &[], body).await?, *output)
+                order(&client, service, &RolloutOrder::Undo { to: *to }, *output).await
             }
             What::Restart { service, output } => {
                 let path = ["services", service, "rollout", "restart"];
@@ -79,6 +127,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
             }
         }
     })
+}
+
+async fn order(client: &Client, service: &str, order: &RolloutOrder, output: OutputArgs) -> Outcome {
+    let path = ["services", service, "rollout"];
+    show(&client.send(Method::POST, &path, &[], Body::Json(json!(order))).await?, output)
 }
 
 async fn status(client: &Client, service: &str, wait: Option<u64>, output: OutputArgs) -> Outcome {
@@ -101,12 +154,15 @@ async fn status(client: &Client, service: &str, wait: Option<u64>, output: Outpu
 }
 
 fn show(status: &RolloutStatus, output: OutputArgs) -> Outcome {
-    let mut table = Table::new(&["SERVICE", "REVISION", "UPDATED", "READY", "DONE", "MESSAGE"]);
+    let mut table =
+        Table::new(&["SERVICE", "REVISION", "UPDATED", "READY", "TRAFFIC", "STEP", "DONE", "MESSAGE"]);
     table.row(vec![
         status.service.clone(),
         status.revision.to_string(),
         format!("{}/{}", status.updated, status.replicas),
         format!("{}/{}", status.ready, status.replicas),
+        format!("{} %", status.weight),
+        status.step.map_or_else(String::new, |(number, of)| format!("{number}/{of}")),
         (if status.done { "yes" } else { "no" }).to_owned(),
         status.message.clone(),
     ]);
@@ -115,11 +171,17 @@ fn show(status: &RolloutStatus, output: OutputArgs) -> Outcome {
 
 async fn history(client: &Client, service: &str, output: OutputArgs) -> Outcome {
     let revisions: Vec<Revision> = client.get(&["services", service, "rollout", "history"], &[]).await?;
-    let mut table = Table::new(&["REVISION", "TIME", "CURRENT", "CHANGE"]);
+    let mut table = Table::new(&["REVISION", "TIME", "CURRENT", "OUTCOME", "CHANGE", "REASON"]);
     for revision in &revisions {
         let current = if revision.current { "yes" } else { "" };
-        let time = revision.time.clone().unwrap_or_default();
-        table.row(vec![revision.revision.to_string(), time, current.to_owned(), revision.change.clone()]);
+        table.row(vec![
+            revision.revision.to_string(),
+            revision.time.clone(),
+            current.to_owned(),
+            revision.outcome.clone(),
+            revision.change.clone(),
+            revision.reason.clone(),
+        ]);
     }
     output::answer(output.format(), &table, &revisions)
 }

@@ -30,6 +30,13 @@ struct Row {
     cpu_seconds: Option<f64>,
     /// Resident memory.
     memory_bytes: Option<f64>,
+    /// Power that is taken now.
+    watts: Option<f64>,
+    /// Energy taken so far.
+    kwh: Option<f64>,
+    /// Requests at the gateway since `sos` started, and those that failed.
+    requests: Option<u64>,
+    errors: Option<u64>,
 }
 
 /// Shows processor time and memory of all services.
@@ -57,17 +64,26 @@ fn row(service: &Value) -> Row {
         restarts: status["restarts"].as_u64().unwrap_or(0),
         cpu_seconds: sum("cpuSeconds"),
         memory_bytes: sum("memoryBytes"),
+        watts: status["energy"]["watts"].as_f64(),
+        kwh: status["energy"]["kwh"].as_f64(),
+        requests: status["gateway"]["requests"].as_u64(),
+        errors: status["gateway"]["errors"].as_u64(),
     }
 }
 
 fn table(rows: &[Row], plain: bool) -> Table {
     let mut table = if plain {
-        Table::new(&["SERVICE", "PHASE", "REPLICAS", "RESTARTS", "CPU_SECONDS", "MEMORY_BYTES"])
+        let names =
+            ["SERVICE", "PHASE", "REPLICAS", "RESTARTS", "CPU_SECONDS", "MEMORY_BYTES", "WATTS", "KWH"];
+        Table::new(&[&names[..], &["REQUESTS", "ERRORS"]].concat())
     } else {
-        Table::new(&["SERVICE", "PHASE", "REPLICAS", "RESTARTS", "CPU TIME", "MEMORY"])
+        let names = ["SERVICE", "PHASE", "REPLICAS", "RESTARTS", "CPU TIME", "MEMORY", "POWER", "ENERGY"];
+        Table::new(&[&names[..], &["REQUESTS", "ERRORS"]].concat())
     };
     let cpu = |seconds: f64| if plain { seconds.to_string() } else { format!("{seconds:.1} s") };
     let memory = |bytes: f64| if plain { bytes.to_string() } else { words::bytes(bytes) };
+    let watts = |watts: f64| if plain { watts.to_string() } else { format!("{watts:.1} W") };
+    let kwh = |kwh: f64| if plain { kwh.to_string() } else { format!("{:.2} Wh", kwh * 1000.0) };
     let unknown = || if plain { String::new() } else { "–".to_owned() };
     for row in rows {
         table.row(vec![
@@ -77,6 +93,10 @@ fn table(rows: &[Row], plain: bool) -> Table {
             row.restarts.to_string(),
             row.cpu_seconds.map_or_else(unknown, cpu),
             row.memory_bytes.map_or_else(unknown, memory),
+            row.watts.map_or_else(unknown, watts),
+            row.kwh.map_or_else(unknown, kwh),
+            row.requests.map_or_else(unknown, |count| count.to_string()),
+            row.errors.map_or_else(unknown, |count| count.to_string()),
         ]);
     }
     table

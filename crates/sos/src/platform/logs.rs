@@ -10,11 +10,15 @@ use sos_engine::platform::Platform as Engine;
 use sos_model::{did_you_mean, known_list};
 use sos_runtime::{self as runtime, LogSource, local_zone, search};
 
+/// All logs, with what is known of the replicas that wrote them.
+pub(super) async fn sources(engine: &Engine) -> Result<Vec<LogSource>, Problem> {
+    engine.drivers().log_sources(&local_zone()).await.map_err(|error| Problem::internal(error.full()))
+}
+
 /// Finds what was asked for. Reads files, so it blocks.
-pub(super) fn find(engine: &Engine, query: LogQuery) -> Result<LogAnswer, Problem> {
-    let sources = engine.driver().log_sources(&local_zone()).map_err(|e| Problem::internal(e.full()))?;
-    known(&sources, &query.services)?;
-    let found = search(&sources, &asked(query)?).map_err(|error| Problem::bad_request(error.to_string()))?;
+pub(super) fn find(sources: &[LogSource], query: LogQuery) -> Result<LogAnswer, Problem> {
+    known(sources, &query.services)?;
+    let found = search(sources, &asked(query)?).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok(LogAnswer {
         records: found.records.into_iter().map(record).collect(),
         truncated: found.truncated,

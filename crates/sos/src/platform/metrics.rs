@@ -9,6 +9,7 @@ use sos_api::wire::{Compared, SiteLive};
 use sos_engine::live::SiteState;
 use sos_engine::platform::Platform as Engine;
 use sos_engine::services::board::{Board, ReplicaView};
+use sos_runtime::gateway::{GATEWAY_DURATION_BOUNDS, ServiceMeasures};
 use sos_store::{Store, TelemetryStats};
 
 use super::{calling, forecasts, live, watching};
@@ -229,6 +230,91 @@ fn services(out: &mut Exposition, board: &Board) {
     for (service, replica) in replicas() {
         if let Some(limit) = replica.deployment.limits.memory_bytes {
             sample(out, service, replica, limit as f64);
+        }
+    }
+    gateway(out, board);
+    energy(out, board);
+}
+
+/// Rate, errors and durations of services behind the gateway, as clients saw them.
+fn gateway(out: &mut Exposition, board: &Board) {
+    let behind = || {
+        let all = board.services.iter();
+        all.filter_map(|(service, view)| Some((service.as_str(), &view.gateway.as_ref()?.measures)))
+    };
+    out.counter(
+        "sos_gateway_requests_total",
+        "requests that ended, by the hundreds of their status; 0: unanswered",
+    );
+    for (service, measures) in behind() {
+        let counts = &measures.requests;
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(counts.by_class);
+        for (class, count) in classes.chain([("0", counts.unanswered), ("cancelled", counts.cancelled)]) {
+            out.sample(&[("service", service), ("code", class)], count as f64);
+        }
+    }
+    type Get = fn(&ServiceMeasures) -> u64;
+    let counters: [(&str, &str, Get); 4] = [
+        ("sos_gateway_errors_total", "requests that failed by the service's fault", |m| m.requests.errors),
+        ("sos_gateway_retries_total", "attempts beyond the first of their request", |m| m.retries),
+        ("sos_gateway_ejections_total", "times that a replica was left out", |m| m.ejections),
+        ("sos_gateway_no_replica_total", "requests refused because no replica took them", |m| {
+            m.refused.no_replica
+        }),
+    ];
+    for (name, help, get) in counters {
+        out.counter(name, help);
+        for (service, measures) in behind() {
+            out.sample(&[("service", service)], get(measures) as f64);
+        }
+    }
+    let gauges: [(&str, &str, Get); 2] = [
+        ("sos_gateway_in_flight", "requests that clients wait for", |m| m.in_flight),
+        ("sos_gateway_held", "requests that wait for a replica", |m| m.held),
+    ];
+    for (name, help, get) in gauges {
+        out.gauge(name, help);
+        for (service, measures) in behind() {
+            out.sample(&[("service", service)], get(measures) as f64);
+        }
+    }
+    out.histogram("sos_gateway_duration_seconds", "from the head of a request to the end of its answer");
+    for (service, measures) in behind() {
+        let counts = &measures.requests;
+        let sum = counts.duration_sum_us as f64 / 1e6;
+        let mut so_far = 0;
+        let add = |count: &u64| {
+            so_far += count;
+            so_far
+        };
+        let cumulative: Vec<u64> = counts.durations.iter().map(add).collect();
+        out.buckets(&[("service", service)], &GATEWAY_DURATION_BOUNDS, &cumulative, sum);
+    }
+}
+
+/// Energy of services, by processor time on this machine.
+fn energy(out: &mut Exposition, board: &Board) {
+    let known = || {
+        let all = board.services.iter();
+        all.filter_map(|(service, view)| Some((service.as_str(), view.energy.as_ref()?)))
+    };
+    out.counter("sos_service_energy_kwh_total", "energy that a service took of this machine");
+    for (service, energy) in known() {
+        out.sample(&[("service", service)], energy.line.all.energy.to_energy().as_kwh());
+    }
+    out.counter(
+        "sos_service_emissions_kg_total",
+        "emissions of that energy, where the carbon intensity is known",
+    );
+    for (service, energy) in known() {
+        if let Ok(emissions) = energy.line.all.emissions() {
+            out.sample(&[("service", service)], emissions.as_kg());
+        }
+    }
+    out.gauge("sos_service_power_watts", "power that a service takes of this machine");
+    for (service, energy) in known() {
+        if let Some(power) = energy.power {
+            out.sample(&[("service", service)], power.as_kw() * 1000.0);
         }
     }
 }

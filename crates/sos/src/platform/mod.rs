@@ -25,8 +25,8 @@ use serde_json::Value;
 use sos_api::wire::{
     ApplyResult, CallAnswer, CallRequest, ChannelView, ContractDetail, ContractSummary, DeadLetter,
     DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer, LogQuery, Published, Redrive,
-    ReportPeriod, Revision, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts, SiteLive,
-    SiteReport, SiteSummary,
+    ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts,
+    SiteLive, SiteReport, SiteSummary,
 };
 use sos_api::{
     AlarmView, ApplyRequest, AuditEntry, Bytes, Identity, IngestBatch, IngestOutcome, LiveEvent, Measures,
@@ -199,7 +199,11 @@ impl sos_api::Platform for Platform {
     }
 
     fn search_logs(&self, query: LogQuery) -> Reply<'_, LogAnswer> {
-        self.blocking(move |engine| logs::find(engine, query)).boxed()
+        async move {
+            let sources = logs::sources(&self.engine).await?;
+            self.blocking(move |_| logs::find(&sources, query)).await
+        }
+        .boxed()
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
@@ -315,7 +319,7 @@ impl sos_api::Platform for Platform {
         channels::redrive(&self.engine, channel, which).boxed()
     }
 
-    fn scale<'a>(&'a self, service: &'a str, replicas: u32) -> Reply<'a, Scale> {
+    fn scale<'a>(&'a self, service: &'a str, replicas: Option<u32>) -> Reply<'a, Scale> {
         let service = service.to_owned();
         self.blocking(move |engine| services::scale(engine, &service, replicas)).boxed()
     }
@@ -327,12 +331,17 @@ impl sos_api::Platform for Platform {
 
     fn rollout_history<'a>(&'a self, service: &'a str) -> Reply<'a, Vec<Revision>> {
         let service = service.to_owned();
-        self.blocking(move |engine| services::rollout_history(engine.store(), &service)).boxed()
+        self.blocking(move |engine| services::rollout_history(engine, &service)).boxed()
     }
 
-    fn rollout_undo<'a>(&'a self, service: &'a str, to: Option<u64>) -> Reply<'a, RolloutStatus> {
-        let service = service.to_owned();
-        self.blocking(move |engine| services::rollout_undo(engine, &service, to)).boxed()
+    fn rollout<'a>(
+        &'a self,
+        service: &'a str,
+        order: RolloutOrder,
+        who: &'a str,
+    ) -> Reply<'a, RolloutStatus> {
+        let (service, who) = (service.to_owned(), who.to_owned());
+        self.blocking(move |engine| services::rollout(engine, &service, &order, &who)).boxed()
     }
 
     fn restart<'a>(&'a self, service: &'a str) -> Reply<'a, RolloutStatus> {

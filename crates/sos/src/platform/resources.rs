@@ -7,11 +7,12 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use sos_api::wire::{ApplyResult, DiffResult, EventRecord, FieldChange, wire_time};
 use sos_api::{ApplyRequest, AuditEntry, Problem};
+use sos_control::energy::sci;
 use sos_engine::apply::{self, Applied, Applying};
 use sos_engine::clock::wall_now;
 use sos_engine::live::{PlanStepState, SiteState};
 use sos_engine::platform::Platform as Engine;
-use sos_engine::services::board::{ReplicaView, ServiceView};
+use sos_engine::services::board::{EnergyView, GatewayView, ReplicaView, ServiceView};
 use sos_engine::site::model::SiteModel;
 use sos_engine::{folder, resources};
 use sos_model::{API_VERSION, AnyKind, Declared, Kind, ReadOnlyKind, Referrer};
@@ -113,6 +114,63 @@ fn describe_service(status: &mut Value, view: &ServiceView) {
     let deployments: Vec<_> = view.replicas.iter().map(|replica| &replica.deployment).collect();
     status["deployments"] = json!(deployments);
     status["replicaStatuses"] = view.replicas.iter().map(replica).collect();
+    if let Some(rollout) = &view.rollout {
+        status["rollout"] = json!(rollout);
+    }
+    if let Some((at, decision)) = &view.scale {
+        let (replicas, because) = (decision.replicas, &decision.because);
+        status["scaling"] =
+            json!({ "replicas": replicas, "because": because, "at": at, "details": decision.details });
+    }
+    if let Some(decision) = &view.sizing {
+        status["sizing"] = json!(decision);
+    }
+    if let Some(gateway) = &view.gateway {
+        status["gateway"] = gateway_status(gateway);
+    }
+    if let Some(energy) = &view.energy {
+        status["energy"] = energy_status(energy);
+    }
+}
+
+/// Rate, errors and durations as the gateway counted them since `sos` started.
+fn gateway_status(gateway: &GatewayView) -> Value {
+    let measures = &gateway.measures;
+    let seconds = |q: f64| measures.requests.quantile_bound(q).filter(|bound| bound.is_finite());
+    json!({
+        "address": gateway.address,
+        "problem": gateway.problem,
+        "requests": measures.requests.total(),
+        "errors": measures.requests.errors,
+        "inFlight": measures.in_flight,
+        "held": measures.held,
+        "retries": measures.retries,
+        "p50Seconds": seconds(0.5),
+        "p99Seconds": seconds(0.99),
+    })
+}
+
+/// Energy, emissions and the score of ISO/IEC 21031; what is not known is left out.
+fn energy_status(energy: &EnergyView) -> Value {
+    let all = &energy.line.all;
+    let mut value = json!({
+        "kwh": all.energy.to_energy().as_kwh(),
+        "watts": energy.power.map(|power| power.as_kw() * 1000.0),
+    });
+    if let Ok(emissions) = all.emissions() {
+        value["emissionsKg"] = json!(emissions.as_kg());
+    }
+    if let Ok(each) = energy.line.per_request() {
+        value["whPerRequest"] = json!(each.energy.as_kwh() * 1000.0);
+        if let Ok(emissions) = each.emissions {
+            value["gramsPerRequest"] = json!(emissions.as_kg() * 1000.0);
+        }
+    }
+    match sci(&energy.line.with_requests, energy.line.requests, "request") {
+        Ok(score) => value["sciGramsPerRequest"] = json!(score.score.as_kg() * 1000.0),
+        Err(why) => value["sciMissing"] = json!(why.to_string()),
+    }
+    value
 }
 
 fn replica(replica: &ReplicaView) -> Value {

@@ -1,6 +1,5 @@
 //! Commands and questions about services: scale, rollouts, logs.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +8,17 @@ use futures::stream::{self, BoxStream};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use sos_api::Problem;
-use sos_api::wire::{Revision, RolloutStatus, Scale, wire_time};
-use sos_control::ServicePhase;
+use sos_api::wire::{Revision, RolloutOrder, RolloutStatus, Scale, wire_time};
+use sos_control::{self as control, ServicePhase};
 use sos_engine::clock::wall_now;
 use sos_engine::platform::Platform as Engine;
 use sos_engine::resources;
-use sos_engine::services::board::ReplicaView;
+use sos_engine::services::OrderRefused;
+use sos_engine::services::board::{ReplicaView, ServiceView};
 use sos_engine::services::convert::RESTARTED_AT;
-use sos_model::{Declared, Kind, ServiceSpec};
+use sos_model::{Kind, Runtime, ServiceSpec};
 use sos_runtime::{EnvValue, LogReader};
-use sos_store::{AuditEntry, PutResource, Resource, SpecRevision, Store};
+use sos_store::{Resource, Store};
 
 use super::resources::stored;
 use super::store_problem;
@@ -29,8 +29,6 @@ const LOG_BYTES: u64 = 1 << 20;
 const LOG_LOOK: Duration = Duration::from_millis(200);
 /// Most replicas of one service.
 const MAX_REPLICAS: u32 = 1000;
-/// Entries of the audit record in which the times of revisions are looked for.
-const AUDIT_LOOKED_AT: usize = 1000;
 
 fn service(store: &Store, name: &str) -> Result<(Resource, ServiceSpec), Problem> {
     let resource = stored(store, Kind::Service, name)?;
@@ -53,173 +51,150 @@ fn long_running(store: &Store, name: &str, verb: &str) -> Result<(Resource, Serv
     }
 }
 
-/// Sets the number of replicas.
-pub(super) fn scale(engine: &Engine, name: &str, replicas: u32) -> Result<Scale, Problem> {
+/// Sets the number of replicas, or gives the decision back to the manifest.
+pub(super) fn scale(engine: &Engine, name: &str, replicas: Option<u32>) -> Result<Scale, Problem> {
     let (_, spec) = long_running(engine.store(), name, "scaled")?;
-    if replicas > MAX_REPLICAS {
-        return Err(Problem::bad_request(format!("replicas is {replicas}: expected 0 to {MAX_REPLICAS}")));
+    let wanted = replicas.unwrap_or(0);
+    if wanted > MAX_REPLICAS {
+        return Err(Problem::bad_request(format!("replicas is {wanted}: expected 0 to {MAX_REPLICAS}")));
     }
-    if replicas > 1
+    let here = matches!(spec.runtime, Runtime::Process | Runtime::Docker);
+    if wanted > 1
+        && here
         && let Some(port) = spec.ports.iter().find(|port| port.port.is_some())
     {
         return Err(Problem::conflict(format!(
-            "{replicas} replicas of {name} cannot share the fixed port of \"{}\": leave its number out of the manifest",
+            "{wanted} replicas of {name} cannot share the fixed port of \"{}\": leave its number out of the manifest",
             port.name
         )));
     }
-    engine.store().put_scale(Kind::Service.name(), name, Some(replicas)).map_err(store_problem)?;
+    engine.store().put_scale(Kind::Service.name(), name, replicas).map_err(store_problem)?;
     Ok(Scale { replicas })
 }
 
 /// How far the replicas are on the way to what is declared.
 pub(super) fn rollout_status(engine: &Engine, name: &str) -> Result<RolloutStatus, Problem> {
     let (resource, spec) = service(engine.store(), name)?;
-    let replicas = resource.replicas.unwrap_or(spec.replicas);
     let board = engine.board();
     let Some(view) = board.services.get(name) else {
         return Ok(RolloutStatus {
             service: name.to_owned(),
-            revision: resource.generation,
-            replicas,
+            revision: 0,
+            strategy: None,
+            replicas: resource.replicas.unwrap_or(spec.replicas),
             updated: 0,
             ready: 0,
+            weight: 0.0,
+            step: None,
             done: false,
             message: "not looked at yet".into(),
         });
     };
+    // External services have nothing to roll, and jobs run what is declared when their time comes.
+    if spec.external.is_some() || spec.batch.is_some() {
+        let message = "there is nothing to roll out".into();
+        return Ok(RolloutStatus { done: true, message, ..status_of(name, view, None) });
+    }
     let asked = resource.status[RESTARTED_AT].as_str();
-    let is_new = |deployment: &sos_runtime::Deployment| {
-        let has = deployment.env.iter().find(|var| var.name == "SOS_RESTARTED_AT").map(|var| &var.value);
+    Ok(with_verdict(status_of(name, view, asked), view, resource.generation))
+}
+
+/// Counts and shares, as the board has them. `asked` says when a restart was asked for.
+fn status_of(name: &str, view: &ServiceView, asked: Option<&str>) -> RolloutStatus {
+    let current = view.revisions.current_revision();
+    let hash = current.map_or("", |revision| revision.description_hash.as_str());
+    let is_new = |replica: &&ReplicaView| {
+        let env = &replica.deployment.env;
+        let has = env.iter().find(|var| var.name == "SOS_RESTARTED_AT").map(|var| &var.value);
         let restarted = match (asked, has) {
-            (None, _) => true,
             (Some(asked), Some(EnvValue::Plain(at))) => asked == at,
-            (Some(_), _) => false,
+            (asked, _) => asked.is_none(),
         };
-        deployment.generation == resource.generation && restarted
+        replica.live && replica.deployment.description_hash == hash && restarted
     };
-    let new = || view.replicas.iter().filter(|replica| replica.live && is_new(&replica.deployment));
     let is_ready = |replica: &&ReplicaView| view.status.ready_replicas.contains(&replica.deployment.replica);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let (updated, ready) = (count(new().count()), count(new().filter(is_ready).count()));
-    // External services and batch jobs have nothing to roll.
-    let fixed = spec.external.is_some() || spec.batch.is_some();
-    let replicas = if fixed { 0 } else { replicas };
-    let (updated, ready) = if fixed { (0, 0) } else { (updated, ready) };
-    let seen = view.status.observed_generation == resource.generation;
-    let done = seen && updated == replicas && ready >= replicas && view.status.phase != ServicePhase::Rolling;
+    let rollout = view.rollout.as_ref();
+    RolloutStatus {
+        service: name.to_owned(),
+        revision: current.map_or(0, |revision| revision.number),
+        strategy: rollout.map(|rollout| rollout.strategy.clone()),
+        replicas: view.status.replicas,
+        updated: count(view.replicas.iter().filter(is_new).count()),
+        ready: count(view.replicas.iter().filter(is_new).filter(is_ready).count()),
+        weight: rollout.map_or(100.0, |rollout| f64::from(rollout.weight) / 100.0),
+        step: rollout.and_then(|rollout| rollout.step.as_ref()).map(|step| (step.number, step.of)),
+        done: false,
+        message: String::new(),
+    }
+}
+
+/// Whether it is done, and what to say.
+fn with_verdict(status: RolloutStatus, view: &ServiceView, generation: u64) -> RolloutStatus {
+    let RolloutStatus { revision, replicas, ready, updated, .. } = status;
+    let seen = view.status.observed_generation == generation;
+    let still = view.rollout.is_some() || view.status.phase == ServicePhase::Rolling;
+    let done = seen && !still && updated == replicas && ready >= replicas;
+    let conditions = &view.status.conditions;
+    let progressing = conditions.iter().find(|condition| condition.kind == "Progressing");
+    let told = view.rollout.as_ref().map(|rollout| rollout.message.clone()).filter(|text| !text.is_empty());
+    let detail = told
+        .or_else(|| progressing.filter(|_| !done || view.revisions.hold.is_some()).map(|c| c.message.clone()))
+        .or_else(|| Some(view.message.clone()))
+        .filter(|text| !text.is_empty())
+        .map_or_else(String::new, |text| format!("; {text}"));
     let message = if done {
-        format!("revision {} is rolled out: {ready} of {replicas} replicas are ready", resource.generation)
+        format!("revision {revision} is rolled out: {ready} of {replicas} replicas are ready{detail}")
     } else {
-        let detail = if view.message.is_empty() { String::new() } else { format!("; {}", view.message) };
         format!(
-            "{updated} of {replicas} replicas have revision {}, {ready} of them are ready{detail}",
-            resource.generation
+            "{updated} of {replicas} replicas have revision {revision}, {ready} of them are ready{detail}"
         )
     };
-    Ok(RolloutStatus {
-        service: name.to_owned(),
-        revision: resource.generation,
-        replicas,
-        updated,
-        ready,
-        done,
-        message,
-    })
+    RolloutStatus { done, message, ..status }
 }
 
-/// Revisions with what each changed, oldest first.
-pub(super) fn rollout_history(store: &Store, name: &str) -> Result<Vec<Revision>, Problem> {
-    let (resource, _) = service(store, name)?;
-    let history = store.spec_history(Kind::Service.name(), name).map_err(store_problem)?;
-    let mut recorded = store
-        .recent_audit(Some(&format!("Service/{name}")), AUDIT_LOOKED_AT)
-        .map_err(store_problem)?
-        .into_iter()
-        .filter_map(|record| Some((record.entry.time, record.entry.after?["spec"].take())))
-        .collect::<VecDeque<_>>();
-    let mut before: Option<&SpecRevision> = None;
-    let mut revisions = Vec::new();
-    for revision in &history {
-        // Entries are in the order of the revisions, so each is looked for behind the one before.
-        let found = recorded.iter().position(|(_, spec)| *spec == revision.spec["spec"]);
-        let time = found.and_then(|at| recorded.drain(..=at).next_back()).map(|(time, _)| time);
-        revisions.push(Revision {
-            revision: revision.generation,
-            time: time.map(|time| wire_time(time, &TimeZone::UTC)),
-            change: change(before, revision),
-            current: revision.generation == resource.generation,
-        });
-        before = Some(revision);
-    }
-    Ok(revisions)
-}
-
-fn change(before: Option<&SpecRevision>, revision: &SpecRevision) -> String {
-    let Some(before) = before else { return format!("{}: declared", revision.manager) };
-    let paths: Vec<String> =
-        sos_model::diff(&before.spec, &revision.spec).into_iter().map(|change| change.path).collect();
-    let more = paths.len().saturating_sub(4);
-    let shown = paths.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}: {shown}{rest}", revision.manager)
-}
-
-/// Declares an earlier revision again, as the same owner.
-pub(super) fn rollout_undo(engine: &Engine, name: &str, to: Option<u64>) -> Result<RolloutStatus, Problem> {
-    let store = engine.store();
-    let (resource, _) = service(store, name)?;
-    let history = store.spec_history(Kind::Service.name(), name).map_err(store_problem)?;
-    let earlier: Vec<&SpecRevision> =
-        history.iter().filter(|r| r.generation != resource.generation).collect();
-    let wanted = match to {
-        None => earlier.last().copied(),
-        Some(to) => history.iter().find(|revision| revision.generation == to),
-    };
-    let known: Vec<String> = history.iter().map(|revision| revision.generation.to_string()).collect();
-    let wanted = wanted.ok_or_else(|| {
-        let asked = to.map_or_else(|| "no earlier revision".to_owned(), |to| format!("no revision {to}"));
-        Problem::not_found(format!("service {name} has {asked}; known: {}", known.join(", ")))
-    })?;
-    let back = Resource { spec: wanted.spec.clone(), ..resource.clone() };
-    fits(store, &back)?;
-    let put = PutResource {
-        kind: back.kind.clone(),
-        name: back.name.clone(),
-        manager: resource.manager.clone(),
-        spec: wanted.spec.clone(),
-        labels: resource.labels.clone(),
-        force: false,
-        expected_version: None,
-        dry_run: false,
-    };
-    let entry = AuditEntry {
-        time: wall_now(),
-        who: "sos/api".into(),
-        what: "apply".into(),
-        target: format!("Service/{name}"),
-        why: format!("revision {} is declared again", wanted.generation),
-        before: Some(resources::manifest(&resource)),
-        after: Some(resources::manifest(&back)),
-    };
-    let put = store.commit(|tx| {
-        tx.audit(&entry)?;
-        tx.put(&put)
+/// Revisions with what became of each, oldest first.
+pub(super) fn rollout_history(engine: &Engine, name: &str) -> Result<Vec<Revision>, Problem> {
+    service(engine.store(), name)?;
+    let board = engine.board();
+    let Some(view) = board.services.get(name) else { return Ok(Vec::new()) };
+    let state = &view.revisions;
+    let revisions = state.revisions.iter().map(|revision| Revision {
+        revision: revision.number,
+        time: wire_time(revision.created_at, &TimeZone::UTC),
+        change: revision.cause.clone(),
+        outcome: revision.outcome.to_string(),
+        reason: revision.reason.clone(),
+        current: state.current == Some(revision.number),
     });
-    put.map_err(store_problem)?;
-    engine.refresh_sites();
-    rollout_status(engine, name)
+    Ok(revisions.collect())
 }
 
-/// An earlier spec may name what is no longer there.
-fn fits(store: &Store, back: &Resource) -> Result<(), Problem> {
-    let known: Vec<Declared> = sos_engine::apply::declared(store).map_err(store_problem)?;
-    let declared = resources::declared(back).map_err(Problem::conflict)?;
-    let problems = sos_model::check(&[declared], &known);
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    Err(Problem::conflict(format!("the earlier revision no longer fits what is declared: {text}")))
+/// Carries out what is asked of a rollout.
+pub(super) fn rollout(
+    engine: &Engine,
+    name: &str,
+    order: &RolloutOrder,
+    who: &str,
+) -> Result<RolloutStatus, Problem> {
+    long_running(engine.store(), name, "rolled out")?;
+    let order = match order.clone() {
+        RolloutOrder::Pause => control::RolloutOrder::Pause,
+        RolloutOrder::Resume => control::RolloutOrder::Resume,
+        RolloutOrder::Promote { full } => control::RolloutOrder::Promote { full },
+        RolloutOrder::Abort { reason } => control::RolloutOrder::Abort { reason },
+        RolloutOrder::Undo { to } => control::RolloutOrder::Undo { to },
+        RolloutOrder::Retry => control::RolloutOrder::Retry,
+    };
+    engine.service_orders().rollout(name, order, who).map_err(|refused| {
+        let message = format!("service {name}: {refused}");
+        match refused {
+            OrderRefused::Refused(control::OrderError::Unknown { .. }) => Problem::not_found(message),
+            OrderRefused::NotRecorded(_) | OrderRefused::Ended => Problem::internal(message),
+            OrderRefused::NoRevisions | OrderRefused::Refused(_) => Problem::conflict(message),
+        }
+    })?;
+    rollout_status(engine, name)
 }
 
 /// Asks for new processes for all replicas, one after the other. It is kept beside the spec, like the scale: the
@@ -257,7 +232,7 @@ pub(super) fn logs(
     for ordinal in ordinals {
         let replica = format!("{name}-{ordinal}");
         let reader = engine
-            .driver()
+            .drivers()
             .logs(&replica, lines, LOG_BYTES)
             .map_err(|error| Problem::internal(error.full()))?;
         let prefix = if several { format!("{replica}: ") } else { String::new() };

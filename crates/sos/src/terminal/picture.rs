@@ -410,9 +410,8 @@ mod tests {
     }
 
     fn board() -> Board {
-        let view = |phase, ready, message: &str| ServiceView {
-            job: false,
-            status: ServiceStatus {
+        let view = |phase, ready, message: &str| {
+            let status = ServiceStatus {
                 phase,
                 ready,
                 live: ready,
@@ -421,9 +420,8 @@ mod tests {
                 restarts: 2,
                 ready_replicas: Vec::new(),
                 conditions: Vec::new(),
-            },
-            message: message.into(),
-            replicas: Vec::new(),
+            };
+            ServiceView::new(status, message)
         };
         let services = BTreeMap::from([
             ("home-1".to_owned(), view(ServicePhase::Running, 1, "")),

@@ -271,9 +271,9 @@ async fn services_are_commanded(up: &Up) {
         rollout["done"] == true && now.len() == 1 && now != first
     })
     .await;
-    assert_eq!(up.get("/api/v1/services/sunspec/rollout").await["revision"], 1, "a restart is no revision");
+    assert_eq!(up.get("/api/v1/services/sunspec/rollout").await["revision"], 2, "a restart is a revision");
     let history = up.get("/api/v1/services/sunspec/rollout/history").await;
-    assert!(history[0]["current"] == true && history[0]["time"].is_string(), "{history}");
+    assert!(history[1]["current"] == true && history[1]["time"].is_string(), "{history}");
 
     let (status, log) = up.ask(Method::GET, "/api/v1/services/home-1/logs?lines=5", &up.token, "").await;
     assert!(status.is_success() && !log.trim().is_empty() && log.lines().count() <= 5, "{status} {log}");
@@ -463,10 +463,20 @@ async fn changes_of_a_watched_folder_are_applied_and_wrong_ones_are_told() {
     assert_eq!(up.pids_of("idle").await.len(), 1, "what runs stays");
     write("2, stopTimeout: 1 s");
     up.wait("two replicas", async |up| up.pids_of("idle").await.len() == 2).await;
-    up.json(Method::POST, "/api/v1/services/idle/rollout/undo", "{}").await;
-    up.wait("one replica again", async |up| up.pids_of("idle").await.len() == 1).await;
-    let history = up.get("/api/v1/services/idle/rollout/history").await;
-    assert_eq!(history.as_array().unwrap().len(), 3, "{history}");
+    let revisions = async |up: &Up| up.get("/api/v1/services/idle/rollout/history").await;
+    assert_eq!(revisions(&up).await.as_array().unwrap().len(), 1, "a scale is no revision");
+    write("2, config: {COLOUR: blue}");
+    let done = async |up: &Up, revision: u32| {
+        let status = up.get("/api/v1/services/idle/rollout").await;
+        status["revision"] == revision && status["done"] == true
+    };
+    up.wait("revision 2", async |up| done(up, 2).await).await;
+    up.json(Method::POST, "/api/v1/services/idle/rollout", r#"{"order": "undo"}"#).await;
+    up.wait("revision 1 again", async |up| done(up, 1).await).await;
+    let history = revisions(&up).await;
+    let outcomes: Vec<&str> =
+        history.as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["succeeded", "undone"], "{history}");
     std::fs::remove_file(dir.path().join("idle.yaml")).unwrap();
     std::fs::write(
         dir.path().join("b.yaml"),

@@ -21,6 +21,7 @@ mod peer;
 #[path = "../../../../scripts/peers.rs"]
 mod peers;
 mod replay;
+mod services;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
 mod support;

@@ -1,4 +1,5 @@
-//! The state record of a replica: a small JSON file, replaced as a whole.
+//! The state record of a replica: a small JSON file, replaced as a whole. What all drivers keep, and what one keeps for
+//! itself.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -6,36 +7,38 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::ReplicaCgroup;
-use super::identity::Identity;
 use crate::logs::zone_named;
-use crate::{Deployment, EnvValue, LimitEnforcement, LogSource, OlderRuns, PastRun, Phase, RunSpan};
+use crate::{
+    Deployment, EnvValue, Handle, Health, LimitEnforcement, LogSource, OlderRuns, PastRun, Phase,
+    ReplicaState, RunSpan, Usage,
+};
 
 /// The version of the format.
 const VERSION: u32 = 1;
 
 /// All that is known of a replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct Record<Own> {
     version: u32,
     pub(crate) deployment: Deployment,
     pub(crate) started_at: Timestamp,
     /// Tells this launch from all others of the replica.
     pub(crate) launch: String,
     pub(crate) phase: Phase,
-    /// The process, from the moment it is known.
-    pub(crate) identity: Option<Identity>,
-    pub(crate) cgroup: Option<ReplicaCgroup>,
     pub(crate) limits: LimitEnforcement,
     pub(crate) past_runs: Vec<PastRun>,
     /// Runs that are too old to be listed.
     #[serde(default)]
     pub(crate) older_runs: OlderRuns,
+    /// What the driver knows of it besides.
+    #[serde(flatten)]
+    pub(crate) own: Own,
 }
 
-impl Record {
+impl<Own: Default> Record<Own> {
     pub(crate) fn new(
         deployment: Deployment,
         started_at: Timestamp,
@@ -49,16 +52,52 @@ impl Record {
             started_at,
             launch,
             phase: Phase::Starting,
-            identity: None,
-            cgroup: None,
             limits,
             past_runs,
             older_runs,
+            own: Own::default(),
+        }
+    }
+}
+
+impl<Own> Record<Own> {
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.phase, Phase::Exited { .. })
+    }
+
+    /// Why it was asked to stop, if it was.
+    pub(crate) fn asked(&self) -> Option<String> {
+        match &self.phase {
+            Phase::Stopping { cause, .. } => Some(cause.clone()),
+            _ => None,
         }
     }
 
-    pub(crate) fn is_live(&self) -> bool {
-        !matches!(self.phase, Phase::Exited { .. })
+    /// Whether it runs what a deployment describes.
+    pub(crate) fn runs(&self, deployment: &Deployment) -> bool {
+        let own = &self.deployment;
+        own.description_hash == deployment.description_hash && own.run == deployment.run
+    }
+
+    /// What is shown of it; the driver adds what identifies it, what it uses and its health.
+    pub(crate) fn state(
+        &self,
+        handle: Option<Handle>,
+        usage: Option<Usage>,
+        health: Option<Health>,
+    ) -> ReplicaState {
+        ReplicaState {
+            deployment: self.deployment.clone(),
+            started_at: self.started_at,
+            phase: self.phase.clone(),
+            handle,
+            usage,
+            health,
+            address: None,
+            limits: self.limits.clone(),
+            past_runs: self.past_runs.clone(),
+            older_runs: self.older_runs.clone(),
+        }
     }
 
     /// Adds what is known of the replica to its log: the service, the zone of its times, its runs.
@@ -103,7 +142,10 @@ impl Record {
 
     /// Replaces the file as a whole: whenever this process ends, there is the old record or the new one. A power cut is
     /// not waited for: after one nothing runs that a record could be about, and one that cannot be read is set aside.
-    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()>
+    where
+        Own: Serialize,
+    {
         let mut fresh = path.as_os_str().to_owned();
         fresh.push(".new");
         let mut file = File::create(&fresh)?;
@@ -112,7 +154,10 @@ impl Record {
     }
 
     /// Reads a record of `replica`, or says what is wrong with it.
-    pub(crate) fn load(path: &Path, replica: &str) -> Result<Self, String> {
+    pub(crate) fn load(path: &Path, replica: &str) -> Result<Self, String>
+    where
+        Own: DeserializeOwned,
+    {
         let bytes = fs::read(path).map_err(|error| error.to_string())?;
         let record: Self = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         if record.version != VERSION {
