@@ -36,6 +36,7 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         "calls through sos beside plain reqwest and tonic, and the embedded channel; [SECONDS ROUNDS]",
         call,
     ),
+    ("gateway", "the gateway beside nginx: CPU and latency; [SECONDS ROUNDS]", gateway),
     ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
@@ -106,21 +107,7 @@ fn series_store(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
 }
 
 fn call(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
-    if arguments.len() > 2 {
-        return Err(format!("bench call takes SECONDS ROUNDS only, not `{}`", arguments.join(" ")));
-    }
-    let manifest = root.join("benches/call/Cargo.toml");
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["run", "--release", "--locked", "--quiet", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(target_folder(root).join("bench-call"))
-        .arg("--")
-        .args(arguments)
-        .current_dir(root)
-        .status()
-        .map_err(|e| format!("cannot start cargo: {e}"))?;
-    let calls = if status.success() { Outcome::Done } else { Outcome::Failed };
+    let calls = workspace(root, "call", arguments)?;
     println!();
     let channel = example(root, "sos-store", "channel_speed", &[])?;
     Ok(if matches!((&calls, &channel), (Outcome::Done, Outcome::Done)) {
@@ -128,6 +115,28 @@ fn call(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     } else {
         Outcome::Failed
     })
+}
+
+fn gateway(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    workspace(root, "gateway", arguments)
+}
+
+/// A measuring program in a workspace of its own, which takes `SECONDS ROUNDS`.
+fn workspace(root: &Path, name: &str, arguments: &[&str]) -> Result<Outcome, String> {
+    if arguments.len() > 2 {
+        return Err(format!("bench {name} takes SECONDS ROUNDS only, not `{}`", arguments.join(" ")));
+    }
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--release", "--locked", "--quiet", "--manifest-path"])
+        .arg(root.join("benches").join(name).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target_folder(root).join(format!("bench-{name}")))
+        .arg("--")
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .map_err(|e| format!("cannot start cargo: {e}"))?;
+    Ok(if status.success() { Outcome::Done } else { Outcome::Failed })
 }
 
 fn rules(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
@@ -232,7 +241,7 @@ mod tests {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
         assert_eq!(
             message,
-            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, rules"
+            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, rules"
         );
     }
 
