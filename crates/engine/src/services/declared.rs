@@ -129,20 +129,22 @@ impl ServiceLoop {
         if !config.env.iter().any(uses) {
             return config;
         }
-        let mut memory = self.memories.get(name).cloned().unwrap_or_default();
         let due = self.secrets_seen.get(name).is_none_or(|seen| now.duration_since(*seen) >= SECRETS_EVERY);
         if due {
             self.secrets_seen.insert(name.clone(), now);
-            let new = secrets::seen(&self.store, &config, &memory.secrets, now);
-            if new != memory.secrets {
-                memory.secrets = new;
+            let before = self.memories.get(name).map(|memory| memory.secrets.clone()).unwrap_or_default();
+            let secrets = secrets::seen(&self.store, &config, &before, now);
+            if secrets != before {
+                let memory = self.memories.get(name).cloned().unwrap_or_default();
+                let memory = Memory { secrets, ..memory };
                 match self.store.commit(|tx| memory.save(name, tx)) {
-                    Ok(()) => drop(self.memories.insert(name.clone(), memory.clone())),
+                    Ok(()) => drop(self.memories.insert(name.clone(), memory)),
                     Err(error) => tracing::warn!(%error, service = name, "its secrets are looked at again"),
                 }
             }
         }
-        let changes: u64 = memory.secrets.values().map(|seen| seen.changes).sum();
+        let secrets = self.memories.get(name).into_iter().flat_map(|memory| memory.secrets.values());
+        let changes: u64 = secrets.map(|seen| seen.changes).sum();
         if changes > 0 {
             let value = runtime::EnvValue::Plain(changes.to_string());
             config.env.push(runtime::EnvVar { name: "SOS_SECRETS_CHANGED".into(), value });

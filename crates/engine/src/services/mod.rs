@@ -15,6 +15,7 @@ mod scaling;
 pub(crate) mod secrets;
 mod show;
 mod sizing;
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -300,14 +301,21 @@ impl ServiceLoop {
     fn remember(&mut self, plan: &control::Plan, known: &BTreeMap<String, Known>) -> bool {
         let mut changed: Vec<(&String, Memory)> = Vec::new();
         for (name, rollout) in &plan.rollouts {
-            let old = self.memories.get(name).cloned().unwrap_or_default();
-            let mut new = Memory { rollout: rollout.clone(), ..old.clone() };
-            if let Some(Ok((place, config))) = known.get(name).map(|known| &known.config) {
-                new.keep(&runtime::description_hash(config), place, config);
+            let declared = known.get(name).and_then(|known| {
+                let (place, config) = known.config.as_ref().ok()?;
+                Some((known.desired.description_hash.as_str(), place, config))
+            });
+            let old = self.memories.get(name);
+            let kept = |hash: &str| old.is_some_and(|old| old.configurations.contains_key(hash));
+            let same = old.is_some_and(|old| old.rollout == *rollout);
+            if same && declared.is_none_or(|(hash, ..)| kept(hash)) {
+                continue;
             }
-            if new != old {
-                changed.push((name, new));
+            let mut new = Memory { rollout: rollout.clone(), ..old.cloned().unwrap_or_default() };
+            if let Some((hash, place, config)) = declared {
+                new.keep(hash, place, config);
             }
+            changed.push((name, new));
         }
         let gone: Vec<String> =
             self.memories.keys().filter(|name| !plan.statuses.contains_key(*name)).cloned().collect();

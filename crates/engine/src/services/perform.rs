@@ -8,6 +8,7 @@ use sos_runtime::{self as runtime, ReplicaState};
 use sos_store::{AuditEntry, Event, EventType};
 
 use super::runtimes::{Deploy, Job, Outcome, Place};
+use super::show::event;
 use super::{Known, ServiceLoop, convert, event_reason, secrets};
 
 impl ServiceLoop {
@@ -126,15 +127,8 @@ impl ServiceLoop {
             after: Some(serde_json::json!({ "replica": replica })),
         };
         let site_time = known.get(service).and_then(|k| self.orders.borrow().site_time_of(&k.spec));
-        let event = Event {
-            time: now,
-            site_time,
-            kind: "Service".into(),
-            name: service.to_owned(),
-            event_type: EventType::Normal,
-            reason: event_reason(action).into(),
-            message: because.to_owned(),
-        };
+        let happened = event(service, EventType::Normal, event_reason(action), because, now);
+        let event = Event { site_time, ..happened };
         let recorded = self.store.commit(|tx| {
             tx.audit(&entry)?;
             tx.record_event(&event)?;

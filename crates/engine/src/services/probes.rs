@@ -56,7 +56,9 @@ impl ServiceLoop {
         let (results, prober) = (self.results.0.clone(), Arc::clone(&self.prober));
         let timeout = Duration::try_from(due.timeout).unwrap_or_default();
         let spec = probe_spec(service, due.kind);
-        let inside = state.and_then(|state| self.inside(&state.deployment.replica));
+        // Only commands have to run where the replica is.
+        let command = matches!(target, Ok(ProbeTarget::Exec { .. }));
+        let inside = state.filter(|_| command).and_then(|state| self.inside(&state.deployment.replica));
         tokio::spawn(async move {
             let outcome = match target {
                 Ok(target) => run(&prober, inside, &target, timeout).await,

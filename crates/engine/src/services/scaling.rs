@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use sos_control::Truth;
 use sos_control::scale::hpa::{
     ContainerRequests, MetricReading, PodPhase, PodView, ReadyCondition, Sample as PodSample,
 };
@@ -12,16 +13,17 @@ use sos_control::scale::replay::{DemandForecaster, PastDemand, RecentDemand};
 use sos_control::scale::{
     DemandOutlook, ScaleDecision, ScaleInputs, ScaleMode, ScalePolicy, ScaleState, decide,
 };
-use sos_control::{Truth, replica_id};
 use sos_model::{Scaling, ScalingMetric};
 use sos_runtime::gateway::Measures;
 use sos_runtime::{Phase, ReplicaState};
-use sos_store::{AuditEntry, Event, EventType, Store};
+use sos_store::{AuditEntry, EventType, Store};
 use sos_units::CarbonIntensity;
 use sos_watch::{Answer, Options, Query};
 
 use super::board::Orders;
 use super::memory::{Memory, Scale};
+use super::show::event;
+use super::usage::CpuMeter;
 use super::{Known, ServiceLoop, is_live};
 use crate::policy::scale_policy;
 use crate::query::Stored;
@@ -49,8 +51,9 @@ struct Live {
     due: Timestamp,
     demand: Demand,
     state: ScaleState,
-    /// Processor time of each replica when it was last looked at: the start of its run, when, seconds.
-    cpu: BTreeMap<String, (Timestamp, Timestamp, f64)>,
+    /// Times from start to readiness of the latest replicas, in seconds.
+    start_ups: Vec<f64>,
+    cpu: CpuMeter,
     /// Replicas that have become ready, by the start of the run, and since when.
     ready: BTreeMap<String, (Timestamp, Timestamp)>,
     decision: Option<(Timestamp, ScaleDecision)>,
@@ -165,7 +168,9 @@ impl ServiceLoop {
         orders: &Orders,
         now: Timestamp,
     ) {
-        self.scaling.services.retain(|name, _| known.get(name).is_some_and(|one| one.spec.scaling.is_some()));
+        // What somebody ordered is not decided here, so no decision is due.
+        let decides = |one: &Known| one.spec.scaling.is_some() && one.ordered.is_none();
+        self.scaling.services.retain(|name, _| known.get(name).is_some_and(decides));
         for (name, one) in known.iter_mut() {
             let Some(scaling) = one.spec.scaling.clone() else { continue };
             let replicas = match one.ordered {
@@ -193,19 +198,21 @@ impl ServiceLoop {
         orders: &Orders,
         now: Timestamp,
     ) -> u32 {
-        let memory = self.memories.get(name).cloned().unwrap_or_default();
-        let kept = memory.scale.clone().unwrap_or(Scale { replicas: initial, ..Scale::default() });
-        let current = kept.replicas;
+        let kept = self.memories.get(name).and_then(|memory| memory.scale.as_ref());
+        let (is_new, current) = (kept.is_none(), kept.map_or(initial, |kept| kept.replicas));
         let live = self.scaling.services.entry(name.to_owned()).or_insert_with(|| Live {
             due: now,
             demand: Demand::new(now),
-            state: kept.state.clone(),
-            cpu: BTreeMap::new(),
+            state: kept.map(|kept| kept.state.clone()).unwrap_or_default(),
+            start_ups: kept.map(|kept| kept.start_ups.clone()).unwrap_or_default(),
+            cpu: CpuMeter::default(),
             ready: BTreeMap::new(),
             decision: None,
         });
-        let ready = self.statuses.get(name).map(|status| status.ready_replicas.clone()).unwrap_or_default();
-        let start_ups = live.note_ready(&ready, states, now, kept.start_ups.clone());
+        let own: Vec<&ReplicaState> =
+            states.iter().filter(|state| state.deployment.service == name && is_live(&state.phase)).collect();
+        let ready = self.statuses.get(name).map_or(&[][..], |status| status.ready_replicas.as_slice());
+        live.note_ready(ready, &own, now);
         let measured = measures.services.get(name);
         let held = measured.map_or(0, |measured| measured.held);
         if now < live.due && !(current == 0 && held > 0) {
@@ -216,19 +223,19 @@ impl ServiceLoop {
         if let Some(measured) = measured {
             live.demand.count(measured.requests.total() + measured.in_flight, now);
         }
-        let longest = start_ups.iter().copied().fold(f64::NAN, f64::max);
+        let longest = live.start_ups.iter().copied().fold(f64::NAN, f64::max);
         let start_up = if longest.is_nan() { USUAL_START_UP } else { longest };
         let margin = SignedDuration::from_secs(policy.predictive.margin_seconds);
         let ahead = SignedDuration::from_secs_f64(start_up) + scaling.every + margin;
         let outlook = live.demand.outlook(&policy, ahead, now);
-        let pods = live.pods(name, states);
+        let pods = live.pods(&own);
         // What waits is demand, even where nothing was counted yet.
         let waiting = (held > 0).then_some(held as f64 / scaling.every.as_secs_f64());
         let demand = match (live.demand.latest, waiting) {
             (Some(latest), Some(waiting)) => Some(latest.max(waiting)),
             (latest, waiting) => latest.or(waiting),
         };
-        let readings = live.readings(scaling, demand, &self.store, states, name, now);
+        let readings = live.readings(scaling, demand, &self.store, &own, now);
         let inputs = ScaleInputs {
             current,
             status_replicas: u32::try_from(pods.len()).unwrap_or(u32::MAX),
@@ -243,10 +250,11 @@ impl ServiceLoop {
         live.state = decision.state.clone();
         let replicas = decision.replicas;
         live.decision = Some((now, decision.clone()));
-        let scale = Scale { replicas, state: decision.state.clone(), start_ups };
-        if replicas == current && memory.scale.is_some() {
+        if replicas == current && !is_new {
             return current;
         }
+        let scale = Scale { replicas, state: decision.state.clone(), start_ups: live.start_ups.clone() };
+        let memory = self.memories.get(name).cloned().unwrap_or_default();
         self.take_decision(name, Memory { scale: Some(scale), ..memory }, current, &decision, now)
     }
 
@@ -269,15 +277,7 @@ impl ServiceLoop {
             before: Some(serde_json::json!({ "replicas": before })),
             after: Some(serde_json::json!({ "replicas": decision.replicas, "details": decision.details })),
         };
-        let event = Event {
-            time: now,
-            site_time: None,
-            kind: "Service".into(),
-            name: name.to_owned(),
-            event_type: EventType::Normal,
-            reason: "Scaled".into(),
-            message: decision.because.clone(),
-        };
+        let event = event(name, EventType::Normal, "Scaled", &decision.because, now);
         let recorded = self.store.commit(|tx| {
             memory.save(name, tx)?;
             if changes {
@@ -308,20 +308,14 @@ fn intensity(scaling: &Scaling, orders: &Orders) -> Option<CarbonIntensity> {
 }
 
 impl Live {
-    /// Notes replicas that have become ready; answers the latest start-up times, in seconds.
-    fn note_ready(
-        &mut self,
-        ready: &[String],
-        states: &[ReplicaState],
-        now: Timestamp,
-        mut start_ups: Vec<f64>,
-    ) -> Vec<f64> {
+    /// Notes replicas that have become ready, and how long that took.
+    fn note_ready(&mut self, ready: &[String], own: &[&ReplicaState], now: Timestamp) {
         self.ready.retain(|id, (started, _)| {
-            let state = states.iter().find(|state| state.deployment.replica == *id);
+            let state = own.iter().find(|state| state.deployment.replica == *id);
             state.is_some_and(|state| state.started_at == *started) && ready.contains(id)
         });
         for id in ready {
-            let Some(state) = states.iter().find(|state| state.deployment.replica == *id) else { continue };
+            let Some(state) = own.iter().find(|state| state.deployment.replica == *id) else { continue };
             if self.ready.contains_key(id) {
                 continue;
             }
@@ -329,47 +323,46 @@ impl Live {
             let took = now.duration_since(state.started_at).as_secs_f64();
             // One that was adopted started long before it was looked at.
             if self.decision.is_some() && (0.0..=3600.0).contains(&took) {
-                start_ups.push(took);
+                self.start_ups.push(took);
             }
         }
-        let surplus = start_ups.len().saturating_sub(START_UPS);
-        start_ups.drain(..surplus);
-        start_ups
+        let surplus = self.start_ups.len().saturating_sub(START_UPS);
+        self.start_ups.drain(..surplus);
     }
 
-    fn pods(&self, name: &str, states: &[ReplicaState]) -> Vec<PodView> {
-        let own = states.iter().filter(|state| state.deployment.service == name && is_live(&state.phase));
-        own.map(|state| {
-            let id = replica_id(name, state.deployment.ordinal);
-            let since = self.ready.get(&id).map(|(_, since)| *since);
-            let limits = state.deployment.limits;
-            let requests = [
-                ("cpu", limits.cpu_millis.map(|millis| i64::try_from(millis).unwrap_or(i64::MAX))),
-                ("memory", limits.memory_bytes.map(thousandfold)),
-            ];
-            PodView {
-                name: id,
-                phase: match state.phase {
-                    Phase::Starting => PodPhase::Pending,
-                    _ => PodPhase::Running,
-                },
-                deleted: matches!(state.phase, Phase::Stopping { .. }),
-                started_at: Some(state.started_at),
-                ready: Some(match since {
-                    Some(since) => ReadyCondition { status: Truth::True, since },
-                    None => ReadyCondition { status: Truth::False, since: state.started_at },
-                }),
-                containers: vec![ContainerRequests {
-                    name: "main".into(),
-                    requests: requests
-                        .into_iter()
-                        .filter_map(|(resource, request)| Some((resource.to_owned(), request?)))
-                        .collect(),
-                }],
-                pod_requests: None,
-            }
-        })
-        .collect()
+    fn pods(&self, own: &[&ReplicaState]) -> Vec<PodView> {
+        own.iter()
+            .map(|state| {
+                let id = state.deployment.replica.clone();
+                let since = self.ready.get(&id).map(|(_, since)| *since);
+                let limits = state.deployment.limits;
+                let requests = [
+                    ("cpu", limits.cpu_millis.map(|millis| i64::try_from(millis).unwrap_or(i64::MAX))),
+                    ("memory", limits.memory_bytes.map(thousandfold)),
+                ];
+                PodView {
+                    name: id,
+                    phase: match state.phase {
+                        Phase::Starting => PodPhase::Pending,
+                        _ => PodPhase::Running,
+                    },
+                    deleted: matches!(state.phase, Phase::Stopping { .. }),
+                    started_at: Some(state.started_at),
+                    ready: Some(match since {
+                        Some(since) => ReadyCondition { status: Truth::True, since },
+                        None => ReadyCondition { status: Truth::False, since: state.started_at },
+                    }),
+                    containers: vec![ContainerRequests {
+                        name: "main".into(),
+                        requests: requests
+                            .into_iter()
+                            .filter_map(|(resource, request)| Some((resource.to_owned(), request?)))
+                            .collect(),
+                    }],
+                    pod_requests: None,
+                }
+            })
+            .collect()
     }
 
     fn readings(
@@ -377,12 +370,9 @@ impl Live {
         scaling: &Scaling,
         demand: Option<f64>,
         store: &Store,
-        states: &[ReplicaState],
-        name: &str,
+        own: &[&ReplicaState],
         now: Timestamp,
     ) -> Vec<MetricReading> {
-        let own: Vec<&ReplicaState> =
-            states.iter().filter(|state| state.deployment.service == name && is_live(&state.phase)).collect();
         let failed = |reason: &str| MetricReading::Failed { reason: reason.into() };
         let requests = || {
             demand.map_or_else(
@@ -393,12 +383,12 @@ impl Live {
         if scaling.metrics.is_empty() {
             return vec![requests()];
         }
-        let cpu = self.cpu_samples(&own, now);
+        let cpu = self.cpu_samples(own, now);
         let mut readings = Vec::new();
         for metric in &scaling.metrics {
             readings.push(match metric {
                 ScalingMetric::Cpu(_) => MetricReading::Samples { samples: cpu.clone() },
-                ScalingMetric::Memory(_) => MetricReading::Samples { samples: memory_samples(&own, now) },
+                ScalingMetric::Memory(_) => MetricReading::Samples { samples: memory_samples(own, now) },
                 ScalingMetric::Requests(_) => requests(),
                 ScalingMetric::Query(query) => match value_of(store, &query.promql, now) {
                     Ok(value) => MetricReading::Values { values: vec![(value * 1000.0).round() as i64] },
@@ -411,22 +401,14 @@ impl Live {
 
     /// Thousandths of processors used by each replica since it was last looked at.
     fn cpu_samples(&mut self, own: &[&ReplicaState], now: Timestamp) -> BTreeMap<String, PodSample> {
-        let mut samples = BTreeMap::new();
-        let mut seen = BTreeMap::new();
-        for state in own {
-            let (id, Some(usage)) = (&state.deployment.replica, state.usage) else { continue };
-            let before = self.cpu.get(id).filter(|(started, ..)| *started == state.started_at);
-            let (since, seconds) = before.map_or((state.started_at, 0.0), |(_, at, seconds)| (*at, *seconds));
-            let window = now.duration_since(since);
-            if window >= SignedDuration::from_secs(1) {
-                let cores = (usage.cpu_seconds - seconds).max(0.0) / window.as_secs_f64();
-                let value = (cores * 1000.0).round() as i64;
-                samples.insert(id.clone(), PodSample { value, at: now, window });
-            }
-            seen.insert(id.clone(), (state.started_at, now, usage.cpu_seconds));
-        }
-        self.cpu = seen;
-        samples
+        let uses = self.cpu.look(own, now).into_iter();
+        let long = uses.filter(|used| used.window >= SignedDuration::from_secs(1));
+        long.map(|used| {
+            let value = (used.cores * 1000.0).round() as i64;
+            let sample = PodSample { value, at: now, window: used.window };
+            (used.state.deployment.replica.clone(), sample)
+        })
+        .collect()
     }
 }
 

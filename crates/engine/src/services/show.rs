@@ -109,15 +109,7 @@ impl ServiceLoop {
 
     pub(super) fn warn(&self, service: &str, reason: &str, message: &str, now: Timestamp) {
         tracing::warn!(service, reason, message);
-        let event = Event {
-            time: now,
-            site_time: None,
-            kind: "Service".into(),
-            name: service.to_owned(),
-            event_type: EventType::Warning,
-            reason: reason.into(),
-            message: message.to_owned(),
-        };
+        let event = event(service, EventType::Warning, reason, message, now);
         if let Err(error) = self.store.commit(|tx| tx.record_event(&event)) {
             tracing::error!(%error, "an event cannot be recorded");
         }
@@ -157,6 +149,25 @@ impl ServiceLoop {
         };
         let text = read().map(|chunk| chunk.text).unwrap_or_default();
         text.lines().map(ToOwned::to_owned).collect()
+    }
+}
+
+/// Something that happened to a service, in wall time.
+pub(super) fn event(
+    service: &str,
+    event_type: EventType,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Event {
+    Event {
+        time: now,
+        site_time: None,
+        kind: "Service".into(),
+        name: service.to_owned(),
+        event_type,
+        reason: reason.into(),
+        message: message.to_owned(),
     }
 }
 

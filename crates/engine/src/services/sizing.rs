@@ -11,10 +11,12 @@ use sos_control::vertical::{
 };
 use sos_model::{Sizing, SizingMode};
 use sos_runtime::{Exit, Limits, Phase, ReplicaState};
-use sos_store::{AuditEntry, Event, EventType};
+use sos_store::{AuditEntry, EventType};
 
 use super::memory::{Memory, Size};
 use super::runtimes::{Job, Place};
+use super::show::event;
+use super::usage::CpuMeter;
 use super::{Known, ServiceLoop};
 
 /// How often use is sampled.
@@ -33,8 +35,7 @@ struct Live {
     usage: UsageHistory,
     due: Timestamp,
     stored: Timestamp,
-    /// Processor time of each replica at its latest sample: the start of its run, when, seconds.
-    cpu: BTreeMap<String, (Timestamp, Timestamp, f64)>,
+    cpu: CpuMeter,
     /// Ends at the memory limit that were counted.
     ooms: BTreeMap<String, Timestamp>,
     decision: Option<VerticalDecision>,
@@ -74,8 +75,7 @@ impl ServiceLoop {
         own: &[&ReplicaState],
         now: Timestamp,
     ) {
-        let memory = self.memories.get(name).cloned().unwrap_or_default();
-        let kept = memory.size.as_ref();
+        let kept = self.memories.get(name).and_then(|memory| memory.size.as_ref());
         if !self.sizing.services.contains_key(name) {
             let Some(live) = Live::new(kept, now) else { return };
             self.sizing.services.insert(name.to_owned(), live);
@@ -108,6 +108,7 @@ impl ServiceLoop {
         live.decision = Some(decision.clone());
         if changed || due || kept.is_none() {
             live.stored = now;
+            let memory = self.memories.get(name).cloned().unwrap_or_default();
             self.keep_size(
                 name,
                 Memory { size: Some(size), ..memory },
@@ -139,15 +140,7 @@ impl ServiceLoop {
                 before: Some(serde_json::json!(before)),
                 after: Some(serde_json::json!(decision.change)),
             })?;
-            tx.record_event(&Event {
-                time: now,
-                site_time: None,
-                kind: "Service".into(),
-                name: name.to_owned(),
-                event_type: EventType::Normal,
-                reason: "Resized".into(),
-                message: decision.because.clone(),
-            })?;
+            tx.record_event(&event(name, EventType::Normal, "Resized", &decision.because, now))?;
             Ok(())
         });
         match recorded {
@@ -231,7 +224,7 @@ impl Live {
         let settings = UsageSettings::default();
         let stored = kept.and_then(|kept| UsageHistory::restore(settings, &kept.usage).ok());
         let usage = stored.or_else(|| UsageHistory::new(settings).ok())?;
-        let (cpu, ooms) = (BTreeMap::new(), BTreeMap::new());
+        let (cpu, ooms) = (CpuMeter::default(), BTreeMap::new());
         Some(Self { usage, due: now, stored: now, cpu, ooms, decision: None })
     }
 
@@ -251,18 +244,16 @@ impl Live {
     }
 
     fn sample(&mut self, own: &[&ReplicaState], now: Timestamp) {
-        let mut seen = BTreeMap::new();
-        for state in own {
-            let (id, Some(usage)) = (&state.deployment.replica, state.usage) else { continue };
-            let before = self.cpu.get(id).filter(|(started, ..)| *started == state.started_at);
-            if let Some((_, at, seconds)) = before {
-                let cores = (usage.cpu_seconds - seconds).max(0.0) / now.duration_since(*at).as_secs_f64();
-                let allowed = state.deployment.limits.cpu_millis.map(|millis| millis as f64 / 1000.0);
-                self.usage.add_cpu(id, *at, cores, allowed);
+        for used in self.cpu.look(own, now) {
+            let (deployment, begun) = (&used.state.deployment, now - used.window);
+            // The mean since the start of a run that was adopted says little about now.
+            if !used.is_first {
+                let allowed = deployment.limits.cpu_millis.map(|millis| millis as f64 / 1000.0);
+                self.usage.add_cpu(&deployment.replica, begun, used.cores, allowed);
             }
-            self.usage.add_memory(id, now, usage.memory_bytes);
-            seen.insert(id.clone(), (state.started_at, now, usage.cpu_seconds));
+            if let Some(usage) = used.state.usage {
+                self.usage.add_memory(&deployment.replica, now, usage.memory_bytes);
+            }
         }
-        self.cpu = seen;
     }
 }
