@@ -20,7 +20,7 @@ if [ ! -x "$folder/bin/connectconformance" ] || [ ! -d "$folder/proto" ]; then
   mkdir -p "$SOS_TOOLS"
   fresh="$(mktemp -d "$folder.XXXXXX")"
   # Modules are written read-only.
-  trap 'chmod -R u+w "$fresh" 2>/dev/null; rm -rf "$fresh"' EXIT
+  trap 'chmod -R u+w "$fresh" 2>/dev/null || true; rm -rf "$fresh"' EXIT
   export GOBIN="$fresh/bin" GOPATH="$fresh/go" GOCACHE="$fresh/cache" GOFLAGS=-modcacherw GOTOOLCHAIN=local
   "$go" install "connectrpc.com/conformance/cmd/connectconformance@$CONFORMANCE_PINNED" >&2 ||
     missing "go could not install connectrpc.com/conformance $CONFORMANCE_PINNED"

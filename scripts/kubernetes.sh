@@ -100,7 +100,7 @@ keep() {
   fresh="$(mktemp -d "$folder.XXXXXX")"
   # Modules are written read-only by some versions of go.
   # shellcheck disable=SC2064 # this very folder
-  trap "chmod -R u+w '$fresh' 2>/dev/null; rm -rf '$fresh'" EXIT
+  trap "chmod -R u+w '$fresh' 2>/dev/null || true; rm -rf '$fresh'" EXIT
   say "$name into $folder (once)"
   "$@" "$fresh" || missing "$name failed; what it said is above"
   rm -rf "$fresh/go" "$fresh/cache"

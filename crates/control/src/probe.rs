@@ -136,7 +136,7 @@ impl ProbeRecord {
     }
 }
 
-/// The three probes of one replica.
+/// The three probes of one replica, and what whoever runs it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaProbes {
     /// Start-up results.
@@ -145,6 +145,10 @@ pub struct ReplicaProbes {
     pub readiness: ProbeRecord,
     /// Liveness results.
     pub liveness: ProbeRecord,
+    /// What whoever runs the replica has found out by itself, such as the node of a cluster or the health check of an image.
+    /// Its verdict counts beside those of the probes; it restarts what is not alive by itself.
+    #[serde(default)]
+    pub reported: Option<ProbeRecord>,
 }
 
 impl ReplicaProbes {
@@ -166,7 +170,9 @@ impl ReplicaProbes {
     /// Whether the replica may be used.
     #[must_use]
     pub fn ready(&self, probes: &Probes) -> bool {
-        self.started(probes) && (probes.readiness.is_none() || self.readiness.verdict == Some(true))
+        self.started(probes)
+            && (probes.readiness.is_none() || self.readiness.verdict == Some(true))
+            && self.reported.as_ref().is_none_or(|record| record.verdict == Some(true))
     }
 
     /// Since when it may be used, given that it may.
@@ -175,7 +181,9 @@ impl ReplicaProbes {
         let since = asked
             .into_iter()
             .filter(|(probe, _)| probe.is_some())
-            .filter_map(|(_, record)| record.changed_at);
+            .map(|(_, record)| record)
+            .chain(&self.reported)
+            .filter_map(|record| record.changed_at);
         since.fold(started_at, Ord::max)
     }
 
@@ -183,7 +191,20 @@ impl ReplicaProbes {
     pub(crate) fn known_unready(&self, probes: &Probes) -> bool {
         let says_no =
             |probe: Option<ProbeSpec>, record: &ProbeRecord| probe.is_some() && record.verdict == Some(false);
-        says_no(probes.startup, &self.startup) || says_no(probes.readiness, &self.readiness)
+        says_no(probes.startup, &self.startup)
+            || says_no(probes.readiness, &self.readiness)
+            || self.reported_unready().is_some()
+    }
+
+    /// What a start waits for, where whoever runs the replica says so.
+    pub(crate) fn reported_waiting(&self) -> Option<&str> {
+        let record = self.reported.as_ref().filter(|record| record.verdict.is_none())?;
+        Some(record.message.as_str()).filter(|message| !message.is_empty())
+    }
+
+    /// What whoever runs the replica says, where it says that it may not be used.
+    pub(crate) fn reported_unready(&self) -> Option<&ProbeRecord> {
+        self.reported.as_ref().filter(|record| record.verdict == Some(false))
     }
 
     /// Whether a probe that decides about readiness should have been asked long ago and never was: nobody watched.
@@ -250,6 +271,20 @@ mod tests {
         }
         let (good, bad) = (Some(true), Some(false));
         assert_eq!(verdicts, [None, None, None, good, good, good, good, good, good, bad]);
+    }
+
+    #[test]
+    fn what_is_reported_counts_beside_the_probes() {
+        let mut replica = ReplicaProbes::default();
+        assert!(replica.ready(&Probes::default()), "without a probe and a report it is ready once it runs");
+        replica.reported = Some(ProbeRecord::default());
+        assert!(!replica.ready(&Probes::default()) && !replica.known_unready(&Probes::default()));
+        let record = replica.reported.insert(ProbeRecord { verdict: Some(true), ..ProbeRecord::default() });
+        record.changed_at = Some(Timestamp::from_second(5).unwrap());
+        assert!(replica.ready(&Probes::default()));
+        assert_eq!(replica.ready_since(&Probes::default(), Timestamp::UNIX_EPOCH).as_second(), 5);
+        replica.reported = Some(ProbeRecord { verdict: Some(false), ..ProbeRecord::default() });
+        assert!(replica.known_unready(&Probes::default()) && replica.failed(&Probes::default()).is_none());
     }
 
     #[test]

@@ -172,6 +172,9 @@ impl<'a> Pass<'a, '_> {
                     let because = format!("{id} already runs what generation {} asks for", spec.generation);
                     self.draft.act(action, because);
                 }
+                if let Some(why) = replica.probes.reported_waiting() {
+                    self.found.waiting.get_or_insert_with(|| format!("{id} waits: {why}"));
+                }
                 if let Some(trouble) = unready(id, replica, spec) {
                     self.found.note(trouble);
                 }

@@ -47,8 +47,8 @@ impl From<bool> for Truth {
 /// One aspect of a service. The time of its last change is added by whoever stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// `Ready`, `DependenciesReady`, `Healthy`, `Progressing`, `Complete`, `DeadlineMet`, `LimitsSuffice` or
-    /// `Recommended`.
+    /// `Ready`, `DependenciesReady`, `Healthy`, `Progressing`, `Complete`, `DeadlineMet`, `LimitsSuffice`,
+    /// `Recommended`, or for a workload that somebody else deployed `AbleToScale`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it holds.
@@ -60,7 +60,9 @@ pub struct Condition {
 }
 
 impl Condition {
-    pub(crate) fn new(kind: &str, status: Truth, reason: &str, message: impl Into<String>) -> Self {
+    /// A condition.
+    #[must_use]
+    pub fn new(kind: &str, status: Truth, reason: &str, message: impl Into<String>) -> Self {
         Self { kind: kind.into(), status, reason: reason.into(), message: message.into() }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::probe::later;
 use crate::world::World;
-use crate::{DesiredService, Exit, ObservedReplica, ProbeKind, RestartSpec, restart_delay};
+use crate::{DesiredService, Exit, ObservedReplica, ProbeKind, ProbeRecord, RestartSpec, restart_delay};
 
 /// Failures in a row after which a replica is quarantined: the doubling waits up to here last some four minutes.
 pub const QUARANTINE_AFTER: u32 = 10;
@@ -211,13 +211,18 @@ pub(crate) fn unready(id: &str, replica: &ObservedReplica, spec: &DesiredService
     if !replica.probes.known_unready(&spec.probes) {
         return None;
     }
+    let of = |record: &ProbeRecord| if record.was_good { Problem::NotReady } else { Problem::NeverReady };
+    if let Some(record) = replica.probes.reported_unready() {
+        let between = if record.message.is_empty() { "" } else { ": " };
+        let text = format!("{id} is reported not to be ready{between}{}", record.message);
+        return Some(Trouble::new(of(record), text));
+    }
     let (kind, record) = if replica.probes.started(&spec.probes) {
         (ProbeKind::Readiness, &replica.probes.readiness)
     } else {
         (ProbeKind::Startup, &replica.probes.startup)
     };
-    let problem = if record.was_good { Problem::NotReady } else { Problem::NeverReady };
-    Some(Trouble::new(problem, format!("{kind} probe of {id} fails: {}", record.message)))
+    Some(Trouble::new(of(record), format!("{kind} probe of {id} fails: {}", record.message)))
 }
 
 #[cfg(test)]

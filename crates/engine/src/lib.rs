@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod calls;
+mod catalogue;
 pub mod channels;
 pub mod clock;
 pub mod faults;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::kubernetes::KubernetesDriver;
 use crate::{
     Capabilities, Deployment, DockerDriver, Driver, DriverError, Handle, LimitEnforcement, Limits, LogSource,
     Metadata, ProbeOutcome, ProcessDriver, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues,
+    SimulatedDriver,
 };
 
 /// A driver of any kind.
@@ -17,6 +19,21 @@ pub enum AnyDriver {
     Process(ProcessDriver),
     /// Containers of a Docker daemon.
     Docker(DockerDriver),
+    /// Pods of a cluster.
+    Kubernetes(KubernetesDriver),
+    /// Records, of which nothing runs.
+    Simulated(SimulatedDriver),
+}
+
+/// Probes that a driver answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// None: replicas are asked at their ports, and commands are run on this machine.
+    None,
+    /// Commands, which run inside what it runs.
+    Commands,
+    /// All: nothing listens.
+    All,
 }
 
 /// The same call on whichever driver it is.
@@ -25,6 +42,8 @@ macro_rules! each {
         match $self {
             Self::Process($driver) => $call,
             Self::Docker($driver) => $call,
+            Self::Kubernetes($driver) => $call,
+            Self::Simulated($driver) => $call,
         }
     };
 }
@@ -38,22 +57,29 @@ impl AnyDriver {
         match self {
             Self::Process(driver) => driver.log_sources(zone),
             Self::Docker(driver) => driver.log_sources(zone).await,
+            Self::Kubernetes(driver) => driver.log_sources(zone).await,
+            Self::Simulated(driver) => driver.log_sources(zone),
         }
     }
 }
 
 impl AnyDriver {
-    /// Whether commands of probes have to run inside what it runs: what they look at is not seen from outside.
+    /// Which probes it has to answer itself, because what they look at is not seen from outside or is not there.
     #[must_use]
-    pub const fn runs_inside(&self) -> bool {
-        matches!(self, Self::Docker(_))
+    pub const fn answers(&self) -> Answers {
+        match self {
+            Self::Process(_) | Self::Kubernetes(_) => Answers::None,
+            Self::Docker(_) => Answers::Commands,
+            Self::Simulated(_) => Answers::All,
+        }
     }
 
-    /// Runs a command of a probe inside a replica; see [`runs_inside`](Self::runs_inside).
+    /// Runs a command of a probe inside a replica; see [`answers`](Self::answers).
     pub async fn probe(&self, replica: &str, command: &[String], timeout: Duration) -> ProbeOutcome {
         match self {
             Self::Docker(driver) => driver.probe(replica, command, timeout).await,
-            Self::Process(_) => ProbeOutcome {
+            Self::Simulated(driver) => driver.probe(replica),
+            Self::Process(_) | Self::Kubernetes(_) => ProbeOutcome {
                 success: false,
                 duration: Duration::ZERO,
                 message: format!("{replica} has no inside"),
@@ -97,6 +123,9 @@ impl Driver for AnyDriver {
     }
     async fn set_limits(&self, replica: &str, limits: &Limits) -> Result<LimitEnforcement, DriverError> {
         each!(self, driver => driver.set_limits(replica, limits).await)
+    }
+    async fn route(&self, service: &str, replicas: &[String]) -> Result<(), DriverError> {
+        each!(self, driver => driver.route(service, replicas).await)
     }
     async fn adopt(&self, replica: &str, generation: u64) -> Result<(), DriverError> {
         each!(self, driver => driver.adopt(replica, generation).await)

@@ -5,38 +5,57 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Driver, Exit, Limits, Phase, PortRequest, ReplicaConfig, ReplicaState, SecretValues, ServiceConfig,
-    describe_deployment, load_configuration,
+    Driver, DriverError, Exit, Limits, Phase, PortRequest, RecoveryReport, ReplicaConfig, ReplicaState,
+    SecretValues, ServiceConfig, describe_deployment, load_configuration,
 };
 
 /// How long a driver may take until something is observed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Checks the contract of [`Driver`]. `service` makes a service called `name` that runs a shell script in a working
-/// directory that is seen from here; one that does not exist has to be an error. `clock` gives the time. The driver must be
-/// empty and is left empty.
+/// What the replicas of a service do that the checks need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConformanceConduct {
+    /// Run for ever, and end when they are asked.
+    Runs,
+    /// End by themselves at once with this code.
+    Exits(i32),
+    /// Run for ever, and only a kill ends them.
+    Deaf,
+}
+
+/// Checks the contract of [`Driver`].
+///
+/// `service` makes a service called `name` whose replicas behave as said, in a working directory that is seen from here; one
+/// that does not exist has to be an error. All are asked for before the first driver is. `open` makes a driver on the same data
+/// directory each time, which is empty at first and in the end. `deaf` tells whether a replica of a deaf service that runs
+/// is deaf by now. `clock` gives the time.
 ///
 /// # Errors
 /// The first promise that is not kept.
 pub async fn conformance<D: Driver>(
-    driver: &D,
-    service: impl Fn(&str, &str) -> ServiceConfig + Sync,
+    open: impl Fn() -> Result<D, DriverError> + Sync,
+    service: impl Fn(&str, ConformanceConduct) -> ServiceConfig + Sync,
+    deaf: impl Fn(&ServiceConfig) -> bool + Sync,
     clock: impl Fn() -> Timestamp + Sync,
 ) -> Result<(), String> {
-    let check = Check { driver, clock: &clock };
-    driver.recover(clock()).await.map_err(|error| error.full())?;
+    use ConformanceConduct::{Deaf, Exits, Runs};
+    let (sleeper, leaver, deaf_one) =
+        (service("sleeper", Runs), service("leaver", Exits(7)), service("deaf", Deaf));
+    let (broken, resized, server) =
+        (service("broken", Exits(0)), service("resized", Runs), service("server", Runs));
+    let (keeper, past) = (service("keeper", Runs), service("past", Runs));
+    let check = Check::open(&open, &clock).await?;
     check.unknown_replicas_are_no_error().await?;
-    check.runs_and_stops(service("sleeper", "exec sleep 1000")).await?;
-    check.tells_exit_codes(service("leaver", "exit 7")).await?;
-    check
-        .kills_what_does_not_listen(service(
-            "deaf",
-            "trap '' TERM; : > deaf.ready; while :; do sleep 1000; done",
-        ))
-        .await?;
-    check.reports_what_cannot_start(service("broken", "exit 0")).await?;
-    check.changes_limits_in_place(service("resized", "exec sleep 1000")).await?;
-    check.keeps_ports(service("server", "exec sleep 1000")).await?;
+    check.runs_and_stops(sleeper).await?;
+    check.tells_exit_codes(leaver).await?;
+    check.kills_what_does_not_listen(deaf_one, &deaf).await?;
+    check.reports_what_cannot_start(broken).await?;
+    check.changes_limits_in_place(resized).await?;
+    check.keeps_ports(server).await?;
+    let id = check.leaves(&keeper, &past).await?;
+    drop(check);
+    let check = Check::open(&open, &clock).await?;
+    check.takes_over(&keeper, &past, &id).await?;
     let left = check.observe().await?;
     ensure(left.is_empty(), || format!("replicas are left: {left:?}"))
 }
@@ -46,11 +65,19 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String>
 }
 
 struct Check<'a, D, C> {
-    driver: &'a D,
+    driver: D,
+    /// What it found when it was opened.
+    found: RecoveryReport,
     clock: &'a C,
 }
 
-impl<D: Driver, C: Fn() -> Timestamp + Sync> Check<'_, D, C> {
+impl<'a, D: Driver, C: Fn() -> Timestamp + Sync> Check<'a, D, C> {
+    async fn open(open: &impl Fn() -> Result<D, DriverError>, clock: &'a C) -> Result<Self, String> {
+        let driver = open().map_err(|error| error.full())?;
+        let found = driver.recover(clock()).await.map_err(|error| error.full())?;
+        Ok(Self { driver, found, clock })
+    }
+
     async fn observe(&self) -> Result<Vec<ReplicaState>, String> {
         self.driver.observe((self.clock)()).await.map_err(|error| error.full())
     }
@@ -139,11 +166,14 @@ impl<D: Driver, C: Fn() -> Timestamp + Sync> Check<'_, D, C> {
         self.forget(&config.replica).await
     }
 
-    async fn kills_what_does_not_listen(&self, service: ServiceConfig) -> Result<(), String> {
+    async fn kills_what_does_not_listen(
+        &self,
+        service: ServiceConfig,
+        deaf: impl Fn(&ServiceConfig) -> bool,
+    ) -> Result<(), String> {
         let config = load_configuration(&service, 0, 1, None).map_err(|error| error.to_string())?;
         self.deploy(&config).await?;
-        let ready = service.workdir.join("deaf.ready");
-        self.until(&config.replica, |phase| *phase == Phase::Running && ready.exists()).await?;
+        self.until(&config.replica, |phase| *phase == Phase::Running && deaf(&service)).await?;
         self.stop(&config.replica).await?;
         self.until(&config.replica, |phase| matches!(phase, Phase::Stopping { killed: false, .. })).await?;
         self.kill(&config.replica).await?;
@@ -209,13 +239,55 @@ impl<D: Driver, C: Fn() -> Timestamp + Sync> Check<'_, D, C> {
         let mut ports = vec![];
         for _ in 0..2 {
             self.deploy(&config).await?;
-            ports.extend(self.observe().await?.into_iter().map(|state| state.deployment.ports));
+            ports.extend(self.observe().await?.into_iter().map(|state| state.deployment.ports.clone()));
             self.kill(&config.replica).await?;
             self.ended(&config.replica).await?;
         }
         ensure(ports[0] == ports[1] && ports[0].contains_key("http"), || {
             format!("ports changed: {ports:?}")
         })?;
+        self.forget(&config.replica).await
+    }
+
+    /// A replica that runs and one that was stopped, for the next driver. One that ends by itself may be started again by the
+    /// runtime meanwhile. Returns what identifies the one that runs.
+    async fn leaves(&self, keeper: &ServiceConfig, past: &ServiceConfig) -> Result<String, String> {
+        let config = load_configuration(keeper, 0, 1, None).map_err(|error| error.to_string())?;
+        let id = self.deploy(&config).await?;
+        self.until(&config.replica, |phase| *phase == Phase::Running).await?;
+        self.driver.adopt(&config.replica, 3).await.map_err(|error| error.full())?;
+        let config = load_configuration(past, 0, 1, None).map_err(|error| error.to_string())?;
+        self.deploy(&config).await?;
+        self.until(&config.replica, |phase| *phase == Phase::Running).await?;
+        self.stop(&config.replica).await?;
+        self.ended(&config.replica).await?;
+        Ok(id)
+    }
+
+    /// What [`leaves`](Self::leaves) left is there, once, and as it was.
+    async fn takes_over(&self, keeper: &ServiceConfig, past: &ServiceConfig, id: &str) -> Result<(), String> {
+        let config = load_configuration(keeper, 0, 3, None).map_err(|error| error.to_string())?;
+        let replica = &config.replica;
+        ensure(self.found.adopted == [replica.clone()], || format!("taken over was {:?}", self.found))?;
+        let again = self.deploy(&config).await?;
+        ensure(again == id, || "deploying what was taken over started a second copy".into())?;
+        let states = self.observe().await?;
+        ensure(states.len() == 2, || format!("two replicas are told as {states:?}"))?;
+        let kept = states.iter().find(|state| state.deployment.replica == *replica);
+        let same = kept.is_some_and(|state| {
+            state.deployment.generation == 3
+                && state.past_runs.is_empty()
+                && state.handle.as_ref().is_some_and(|handle| handle.id == id)
+        });
+        ensure(same, || format!("what was taken over is told as {kept:?}"))?;
+        self.until(replica, |phase| *phase == Phase::Running).await?;
+        self.stop(replica).await?;
+        let (_, asked) = self.ended(replica).await?;
+        ensure(asked.as_deref() == Some("because"), || format!("the cause came back as {asked:?}"))?;
+        self.forget(replica).await?;
+        let config = load_configuration(past, 0, 1, None).map_err(|error| error.to_string())?;
+        let (_, asked) = self.ended(&config.replica).await?;
+        ensure(asked.as_deref() == Some("because"), || format!("an end of before is told as {asked:?}"))?;
         self.forget(&config.replica).await
     }
 }

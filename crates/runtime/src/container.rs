@@ -107,6 +107,15 @@ impl ContainerProbes {
         [&self.startup, &self.readiness, &self.liveness].into_iter().flatten()
     }
 
+    /// All words of its commands.
+    pub(crate) fn commands_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let all = [&mut self.startup, &mut self.readiness, &mut self.liveness].into_iter().flatten();
+        all.flat_map(|probe| match &mut probe.check {
+            ContainerCheck::Exec { command } => command.as_mut_slice(),
+            ContainerCheck::Http { .. } | ContainerCheck::Tcp { .. } => &mut [],
+        })
+    }
+
     fn check(&self, service: &ServiceConfig) -> Result<(), String> {
         for probe in self.all() {
             match &probe.check {

@@ -39,6 +39,9 @@ pub struct ServiceConfig {
     /// What a container needs; `None` for a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerConfig>,
+    /// Where it runs, where that makes it another one although all else is the same: a namespace of a cluster, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// One variable of the environment.
@@ -318,6 +321,9 @@ pub fn description_hash(service: &ServiceConfig) -> String {
     if let Some(container) = &service.container {
         bytes.extend(serde_json::to_vec(container).unwrap_or_default());
     }
+    if let Some(place) = &service.place {
+        bytes.extend(place.as_bytes());
+    }
     Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -370,8 +376,20 @@ pub fn describe_deployment(config: &ReplicaConfig, metadata: &Metadata) -> Resul
         depends_on: service.depends_on.clone(),
         stop_timeout: service.stop_timeout,
         labels: metadata.labels.clone(),
-        container: service.container.clone(),
+        container: service.container.as_ref().map(|container| described(container, &known)).transpose()?,
     })
+}
+
+/// Commands of probes may name the same variables as arguments.
+fn described(
+    container: &ContainerConfig,
+    known: &BTreeMap<String, Option<String>>,
+) -> Result<ContainerConfig, DescribeError> {
+    let mut container = container.clone();
+    for word in container.probes.commands_mut() {
+        *word = expand(word, known)?;
+    }
+    Ok(container)
 }
 
 /// Variables that every replica is given; ports are those that the program itself listens on. `None` marks a secret.
@@ -456,6 +474,7 @@ mod tests {
             stop_timeout: SignedDuration::from_secs(10),
             labels: BTreeMap::new(),
             container: None,
+            place: None,
         }
     }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::kubernetes::KubernetesError;
+use crate::simulated::SimulationError;
 use crate::{Deployment, DescribeError, Limits, Metadata, PortError, ReplicaConfig, SecretValues};
 
 /// How many past runs of a replica are kept.
@@ -149,8 +151,9 @@ pub struct Handle {
 /// The state of one replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaState {
-    /// What it was deployed with; `generation` is the one last adopted.
-    pub deployment: Deployment,
+    /// What it was deployed with; `generation` is the one last adopted. Shared: states are made many times a second.
+    #[serde(with = "crate::shared::arc")]
+    pub deployment: Arc<Deployment>,
     /// When it was deployed.
     pub started_at: Timestamp,
     /// What it does.
@@ -286,6 +289,9 @@ pub struct Health {
     pub failures: u32,
     /// What the last check wrote, at most 512 bytes.
     pub output: String,
+    /// Since when it is so, where that is known.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
 }
 
 /// How a replica is by its own health check.
@@ -385,6 +391,16 @@ pub enum DriverError {
     /// again.
     #[error("{0}; {advice}", advice = .0.advice())]
     Away(KubernetesError),
+    /// The simulated runtime cannot be asked now, by a declared fault. What it was asked last may have happened or not; that is
+    /// found out when it answers again.
+    #[error("the simulated runtime cannot be asked: {why}; that is a declared fault, wait until it is over")]
+    SimulatedAway {
+        /// How long, or which answer is lost.
+        why: String,
+    },
+    /// The faults and conducts of the simulated runtime are declared wrongly.
+    #[error(transparent)]
+    Simulation(#[from] SimulationError),
     /// The cluster does not do what it is asked for, and will not by itself.
     #[error("{0}; {advice}", advice = .0.advice())]
     Cluster(KubernetesError),

@@ -17,15 +17,17 @@ pub mod kubernetes;
 mod logs;
 mod machine;
 mod ports;
+mod preview;
 mod probe;
 mod process;
 mod rapl;
 mod record;
 mod secrets;
 mod shared;
+pub mod simulated;
 
-pub use any::AnyDriver;
-pub use conformance::conformance;
+pub use any::{Answers, AnyDriver};
+pub use conformance::{ConformanceConduct, conformance};
 pub use container::{
     ContainerCheck, ContainerConfig, ContainerNetwork, ContainerProbe, ContainerProbes, ImageBuild,
     ImageSource, PullPolicy, Volume, VolumeSource, WorkdirMount,
@@ -45,7 +47,9 @@ pub use logs::{
 };
 pub use machine::{MachineFacts, busy_seconds};
 pub use ports::{PortError, assign_ports};
+pub use preview::{preview, preview_objects};
 pub use probe::{ProbeOutcome, ProbeRunner, ProbeTarget};
 pub use process::{DeployStep, ProcessDriver, ProcessOptions};
 pub use rapl::{EnergyCounter, EnergyCounters, NoEnergyCounters, POWERCAP, read_energy_counters};
 pub use secrets::SecretValues;
+pub use simulated::{SimulatedDriver, SimulatedOptions};

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -23,7 +24,8 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record<Own> {
     version: u32,
-    pub(crate) deployment: Deployment,
+    #[serde(with = "crate::shared::arc")]
+    pub(crate) deployment: Arc<Deployment>,
     pub(crate) started_at: Timestamp,
     /// Tells this launch from all others of the replica.
     pub(crate) launch: String,
@@ -40,7 +42,7 @@ pub(crate) struct Record<Own> {
 
 impl<Own: Default> Record<Own> {
     pub(crate) fn new(
-        deployment: Deployment,
+        deployment: impl Into<Arc<Deployment>>,
         started_at: Timestamp,
         launch: String,
         limits: LimitEnforcement,
@@ -48,7 +50,7 @@ impl<Own: Default> Record<Own> {
     ) -> Self {
         Self {
             version: VERSION,
-            deployment,
+            deployment: deployment.into(),
             started_at,
             launch,
             phase: Phase::Starting,
@@ -73,6 +75,11 @@ impl<Own> Record<Own> {
         }
     }
 
+    /// Its description, to be changed.
+    pub(crate) fn deployment_mut(&mut self) -> &mut Deployment {
+        Arc::make_mut(&mut self.deployment)
+    }
+
     /// Whether it runs what a deployment describes.
     pub(crate) fn runs(&self, deployment: &Deployment) -> bool {
         let own = &self.deployment;
@@ -87,7 +94,7 @@ impl<Own> Record<Own> {
         health: Option<Health>,
     ) -> ReplicaState {
         ReplicaState {
-            deployment: self.deployment.clone(),
+            deployment: Arc::clone(&self.deployment),
             started_at: self.started_at,
             phase: self.phase.clone(),
             handle,
@@ -129,8 +136,8 @@ impl<Own> Record<Own> {
             runs.push(PastRun {
                 started_at: self.started_at,
                 ended_at: at,
-                description_hash: self.deployment.description_hash,
-                run: self.deployment.run,
+                description_hash: self.deployment.description_hash.clone(),
+                run: self.deployment.run.clone(),
                 exit,
                 asked,
             });

@@ -1,14 +1,33 @@
 //! What drivers on this machine have in common: their folders, and what they check before a start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
+use tokio::task::spawn_blocking;
 
-use crate::{Deployment, DriverError, EnvValue, SecretValues};
+use crate::{Deployment, DriverError, EnvValue, LogSource, SecretValues};
+
+/// Something shared, kept as what it is.
+pub(crate) mod arc {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(shared: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        T::serialize(shared, to)
+    }
+
+    pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
+    }
+}
 
 pub(crate) fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DriverError {
     move |source| DriverError::File { what, path: path.into(), source }
@@ -35,6 +54,19 @@ pub(crate) fn recorded(run: &Path) -> Result<BTreeSet<String>, DriverError> {
     let entries = fs::read_dir(run).map_err(file_error("list", run))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     Ok(names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect())
+}
+
+/// All logs of a folder, by replica, listed on a thread where that disturbs nobody; `zone` is that of their times as long as
+/// nothing more is known of them.
+pub(crate) async fn listed_logs(
+    folder: &Path,
+    zone: &TimeZone,
+) -> Result<BTreeMap<String, LogSource>, DriverError> {
+    let folder = folder.to_owned();
+    let listed = spawn_blocking(move || LogSource::in_folder(&folder).map_err(file_error("list", &folder)));
+    let mut sources = listed.await.map_err(|error| DriverError::Worker(error.to_string()))??;
+    sources.values_mut().for_each(|source| source.zone = zone.clone());
+    Ok(sources)
 }
 
 pub(crate) fn remove_if_there(path: &Path) -> Result<(), DriverError> {

@@ -3,6 +3,7 @@
 
 mod forecast;
 mod series;
+mod services;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         call,
     ),
     ("gateway", "the gateway beside nginx: CPU and latency; [SECONDS ROUNDS]", gateway),
+    ("services", "100 processes until all are ready; 1,000 simulated services at rest", services::run),
     ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
@@ -241,7 +243,7 @@ mod tests {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
         assert_eq!(
             message,
-            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, rules"
+            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, rules"
         );
     }
 

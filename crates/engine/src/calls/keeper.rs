@@ -7,15 +7,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::json;
 use sos_call::{Transport, grpc};
-use sos_model::{ContractDocument, Declared};
-use sos_store::{EventType, Selector};
+use sos_model::{ContractDocument, ServiceSpec};
+use sos_store::EventType;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::entry::{Basis, Entry};
 use super::{Calls, changes, settings};
+use crate::catalogue::Catalogue;
 use crate::clock::wall_now;
-use crate::resources;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -30,12 +30,11 @@ const PATIENCE: u32 = 10;
 
 /// Runs until it is aborted.
 pub(super) async fn keep(calls: Calls) {
-    let store = calls.0.store.clone();
-    let mut changes = store.watch(store.revision().unwrap_or(0));
+    let mut catalogue = Catalogue::new(calls.0.store.clone());
     let mut boards = calls.0.boards.clone();
     let mut reflecting = Reflecting::default();
     loop {
-        refresh(&calls).await;
+        catalogue = refresh(&calls, catalogue).await;
         calls.0.loaded.send_replace(true);
         reflecting.follow(&calls);
         let again = Instant::now() + LOOK;
@@ -46,9 +45,8 @@ pub(super) async fn keep(calls: Calls) {
             }
             tokio::select! {
                 () = tokio::time::sleep_until(again) => break,
-                () = changes.changed() => {
+                () = catalogue.changed() => {
                     tokio::time::sleep(QUIET).await;
-                    let _ = changes.poll();
                     break;
                 }
                 changed = boards.changed() => if changed.is_err() { return },
@@ -58,12 +56,13 @@ pub(super) async fn keep(calls: Calls) {
 }
 
 /// Makes entries anew whose basis has changed. Reads files and the store, so it blocks elsewhere.
-async fn refresh(calls: &Calls) {
+async fn refresh(calls: &Calls, mut catalogue: Catalogue) -> Catalogue {
+    let store = calls.0.store.clone();
     let calls = calls.clone();
     let done = tokio::task::spawn_blocking(move || {
         let before = calls.entries();
         let mut now = BTreeMap::new();
-        for basis in wanted(&calls) {
+        for basis in wanted(&calls, &mut catalogue) {
             let name = basis.service.clone();
             let entry = match before.get(&name) {
                 Some(entry) if entry.is_of(&basis) => Arc::clone(entry),
@@ -72,10 +71,12 @@ async fn refresh(calls: &Calls) {
             now.insert(name, entry);
         }
         *calls.0.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+        catalogue
     });
-    if let Err(error) = done.await {
+    done.await.unwrap_or_else(|error| {
         tracing::error!(%error, "the registry of services cannot be brought up to date");
-    }
+        Catalogue::new(store)
+    })
 }
 
 fn make(calls: &Calls, basis: Basis, old: Option<&Arc<Entry>>) -> Arc<Entry> {
@@ -99,22 +100,21 @@ fn make(calls: &Calls, basis: Basis, old: Option<&Arc<Entry>>) -> Arc<Entry> {
 }
 
 /// The declared services that have a contract.
-fn wanted(calls: &Calls) -> Vec<Basis> {
-    let resources = match calls.0.store.list("Service", &Selector::default()) {
-        Ok(resources) => resources,
+fn wanted(calls: &Calls, catalogue: &mut Catalogue) -> Vec<Basis> {
+    let entries = match catalogue.now() {
+        Ok(entries) => entries,
         Err(error) => {
             tracing::error!(%error, "the declared services cannot be read");
             return calls.entries().values().map(|entry| entry.basis().clone()).collect();
         }
     };
-    let declared = resources.iter().filter_map(|resource| resources::declared(resource).ok());
-    declared.filter_map(|declared| basis(calls, &declared)).collect()
+    let understood = entries.iter().filter_map(|(name, entry)| Some((name, entry.spec.as_ref().ok()?)));
+    understood.filter_map(|(name, spec)| basis(calls, name, spec)).collect()
 }
 
-fn basis(calls: &Calls, declared: &Declared) -> Option<Basis> {
-    let spec = declared.service()?.clone();
+fn basis(calls: &Calls, name: &str, spec: &ServiceSpec) -> Option<Basis> {
     let contract = spec.contract.clone()?;
-    let service = declared.name.to_string();
+    let (service, spec) = (name.to_owned(), spec.clone());
     let reflected = if settings::needs_reflection(&contract) { reflected(calls, &service) } else { None };
     let values = settings::secret_values(&calls.0.store, &spec.calls);
     Some(Basis { service, spec, contract, values, reflected })

@@ -1,6 +1,7 @@
 //! A declared service → how it is called: addresses, connections, credentials, policy.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use sos_call::{
     Login, Proxy, Secret, Settings, Trust, Version,
 };
 use sos_model::{
-    self as model, CallAuth, Calls, ContractDocument, ContractSpec, PortRef, SecretKey, ServiceSpec,
+    self as model, CallAuth, Calls, ContractDocument, ContractSpec, PortRef, Runtime, SecretKey, ServiceSpec,
 };
 use sos_store::Store;
 
@@ -22,6 +23,9 @@ use crate::services::secrets;
 
 /// How long a message with WS-Security is valid.
 const VALID: Duration = Duration::from_mins(5);
+
+/// Networks that pods have addresses of.
+const PRIVATE: [&str; 3] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
 
 /// The secret values that a service's calls need, by the path of the key in `calls`.
 pub(super) type Values = BTreeMap<&'static str, String>;
@@ -52,22 +56,25 @@ pub(super) fn endpoints(
     }
     let Some(view) = board.services.get(name) else { return Vec::new() };
     let scheme = if contract.tls { "https" } else { "http" };
-    ports(spec, contract, view)
-        .filter_map(|port| Address::parse(&format!("{scheme}://127.0.0.1:{port}{path}")).ok())
+    sockets(spec, contract, view)
+        .filter_map(|socket| Address::parse(&format!("{scheme}://{socket}{path}")).ok())
         .collect()
 }
 
-/// The called port of every replica that runs. One that is not ready is left out by its failures, when it has any.
-fn ports<'a>(
+/// Address and called port of every replica that runs. One that is not ready is left out by its failures, when it has any.
+fn sockets<'a>(
     spec: &'a ServiceSpec,
     contract: &'a ContractSpec,
     view: &'a ServiceView,
-) -> impl Iterator<Item = u16> + 'a {
+) -> impl Iterator<Item = SocketAddr> + 'a {
     let live = view.replicas.iter().filter(|replica| replica.live);
-    live.filter_map(move |replica| match &contract.port {
-        Some(PortRef::Number(number)) => Some(*number),
-        Some(PortRef::Name(name)) => replica.deployment.ports.get(name.as_str()).copied(),
-        None => replica.deployment.ports.get(spec.ports.first()?.name.as_str()).copied(),
+    live.filter_map(move |replica| {
+        let port = match &contract.port {
+            Some(PortRef::Number(number)) => Some(*number),
+            Some(PortRef::Name(name)) => replica.deployment.ports.get(name.as_str()).copied(),
+            None => replica.deployment.ports.get(spec.ports.first()?.name.as_str()).copied(),
+        };
+        Some(SocketAddr::new(replica.address, port?))
     })
 }
 
@@ -84,8 +91,15 @@ pub(super) fn egress(spec: &ServiceSpec, allowed: &Egress) -> Result<Egress, Str
     for url in declared {
         egress = egress.declare(&Address::parse(url)?);
     }
-    // Replicas listen on this machine.
-    if spec.external.is_none() { egress.allow("127.0.0.1") } else { Ok(egress) }
+    match (&spec.external, spec.runtime) {
+        (Some(_), _) => Ok(egress),
+        // The addresses of pods are told by the cluster, never by a caller; they are of a private network (RFC 1918).
+        (None, Runtime::Kubernetes) => {
+            PRIVATE.iter().try_fold(egress, |egress, network| egress.allow(network))
+        }
+        // Replicas listen on this machine.
+        (None, _) => egress.allow("127.0.0.1"),
+    }
 }
 
 /// How connections are made.

@@ -1,7 +1,9 @@
 //! What is known about services, for those who use them: the site loops, the API, the terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sos_control::energy::Line;
@@ -20,6 +22,8 @@ use crate::clock::SiteClock;
 pub struct Board {
     /// By name.
     pub services: BTreeMap<String, ServiceView>,
+    /// How long the latest pass over them took, from the look at everything to here.
+    pub pass: Duration,
 }
 
 /// One service.
@@ -71,7 +75,7 @@ pub struct GatewayView {
 #[derive(Clone, Debug)]
 pub struct ReplicaView {
     /// The generated deployment description it runs with; secrets by reference.
-    pub deployment: Deployment,
+    pub deployment: Arc<Deployment>,
     /// One word.
     pub phase: &'static str,
     /// Whether a process exists.
@@ -86,6 +90,8 @@ pub struct ReplicaView {
     pub usage: Option<Usage>,
     /// How its limits are held.
     pub limits: LimitEnforcement,
+    /// Where its ports are reached.
+    pub address: IpAddr,
 }
 
 impl ServiceView {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sos_control as control;
 use sos_model::{
     EnvSource, InconclusivePolicy, MountSource, PortRef, Probe, ProbeAction, Pull, Reference, ReplicaAmount,
@@ -12,10 +12,14 @@ use sos_model::{
 };
 use sos_runtime as runtime;
 
+use super::attached;
+use super::namespace::Namespace;
 use crate::clock::{SiteClock, Speed};
 
 /// Name of the port on which an adapter serves its protocol.
 pub const ADAPTER_PORT: &str = "adapter";
+/// How long the proxies of a cluster may take to send nothing more to a pod.
+const PROXIES: SignedDuration = SignedDuration::from_secs(5);
 /// The secret that holds the tokens of the adapters, one key per service.
 pub const ADAPTER_SECRET: &str = "sos-adapter";
 
@@ -93,12 +97,77 @@ pub fn configuration(
         depends_on: spec.depends_on.iter().map(ToString::to_string).collect(),
         stop_timeout: spec.stop_timeout,
         labels: BTreeMap::new(),
-        container: in_container.then(|| container(spec, &data_dir)).transpose()?,
+        container: in_container.then(|| container(spec, &data_dir, around)).transpose()?,
+        place: match spec.runtime {
+            Runtime::Process | Runtime::Docker => None,
+            Runtime::Kubernetes => Some(Namespace::of(spec).shown()),
+            Runtime::Simulated => Some("simulated".into()),
+        },
+    })
+}
+
+/// The probes of a container, where whoever runs it asks them: otherwise they are asked from here.
+fn container_probes(
+    spec: &ServiceSpec,
+    data_dir: &Path,
+    around: &Surroundings<'_>,
+) -> Result<runtime::ContainerProbes, String> {
+    if spec.runtime != Runtime::Kubernetes {
+        return Ok(runtime::ContainerProbes::default());
+    }
+    let one = |probe: &Option<Probe>| {
+        probe.as_ref().map(|probe| container_probe(probe, spec, data_dir, around)).transpose()
+    };
+    Ok(runtime::ContainerProbes {
+        startup: one(&spec.probes.startup)?,
+        readiness: one(&spec.probes.readiness)?,
+        liveness: one(&spec.probes.liveness)?,
+    })
+}
+
+fn container_probe(
+    probe: &Probe,
+    spec: &ServiceSpec,
+    data_dir: &Path,
+    around: &Surroundings<'_>,
+) -> Result<runtime::ContainerProbe, String> {
+    // Pods have addresses of their own, so a number means the port that is declared with it.
+    let named = |port: &PortRef| match port {
+        PortRef::Name(name) => Ok(name.to_string()),
+        PortRef::Number(number) => {
+            let inside = |port: &&sos_model::Port| port.container_port.or(port.port) == Some(*number);
+            let found = spec.ports.iter().find(inside).map(|port| port.name.to_string());
+            found.ok_or_else(|| {
+                format!("a probe asks port {number}, which is not among ports; declare it there")
+            })
+        }
+    };
+    let check = match &probe.action {
+        ProbeAction::Http(http) => {
+            runtime::ContainerCheck::Http { port: named(&http.port)?, path: http.path.clone() }
+        }
+        ProbeAction::Tcp(tcp) => runtime::ContainerCheck::Tcp { port: named(&tcp.port)? },
+        ProbeAction::Exec(exec) => {
+            let words = exec.command.iter().map(|word| expand(word, data_dir, spec, around));
+            runtime::ContainerCheck::Exec { command: words.collect::<Result<_, _>>()? }
+        }
+    };
+    Ok(runtime::ContainerProbe {
+        check,
+        delay: probe.initial_delay,
+        every: probe.period,
+        timeout: probe.timeout,
+        failures: probe.failure_threshold,
+        successes: probe.success_threshold,
     })
 }
 
 /// What the container of a service needs.
-fn container(spec: &ServiceSpec, data_dir: &Path) -> Result<runtime::ContainerConfig, String> {
+fn container(
+    spec: &ServiceSpec,
+    data_dir: &Path,
+    around: &Surroundings<'_>,
+) -> Result<runtime::ContainerConfig, String> {
     let settings = spec.container_settings();
     let own = uses_data_dir(spec).then(|| runtime::Volume {
         source: runtime::VolumeSource::Path(data_dir.to_owned()),
@@ -153,7 +222,7 @@ fn container(spec: &ServiceSpec, data_dir: &Path) -> Result<runtime::ContainerCo
         user: settings.user,
         read_only_root: settings.read_only_root,
         init: settings.init,
-        probes: runtime::ContainerProbes::default(),
+        probes: container_probes(spec, data_dir, around)?,
     })
 }
 
@@ -268,6 +337,8 @@ pub fn desired(generation: u64, spec: &ServiceSpec, beside: Beside) -> control::
         Err(why) => (String::new(), Some(why)),
     };
     let kind = match (&spec.external, &spec.batch) {
+        // Somebody else deployed it, so there is nothing to deploy.
+        _ if attached::attach(spec).is_some() => control::ServiceKind::External,
         (Some(_), _) => control::ServiceKind::External,
         (None, Some(_)) => control::ServiceKind::Batch { order },
         (None, None) => control::ServiceKind::LongRunning,
@@ -275,14 +346,10 @@ pub fn desired(generation: u64, spec: &ServiceSpec, beside: Beside) -> control::
     control::DesiredService {
         generation,
         description_hash,
+        replicas: if matches!(kind, control::ServiceKind::External) { 0 } else { replicas },
         kind,
-        replicas: if spec.external.is_some() { 0 } else { replicas },
         depends_on: spec.depends_on.iter().map(ToString::to_string).collect(),
-        probes: control::Probes {
-            startup: spec.probes.startup.as_ref().map(probe),
-            readiness: spec.probes.readiness.as_ref().map(probe),
-            liveness: spec.probes.liveness.as_ref().map(probe),
-        },
+        probes: probes(spec),
         restart: control::RestartSpec {
             policy: match spec.restart.policy {
                 RestartPolicy::Always => control::RestartPolicy::Always,
@@ -295,11 +362,23 @@ pub fn desired(generation: u64, spec: &ServiceSpec, beside: Beside) -> control::
         },
         stop_timeout: spec.stop_timeout,
         suspended,
-        rollout: rollout(&spec.rollout, spec.gateway.is_on()),
+        rollout: rollout(&spec.rollout, has_gateway(spec), spec.runtime == Runtime::Kubernetes),
         exclusive: exclusive.or_else(|| alone(spec)),
         stored,
         unresolved,
         cause,
+    }
+}
+
+/// The probes that are asked from here. In a cluster its nodes ask, and tell.
+fn probes(spec: &ServiceSpec) -> control::Probes {
+    if spec.runtime == Runtime::Kubernetes {
+        return control::Probes::default();
+    }
+    control::Probes {
+        startup: spec.probes.startup.as_ref().map(probe),
+        readiness: spec.probes.readiness.as_ref().map(probe),
+        liveness: spec.probes.liveness.as_ref().map(probe),
     }
 }
 
@@ -313,6 +392,11 @@ fn alone(spec: &ServiceSpec) -> Option<String> {
     Some(format!("port {} ({}) can be had once", port.port.unwrap_or_default(), port.name))
 }
 
+/// Whether our gateway is before it: in a cluster its own Services are.
+pub(super) fn has_gateway(spec: &ServiceSpec) -> bool {
+    spec.gateway.is_on() && spec.runtime != Runtime::Kubernetes
+}
+
 fn amount(amount: ReplicaAmount) -> control::Amount {
     match amount {
         ReplicaAmount::Count(count) => control::Amount::Count(count),
@@ -320,7 +404,7 @@ fn amount(amount: ReplicaAmount) -> control::Amount {
     }
 }
 
-fn rollout(policy: &RolloutPolicy, gateway: bool) -> control::RolloutSpec {
+fn rollout(policy: &RolloutPolicy, gateway: bool, in_cluster: bool) -> control::RolloutSpec {
     let strategy = match policy.strategy {
         RolloutStrategy::Rolling => control::Strategy::Rolling,
         RolloutStrategy::Recreate => control::Strategy::Recreate,
@@ -340,7 +424,8 @@ fn rollout(policy: &RolloutPolicy, gateway: bool) -> control::RolloutSpec {
         min_ready: policy.min_ready,
         progress_deadline: policy.progress_deadline,
         crash_limit: policy.crash_limit,
-        drain_time: policy.drain,
+        // Pods end what they have when they are asked to stop; only the proxies of the cluster have to learn of it before.
+        drain_time: if in_cluster { policy.drain.min(PROXIES) } else { policy.drain },
     }
 }
 
@@ -378,13 +463,13 @@ pub fn problem_of(error: &runtime::DriverError) -> control::Problem {
     use runtime::DriverError as E;
     let full_disk = |source: &std::io::Error| source.kind() == std::io::ErrorKind::StorageFull;
     match error {
-        E::Describe(_) | E::WrongRuntime { .. } => P::Configuration,
+        E::Describe(_) | E::WrongRuntime { .. } | E::Unfit { .. } | E::Simulation(_) => P::Configuration,
         E::Port(_) => P::PortTaken,
         E::Program { .. } => P::ProgramMissing,
         E::Image { .. } => P::ImageMissing,
         E::Preparing { .. } => P::ImageNotPulled,
-        E::Daemon { .. } => P::RuntimeAway,
-        E::Refused { .. } => P::NotAllowed,
+        E::Daemon { .. } | E::Away(_) | E::SimulatedAway { .. } => P::RuntimeAway,
+        E::Refused { .. } | E::Cluster(_) | E::WrongCluster { .. } => P::NotAllowed,
         E::SecretMissing { .. } => P::SecretMissing,
         E::Start { source, .. } | E::File { source, .. } if full_disk(source) => P::DiskFull,
         _ => P::NotStarted,
@@ -446,10 +531,16 @@ pub fn probe_target(
     })
 }
 
-/// What the planner is told about a replica; `probes` are the results of its present run.
+/// What the planner is told about a replica; `probes` are the results of its present run. Where a readiness probe is
+/// declared it decides, and not also the health check of the image.
 #[must_use]
-pub fn observed(state: &runtime::ReplicaState, probes: control::ReplicaProbes) -> control::ObservedReplica {
+pub fn observed(
+    state: &runtime::ReplicaState,
+    mut probes: control::ReplicaProbes,
+    asked_for_readiness: bool,
+) -> control::ObservedReplica {
     let deployment = &state.deployment;
+    probes.reported = state.health.as_ref().filter(|_| !asked_for_readiness).map(reported);
     control::ObservedReplica {
         service: deployment.service.clone(),
         ordinal: deployment.ordinal,
@@ -463,6 +554,21 @@ pub fn observed(state: &runtime::ReplicaState, probes: control::ReplicaProbes) -
         probes,
         past_runs: state.past_runs.iter().map(past_run).collect(),
         older_restarts: older_restarts(&state.older_runs, deployment.run.is_some()),
+    }
+}
+
+fn reported(health: &runtime::Health) -> control::ProbeRecord {
+    control::ProbeRecord {
+        failures: health.failures,
+        verdict: match health.status {
+            runtime::HealthStatus::Starting => None,
+            runtime::HealthStatus::Healthy => Some(true),
+            runtime::HealthStatus::Unhealthy => Some(false),
+        },
+        message: health.output.clone(),
+        changed_at: health.since,
+        was_good: health.since.is_some(),
+        ..control::ProbeRecord::default()
     }
 }
 

@@ -133,7 +133,8 @@ impl Metering {
 
 /// What a replica on this machine has used.
 fn used(state: &ReplicaState) -> Option<(String, ReplicaUse)> {
-    let usage = state.usage.filter(|_| is_live(&state.phase))?;
+    // What has an address of its own may run on another machine.
+    let usage = state.usage.filter(|_| is_live(&state.phase) && state.address.is_none())?;
     let deployment = &state.deployment;
     let used = ReplicaUse {
         service: deployment.service.clone(),

@@ -1,11 +1,13 @@
 //! The service loop: snapshot → `control::plan` → runtimes → status. It is told that something may have changed, never
 //! what; every pass looks at everything.
 
+mod attached;
 pub mod board;
 pub mod convert;
 mod declared;
 mod energy;
 mod memory;
+mod namespace;
 mod orders;
 mod perform;
 mod probes;
@@ -17,32 +19,36 @@ mod show;
 mod sizing;
 mod usage;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sos_control::{self as control, Action, ReplicaProbes};
-use sos_model::{Declared, ServiceSpec};
+use sos_model::ServiceSpec;
 use sos_runtime::gateway::Measures;
 use sos_runtime::{self as runtime, ProbeRunner, ReplicaState};
-use sos_store::{Resource, Store, StoreError};
+use sos_store::Store;
 use tokio::sync::{mpsc, watch};
 
+use crate::catalogue::Catalogue;
 use crate::clock::wall_now;
 use board::{Board, Orders};
 use memory::Memory;
 use probes::ProbeResult;
 use routing::{Behind, Routing};
-use runtimes::{Outcome, Place, Runtimes};
+use runtimes::{Place, Runtimes, Told};
 
 pub use orders::{OrderRefused, ServiceOrders};
 pub use runtimes::Drivers;
 
-/// Longest time between two passes when nothing is told.
+/// Longest time between two passes while something is under way that nobody tells of, such as requests that are counted.
 const PASS: Duration = Duration::from_secs(1);
+/// The same at rest: what changes is told, and what is due at a time has it.
+const REST: Duration = Duration::from_secs(5);
 /// What requests under way at the gateway may take when `sos` ends.
 const GATEWAY_GRACE: Duration = Duration::from_secs(5);
 
@@ -62,6 +68,10 @@ pub struct ServiceLoop {
     store: Store,
     runtimes: Runtimes,
     routing: Routing,
+    /// What somebody else deployed.
+    workloads: attached::Workloads,
+    /// Which replicas of services were last said to get traffic, where not our gateway distributes it.
+    distributed: BTreeMap<String, Vec<String>>,
     prober: Arc<ProbeRunner>,
     places: Places,
     orders: watch::Receiver<Orders>,
@@ -76,8 +86,9 @@ pub struct ServiceLoop {
     /// What was written of each service besides: its present revision and the address of its gateway.
     told: BTreeMap<String, (Option<u32>, Option<SocketAddr>)>,
     problems: BTreeMap<String, String>,
-    /// The declared services as of a version of the store.
-    declared: (u64, Arc<Vec<Typed>>),
+    catalogue: Catalogue,
+    /// Configurations that were made, by service.
+    configured: BTreeMap<String, declared::Configured>,
     /// What is remembered of services beside their manifests, as it is stored.
     memories: BTreeMap<String, Memory>,
     /// When the secrets of a service were last looked at.
@@ -98,14 +109,11 @@ pub struct ServiceLoop {
     unrecorded: bool,
 }
 
-/// A stored service as a typed value, or what this version does not understand of it.
-type Typed = (Resource, Result<Declared, String>);
-
 /// A declared service with everything a pass needs of it.
 struct Known {
-    spec: ServiceSpec,
+    spec: Arc<ServiceSpec>,
     /// What runs it and with which description, or why that cannot be said.
-    config: Result<(Place, runtime::ServiceConfig), String>,
+    config: Result<(Place, Arc<runtime::ServiceConfig>), String>,
     desired: control::DesiredService,
     /// The number of replicas that somebody ordered; then nothing else decides it.
     ordered: Option<u32>,
@@ -129,10 +137,13 @@ impl ServiceLoop {
         board: watch::Sender<Arc<Board>>,
     ) -> Result<Self, runtime::DriverError> {
         let metering = energy::Metering::new(&store);
+        let catalogue = Catalogue::new(store.clone());
         Ok(Self {
             store,
             runtimes: Runtimes::new(&places.data_dir)?,
             routing: Routing::default(),
+            workloads: attached::Workloads::default(),
+            distributed: BTreeMap::new(),
             prober: Arc::new(ProbeRunner::new().map_err(runtime::DriverError::Worker)?),
             places,
             orders,
@@ -145,7 +156,8 @@ impl ServiceLoop {
             statuses: BTreeMap::new(),
             told: BTreeMap::new(),
             problems: BTreeMap::new(),
-            declared: (0, Arc::default()),
+            catalogue,
+            configured: BTreeMap::new(),
             memories: BTreeMap::new(),
             secrets_seen: BTreeMap::new(),
             ends: BTreeSet::new(),
@@ -176,7 +188,6 @@ impl ServiceLoop {
     /// them all first.
     pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
         self.runtimes.begin();
-        let mut changes = self.store.watch(self.store.revision().unwrap_or(0));
         let mut wanted = None;
         loop {
             let stopping = *stop.borrow() == Stop::Services;
@@ -199,20 +210,47 @@ impl ServiceLoop {
             if wanted.is_none() {
                 wanted = self.routing.wanted();
             }
-            let pause = next.map_or(PASS, |at| until(at).min(PASS));
+            let longest = if stopping || self.is_restless() { PASS } else { REST };
+            let pause = next.map_or(longest, |at| until(at).min(longest));
+            self.wait(pause, &mut stop, &mut wanted).await;
+            self.take_what_waits();
+        }
+        self.routing.stop(GATEWAY_GRACE).await;
+    }
+
+    /// Whether something is under way that is only seen by looking: requests, or a runtime that does not answer.
+    fn is_restless(&self) -> bool {
+        self.routing.is_open() || !self.runtimes.all_looked()
+    }
+
+    /// Waits until there is something to decide, at most for `pause`.
+    async fn wait(
+        &mut self,
+        pause: Duration,
+        stop: &mut watch::Receiver<Stop>,
+        wanted: &mut Option<runtime::gateway::Wanted>,
+    ) {
+        let due = tokio::time::Instant::now() + pause;
+        loop {
             tokio::select! {
-                _ = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(due) => {}
                 _ = stop.changed() => {}
                 _ = self.orders.changed() => {}
                 Some(result) = self.results.1.recv() => self.note_probe(result),
                 Some(asked) = self.asked.1.recv() => self.obey(asked),
-                Some((outcomes, recovered)) = self.runtimes.next() => self.note(outcomes, recovered.as_ref()),
-                () = first_wanted(&mut wanted) => {}
-                () = changes.changed() => { let _ = changes.poll(); }
+                Some(told) = self.runtimes.next() => {
+                    let is_news = told.is_news;
+                    self.note(told);
+                    if !is_news {
+                        continue;
+                    }
+                }
+                Some(report) = self.workloads.next() => self.workloads.note(report),
+                () = first_wanted(wanted) => {}
+                () = self.catalogue.changed() => {}
             }
-            self.take_what_waits();
+            return;
         }
-        self.routing.stop(GATEWAY_GRACE).await;
     }
 
     /// Notes everything that has been told meanwhile, so that one pass answers it all.
@@ -223,29 +261,43 @@ impl ServiceLoop {
         while let Ok(asked) = self.asked.1.try_recv() {
             self.obey(asked);
         }
-        for (outcomes, recovered) in self.runtimes.told() {
-            self.note(outcomes, recovered.as_ref());
+        for told in self.runtimes.told() {
+            self.note(told);
+        }
+        for report in self.workloads.told() {
+            self.workloads.note(report);
         }
     }
 
-    fn note(&mut self, outcomes: Vec<Outcome>, recovered: Option<&runtime::RecoveryReport>) {
-        if let Some(report) = recovered {
+    fn note(&mut self, told: Told) {
+        if let Some(report) = &told.recovered {
             self.tell_recovery(report);
         }
-        for outcome in outcomes {
+        for outcome in told.outcomes {
             self.note_outcome(outcome);
         }
     }
 
     /// One pass; tells when to look again and how many processes exist.
     fn pass(&mut self, stopping: bool) -> (Option<Timestamp>, usize) {
-        let now = wall_now();
+        let (now, began) = (wall_now(), Instant::now());
         let states = self.runtimes.states();
         self.tell_ends(&states, now);
         let orders = self.orders.borrow_and_update().clone();
         let measures = self.routing.measures();
-        let mut known = if stopping { BTreeMap::new() } else { self.known(&orders, &states, now) };
-        self.decide_scale(&mut known, &states, &measures, &orders, now);
+        let mut known = match stopping {
+            true => BTreeMap::new(),
+            false => match self.known(&orders, &states, now) {
+                Some(known) => known,
+                None => return (None, usize::MAX),
+            },
+        };
+        self.workloads.keep(&known);
+        let shown = match self.workloads.states() {
+            others if others.is_empty() => Cow::Borrowed(states.as_slice()),
+            others => Cow::Owned(states.iter().cloned().chain(others).collect()),
+        };
+        self.decide_scale(&mut known, &shown, &measures, &orders, now);
         for place in known.values().filter_map(|known| Some(&known.config.as_ref().ok()?.0)) {
             self.runtimes.need(place);
         }
@@ -265,6 +317,7 @@ impl ServiceLoop {
             self.perform(&plan, &known, &states, now);
             self.resize(&known, &states, now);
             self.route(&plan, &known, &states, orders.seed);
+            self.distribute(&plan, &known);
         }
         self.progress.clone_from(&plan.progress);
         self.draining.clone_from(&plan.draining);
@@ -273,18 +326,23 @@ impl ServiceLoop {
         }
         let jobs = known.iter().filter(|(_, known)| known.spec.batch.is_some());
         let jobs = jobs.map(|(name, _)| name.clone()).collect();
-        self.publish(&self.with_absences(plan.statuses, &known), &states, &jobs, &measures, now);
+        self.publish(&self.with_absences(plan.statuses, &known), &shown, &jobs, &measures, (now, began));
         let next = [next, self.scaling.next()].into_iter().flatten().min();
         (next, self.runtimes.live())
     }
 
-    /// Statuses in which a runtime that does not answer is a condition: the planner knows of deployments only.
+    /// Statuses in which a runtime that does not answer is a condition, and what somebody else deployed is counted: the
+    /// planner knows of our deployments only.
     fn with_absences(
         &self,
         mut statuses: BTreeMap<String, control::ServiceStatus>,
         known: &BTreeMap<String, Known>,
     ) -> BTreeMap<String, control::ServiceStatus> {
         for (name, status) in &mut statuses {
+            if let Some(seen) = self.workloads.status(name, status.observed_generation) {
+                *status = seen;
+                status.conditions.extend(self.recommended(name, status.replicas));
+            }
             let Some(Ok((place, _))) = known.get(name).map(|known| &known.config) else { continue };
             let Some(why) = self.runtimes.away(place) else { continue };
             let away = control::Problem::RuntimeAway;
@@ -295,6 +353,17 @@ impl ServiceLoop {
             }
         }
         statuses
+    }
+
+    /// How many replicas a workload should have, where that is decided.
+    fn recommended(&self, service: &str, declared: u32) -> Option<control::Condition> {
+        let (_, decision) = self.scaling.decision(service)?;
+        let (truth, reason) = match decision.replicas == declared {
+            true => (control::Truth::False, "AsDeclared"),
+            false => (control::Truth::True, "OtherNumber"),
+        };
+        let message = format!("{} replicas: {}", decision.replicas, decision.because);
+        Some(control::Condition::new("ScaleRecommended", truth, reason, message))
     }
 
     /// Stores what the plan wants remembered, before anything that follows from it is done.
@@ -356,7 +425,9 @@ impl ServiceLoop {
     ) {
         let mut behind = BTreeMap::new();
         for (name, known) in known {
-            let Some(gateway) = known.spec.gateway.get() else { continue };
+            let Some(gateway) = known.spec.gateway.get().filter(|_| convert::has_gateway(&known.spec)) else {
+                continue;
+            };
             let kept_port = self.memories.get(name).and_then(|memory| memory.gateway_port);
             behind.insert(name.as_str(), Behind { spec: &known.spec, gateway, kept_port });
         }
@@ -371,21 +442,6 @@ impl ServiceLoop {
                 Err(error) => tracing::warn!(%error, service = name, "the port of its gateway is not kept"),
             }
         }
-    }
-
-    /// The declared services; read anew only when the store has changed.
-    fn declared(&mut self) -> Result<Arc<Vec<Typed>>, StoreError> {
-        // Asked before reading: what changes in between is read again next time.
-        let revision = self.store.revision()?;
-        if self.declared.0 != revision {
-            let resources = self.store.list("Service", &sos_store::Selector::default())?;
-            let typed = |resource: Resource| {
-                let declared = crate::resources::declared(&resource);
-                (resource, declared)
-            };
-            self.declared = (revision, Arc::new(resources.into_iter().map(typed).collect()));
-        }
-        Ok(Arc::clone(&self.declared.1))
     }
 
     fn observed(
@@ -404,7 +460,9 @@ impl ServiceLoop {
             .map(|state| {
                 let replica = &state.deployment.replica;
                 let probes = self.probes.get(replica).map(|(_, probes)| probes.clone()).unwrap_or_default();
-                (replica.clone(), convert::observed(state, probes))
+                let asked = known.get(&state.deployment.service);
+                let asked = asked.is_some_and(|known| known.desired.probes.readiness.is_some());
+                (replica.clone(), convert::observed(state, probes, asked))
             })
             .collect();
         let quantile = |name: &str| match known.get(name).map(|known| &known.desired.rollout.strategy) {

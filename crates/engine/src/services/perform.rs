@@ -49,6 +49,28 @@ impl ServiceLoop {
         }
     }
 
+    /// Says which replicas get traffic, where what runs them distributes it. A runtime that is at work is told by a later
+    /// pass.
+    pub(super) fn distribute(&mut self, plan: &control::Plan, known: &BTreeMap<String, Known>) {
+        self.distributed.retain(|name, _| known.contains_key(name));
+        let mut jobs: BTreeMap<Place, Vec<Job>> = BTreeMap::new();
+        for (name, known) in known {
+            let Ok((place @ Place::Kubernetes(_), _)) = &known.config else { continue };
+            let shares = plan.traffic.get(name).map_or(&[][..], Vec::as_slice);
+            let with_some = shares.iter().filter(|share| share.weight > 0);
+            let mut replicas: Vec<String> = with_some.flat_map(|share| share.replicas.clone()).collect();
+            replicas.sort();
+            if self.distributed.get(name) == Some(&replicas) || !self.runtimes.is_idle(place) {
+                continue;
+            }
+            self.distributed.insert(name.clone(), replicas.clone());
+            jobs.entry(place.clone()).or_default().push(Job::Route { service: name.clone(), replicas });
+        }
+        for (place, jobs) in jobs {
+            self.runtimes.send(&place, jobs);
+        }
+    }
+
     /// Which runtime an action is for.
     fn place(&self, action: &Action, known: &BTreeMap<String, Known>) -> Option<Place> {
         let Action::Deploy { service, description_hash, .. } = action else {
@@ -68,7 +90,7 @@ impl ServiceLoop {
         if let Ok((place, config)) = &known.config
             && known.desired.description_hash == hash
         {
-            return Some((place.clone(), config.clone()));
+            return Some((place.clone(), runtime::ServiceConfig::clone(config)));
         }
         let stored = self.memories.get(service)?.configurations.get(hash)?;
         Some((stored.place.clone(), stored.config.clone()))
@@ -147,15 +169,25 @@ impl ServiceLoop {
     pub(super) fn note_outcome(&mut self, outcome: Outcome) {
         let Outcome { job, at, result } = outcome;
         let Err(error) = result else {
-            self.refusals.remove(job.replica());
+            job.replica().map(|replica| self.refusals.remove(replica));
             return;
         };
         let waits = matches!(error, runtime::DriverError::Preparing { .. });
         let message = error.full();
-        let Job::Deploy(deploy) = job else {
-            let service = job.replica().rsplit_once('-').map_or(job.replica(), |(service, _)| service);
-            self.warn(service, "Failed", &message, at);
-            return;
+        let deploy = match job {
+            Job::Deploy(deploy) => deploy,
+            Job::Route { service, .. } => {
+                // Said again by the next pass.
+                self.distributed.remove(&service);
+                self.warn(&service, "Failed", &message, at);
+                return;
+            }
+            other => {
+                let replica = other.replica().unwrap_or_default();
+                let service = replica.rsplit_once('-').map_or(replica, |(service, _)| service);
+                self.warn(service, "Failed", &message, at);
+                return;
+            }
         };
         let service = deploy.config.service.clone();
         let known = self.refusals.get(&deploy.replica);

@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sos_control::{self as control, ProbeDue, ProbeKind, ReplicaProbes};
 use sos_model::{Probe, ServiceSpec};
-use sos_runtime::{self as runtime, AnyDriver, ProbeOutcome, ProbeRunner, ProbeTarget, ReplicaState};
+use sos_runtime::{
+    self as runtime, Answers, AnyDriver, ProbeOutcome, ProbeRunner, ProbeTarget, ReplicaState,
+};
 
 use super::convert::{self, Surroundings};
 use super::{Known, ServiceLoop};
@@ -56,9 +58,8 @@ impl ServiceLoop {
         let (results, prober) = (self.results.0.clone(), Arc::clone(&self.prober));
         let timeout = Duration::try_from(due.timeout).unwrap_or_default();
         let spec = probe_spec(service, due.kind);
-        // Only commands have to run where the replica is.
         let command = matches!(target, Ok(ProbeTarget::Exec { .. }));
-        let inside = state.filter(|_| command).and_then(|state| self.inside(&state.deployment.replica));
+        let inside = state.and_then(|state| self.inside(&state.deployment.replica, command));
         tokio::spawn(async move {
             let outcome = match target {
                 Ok(target) => run(&prober, inside, &target, timeout).await,
@@ -68,10 +69,15 @@ impl ServiceLoop {
         });
     }
 
-    /// The driver and replica, where commands have to run inside what it runs.
-    fn inside(&self, replica: &str) -> Option<(Arc<AnyDriver>, String)> {
+    /// The driver and replica, where the driver answers the probe.
+    fn inside(&self, replica: &str, command: bool) -> Option<(Arc<AnyDriver>, String)> {
         let driver = self.runtimes.driver(&self.runtimes.place_of(replica)?)?;
-        driver.runs_inside().then(|| (driver, replica.to_owned()))
+        let answers = match driver.answers() {
+            Answers::None => false,
+            Answers::Commands => command,
+            Answers::All => true,
+        };
+        answers.then(|| (driver, replica.to_owned()))
     }
 
     fn target(
@@ -106,20 +112,19 @@ impl ServiceLoop {
     }
 }
 
-/// Runs a probe: a command inside the container where there is one, all else from here.
+/// Runs a probe: by the driver where that answers it, all else from here.
 async fn run(
     prober: &ProbeRunner,
     inside: Option<(Arc<AnyDriver>, String)>,
     target: &ProbeTarget,
     timeout: Duration,
 ) -> ProbeOutcome {
-    match (target, inside) {
-        (ProbeTarget::Exec { program, args, .. }, Some((driver, replica))) => {
-            let command: Vec<String> = std::iter::once(program).chain(args).cloned().collect();
-            driver.probe(&replica, &command, timeout).await
-        }
-        _ => prober.run(target, timeout).await,
-    }
+    let Some((driver, replica)) = inside else { return prober.run(target, timeout).await };
+    let command: Vec<String> = match target {
+        ProbeTarget::Exec { program, args, .. } => std::iter::once(program).chain(args).cloned().collect(),
+        _ => Vec::new(),
+    };
+    driver.probe(&replica, &command, timeout).await
 }
 
 /// Where the probe of an external service goes.

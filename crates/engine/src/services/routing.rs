@@ -76,6 +76,11 @@ impl Routing {
         .collect()
     }
 
+    /// Whether there is a gateway at all, whose requests are counted.
+    pub(super) fn is_open(&self) -> bool {
+        self.gateway.is_some()
+    }
+
     /// Whether a service has one.
     pub(super) fn is_before(&self, service: &str) -> bool {
         self.applied.contains_key(service)
@@ -122,7 +127,10 @@ impl Routing {
             let Some(state) = states.iter().find(|state| state.deployment.replica == *id) else { continue };
             let service = &state.deployment.service;
             let Some(measured) = measures.services.get(service) else {
-                counts.insert(id.clone(), 0);
+                // What a cluster still sends there is not counted: it has the whole time to drain.
+                if state.address.is_none() {
+                    counts.insert(id.clone(), 0);
+                }
                 continue;
             };
             let replica = measured.revisions.values().find_map(|revision| revision.replicas.get(id));

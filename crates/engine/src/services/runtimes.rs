@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -13,17 +13,27 @@ use sos_model::{Runtime, ServiceSpec};
 use sos_runtime::{
     self as runtime, AnyDriver, DockerDriver, DockerOptions, Driver, DriverError, LogReader, LogSource,
     ProcessDriver, ProcessOptions, RecoveryReport, ReplicaState, SecretValues, ServiceConfig,
+    SimulatedDriver, SimulatedOptions,
 };
 use tokio::sync::mpsc;
 
+use super::namespace::Namespace;
 use crate::clock::wall_now;
 
-/// Longest time between two looks at what runs: how late the end of a replica is noticed at the most.
+/// Longest time between two looks at processes: how late the end of one is noticed at the most.
 const LOOK: Duration = Duration::from_millis(100);
+/// The same for what others run, who have to be asked or tell by themselves.
+const LOOK_ELSEWHERE: Duration = Duration::from_millis(500);
 /// How often what replicas use is told when nothing else changes.
 const TELL_USAGE: SignedDuration = SignedDuration::from_secs(1);
 /// How often a runtime that did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// How seldom it is asked as long as it has never answered, at the most.
+const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(15);
+/// How long the first answer of a runtime is waited for before anything is decided.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
+/// How often setting up a runtime is tried again.
+const SET_UP_AGAIN: Duration = Duration::from_secs(10);
 /// Jobs and reports that wait at most.
 const QUEUE: usize = 64;
 
@@ -35,16 +45,20 @@ pub(super) enum Place {
     Process,
     /// The Docker daemon of this machine.
     Docker,
+    /// A namespace of a cluster.
+    Kubernetes(Namespace),
+    /// Nothing: replicas are played.
+    Simulated,
 }
 
 impl Place {
-    /// Where a service runs; an error says why nowhere.
-    pub(super) fn of(spec: &ServiceSpec) -> Result<Self, String> {
+    /// Where a service runs.
+    pub(super) fn of(spec: &ServiceSpec) -> Self {
         match spec.runtime {
-            Runtime::Process => Ok(Self::Process),
-            Runtime::Docker => Ok(Self::Docker),
-            Runtime::Kubernetes => Err("runtime kubernetes cannot be deployed to by this version yet".into()),
-            Runtime::Simulated => Err("runtime simulated cannot be deployed to by this version yet".into()),
+            Runtime::Process => Self::Process,
+            Runtime::Docker => Self::Docker,
+            Runtime::Kubernetes => Self::Kubernetes(Namespace::of(spec)),
+            Runtime::Simulated => Self::Simulated,
         }
     }
 
@@ -53,6 +67,8 @@ impl Place {
         match self {
             Self::Process => "process",
             Self::Docker => "docker",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Simulated => "simulated",
         }
     }
 
@@ -60,7 +76,21 @@ impl Place {
         Ok(match self {
             Self::Process => AnyDriver::Process(ProcessDriver::new(ProcessOptions::new(data_dir))?),
             Self::Docker => AnyDriver::Docker(DockerDriver::new(DockerOptions::new(data_dir))?),
+            Self::Kubernetes(namespace) => AnyDriver::Kubernetes(namespace.driver(data_dir)?),
+            Self::Simulated => {
+                AnyDriver::Simulated(SimulatedDriver::new(SimulatedOptions::from_dir(data_dir)?)?)
+            }
         })
+    }
+
+    /// Places where an earlier run has left records.
+    fn left_in(data_dir: &Path) -> Vec<Self> {
+        let run = data_dir.join("run");
+        let used =
+            |name: &str| std::fs::read_dir(run.join(name)).is_ok_and(|mut files| files.next().is_some());
+        let here = [("docker", Self::Docker), ("simulated", Self::Simulated)];
+        let here = here.into_iter().filter(|(name, _)| used(name)).map(|(_, place)| place);
+        here.chain(Namespace::left_in(&run).into_iter().map(Self::Kubernetes)).collect()
     }
 }
 
@@ -79,6 +109,8 @@ pub(super) enum Job {
     Forget { replica: String },
     /// Other limits while it runs.
     SetLimits { replica: String, limits: runtime::Limits },
+    /// Which replicas of a service get traffic from what distributes it there.
+    Route { service: String, replicas: Vec<String> },
 }
 
 /// A replica to be started.
@@ -96,14 +128,16 @@ pub(super) struct Deploy {
 }
 
 impl Job {
-    pub(super) fn replica(&self) -> &str {
+    /// The replica it is about, if it is about one.
+    pub(super) fn replica(&self) -> Option<&str> {
         match self {
-            Self::Deploy(deploy) => &deploy.replica,
+            Self::Deploy(deploy) => Some(&deploy.replica),
             Self::Stop { replica, .. }
             | Self::Kill { replica }
             | Self::Adopt { replica, .. }
             | Self::Forget { replica }
-            | Self::SetLimits { replica, .. } => replica,
+            | Self::SetLimits { replica, .. } => Some(replica),
+            Self::Route { .. } => None,
         }
     }
 }
@@ -128,6 +162,17 @@ pub(super) struct Report {
     pub(super) seen: Result<Vec<ReplicaState>, String>,
     /// What it found when it began.
     pub(super) recovered: Option<RecoveryReport>,
+    /// Nothing has changed but what replicas use.
+    pub(super) usage_only: bool,
+}
+
+/// What was learned from a report besides what is taken in here.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) recovered: Option<RecoveryReport>,
+    /// Whether there is something to decide: what replicas use is looked at by the next pass, whenever that is.
+    pub(super) is_news: bool,
 }
 
 /// A runtime as the loop knows it.
@@ -144,6 +189,15 @@ struct Known {
     looked: bool,
     /// Why it cannot look now.
     away: Option<String>,
+    begun: Instant,
+}
+
+impl Known {
+    /// Why it cannot be asked. One that takes long with its first answer holds up nobody else.
+    fn away(&self) -> Option<&str> {
+        let silent = !self.looked && self.begun.elapsed() > FIRST_ANSWER;
+        self.away.as_deref().or_else(|| silent.then_some("it has not answered yet"))
+    }
 }
 
 /// All drivers that are in use, for those who read logs.
@@ -196,6 +250,8 @@ impl Drivers {
 pub(super) struct Runtimes {
     data_dir: std::path::PathBuf,
     known: BTreeMap<Place, Known>,
+    /// Those that could not even be set up, when that was tried last, and why.
+    unusable: BTreeMap<Place, (Instant, String)>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
     drivers: Drivers,
 }
@@ -209,6 +265,7 @@ impl Runtimes {
         Ok(Self {
             data_dir: data_dir.to_owned(),
             known: BTreeMap::new(),
+            unusable: BTreeMap::new(),
             reports: mpsc::channel(QUEUE),
             drivers,
         })
@@ -221,8 +278,8 @@ impl Runtimes {
     /// Begins with what ran here before: processes, and what has left records.
     pub(super) fn begin(&mut self) {
         self.need(&Place::Process);
-        if std::fs::read_dir(self.data_dir.join("run/docker")).is_ok_and(|mut files| files.next().is_some()) {
-            self.need(&Place::Docker);
+        for place in Place::left_in(&self.data_dir) {
+            self.need(&place);
         }
     }
 
@@ -231,14 +288,22 @@ impl Runtimes {
         if self.known.contains_key(place) {
             return;
         }
+        if self.unusable.get(place).is_some_and(|(tried, _)| tried.elapsed() < SET_UP_AGAIN) {
+            return;
+        }
         let there = self.drivers.lock().get(place).cloned();
         let driver = match there.map_or_else(|| place.driver(&self.data_dir).map(Arc::new), Ok) {
             Ok(driver) => driver,
             Err(error) => {
-                tracing::error!(runtime = place.name(), error = error.full(), "it cannot be used");
+                let why = error.full();
+                if self.unusable.get(place).is_none_or(|(_, before)| *before != why) {
+                    tracing::error!(runtime = place.name(), error = why, "it cannot be used");
+                }
+                self.unusable.insert(place.clone(), (Instant::now(), why));
                 return;
             }
         };
+        self.unusable.remove(place);
         self.drivers.lock().insert(place.clone(), Arc::clone(&driver));
         let (jobs, receiver) = mpsc::channel(QUEUE);
         let task = Task {
@@ -248,18 +313,27 @@ impl Runtimes {
             batch: 0,
         };
         tokio::spawn(task.run(receiver));
-        let known = Known { driver, jobs, sent: 0, done: 0, states: Vec::new(), looked: false, away: None };
+        let known = Known {
+            driver,
+            jobs,
+            sent: 0,
+            done: 0,
+            states: Vec::new(),
+            looked: false,
+            away: None,
+            begun: Instant::now(),
+        };
         self.known.insert(place.clone(), known);
     }
 
     /// The next thing that a runtime tells. Its outcomes and findings are for the caller, the rest is taken in here.
-    pub(super) async fn next(&mut self) -> Option<(Vec<Outcome>, Option<RecoveryReport>)> {
+    pub(super) async fn next(&mut self) -> Option<Told> {
         let report = self.reports.1.recv().await?;
         Some(self.take_in(report))
     }
 
     /// What has been told meanwhile.
-    pub(super) fn told(&mut self) -> Vec<(Vec<Outcome>, Option<RecoveryReport>)> {
+    pub(super) fn told(&mut self) -> Vec<Told> {
         let mut told = Vec::new();
         while let Ok(report) = self.reports.1.try_recv() {
             told.push(self.take_in(report));
@@ -267,7 +341,7 @@ impl Runtimes {
         told
     }
 
-    fn take_in(&mut self, report: Report) -> (Vec<Outcome>, Option<RecoveryReport>) {
+    fn take_in(&mut self, report: Report) -> Told {
         if let Some(known) = self.known.get_mut(&report.place) {
             known.done = report.batch;
             match report.seen {
@@ -279,7 +353,7 @@ impl Runtimes {
                 Err(why) => known.away = Some(why),
             }
         }
-        (report.outcomes, report.recovered)
+        Told { outcomes: report.outcomes, recovered: report.recovered, is_news: !report.usage_only }
     }
 
     /// All replicas that are known, by id. An id that two runtimes know is the one of which a copy lives.
@@ -316,7 +390,7 @@ impl Runtimes {
 
     /// Whether all runtimes that are needed have told what they run: before, nothing is decided.
     pub(super) fn all_looked(&self) -> bool {
-        self.known.values().all(|known| known.looked || known.away.is_some())
+        self.known.values().all(|known| known.looked || known.away().is_some())
     }
 
     /// Why nothing can be done there now: it does jobs, does not answer, or has not looked yet.
@@ -328,7 +402,8 @@ impl Runtimes {
 
     /// Why a runtime cannot be asked.
     pub(super) fn away(&self, place: &Place) -> Option<&str> {
-        self.known.get(place)?.away.as_deref()
+        let unusable = || self.unusable.get(place).map(|(_, why)| why.as_str());
+        self.known.get(place).map_or_else(unusable, Known::away)
     }
 
     pub(super) fn capabilities(&self, place: &Place) -> Option<runtime::Capabilities> {
@@ -381,12 +456,14 @@ impl Task {
         loop {
             let now = wall_now();
             let seen = self.driver.observe(now).await.map_err(|error| error.full());
-            let pause = if seen.is_ok() { LOOK } else { ASK_AGAIN };
+            let look = if self.place == Place::Process { LOOK } else { LOOK_ELSEWHERE };
+            let pause = if seen.is_ok() { look } else { ASK_AGAIN };
             let usage_due = now.duration_since(told) >= TELL_USAGE;
             let news = recovered.is_some()
                 || !outcomes.is_empty()
-                || last.as_ref().is_none_or(|last| differs(last, &seen, usage_due));
-            if news {
+                || last.as_ref().is_none_or(|last| differs(last, &seen));
+            let usage_only = !news;
+            if news || (usage_due && last.as_ref() != Some(&seen)) {
                 told = now;
                 last = Some(seen.clone());
                 let report = Report {
@@ -395,6 +472,7 @@ impl Task {
                     outcomes: std::mem::take(&mut outcomes),
                     seen,
                     recovered: recovered.take(),
+                    usage_only,
                 };
                 if self.reports.send(report).await.is_err() {
                     return;
@@ -414,6 +492,7 @@ impl Task {
     /// Takes over what an earlier run left, as soon as the runtime answers.
     async fn recover(&self) -> Option<Option<RecoveryReport>> {
         let mut told = None;
+        let mut pause = ASK_AGAIN;
         loop {
             match self.driver.recover(wall_now()).await {
                 Ok(report) => return Some(Some(report)),
@@ -427,11 +506,13 @@ impl Task {
                             outcomes: Vec::new(),
                             seen: Err(why.clone()),
                             recovered: None,
+                            usage_only: false,
                         };
                         self.reports.send(report).await.ok()?;
                         told = Some(why);
                     }
-                    tokio::time::sleep(ASK_AGAIN).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ASK_AGAIN_AT_MOST);
                 }
             }
         }
@@ -448,6 +529,7 @@ impl Task {
                 Job::Adopt { replica, generation } => self.driver.adopt(replica, *generation).await,
                 Job::Forget { replica } => self.driver.forget(replica).await,
                 Job::SetLimits { replica, limits } => self.driver.set_limits(replica, limits).await.map(drop),
+                Job::Route { service, replicas } => self.driver.route(service, replicas).await,
             };
             outcomes.push(Outcome { job, at, result });
         }
@@ -469,14 +551,10 @@ impl Task {
     }
 }
 
-/// Whether there is news. What replicas use changes all the time, and is news only now and then.
-fn differs(
-    last: &Result<Vec<ReplicaState>, String>,
-    seen: &Result<Vec<ReplicaState>, String>,
-    usage_counts: bool,
-) -> bool {
+/// Whether there is news. What replicas use changes all the time, and is none.
+fn differs(last: &Result<Vec<ReplicaState>, String>, seen: &Result<Vec<ReplicaState>, String>) -> bool {
     match (last, seen) {
-        (Ok(last), Ok(seen)) if !usage_counts => {
+        (Ok(last), Ok(seen)) => {
             let same = |(one, other): (&ReplicaState, &ReplicaState)| {
                 one.phase == other.phase
                     && one.started_at == other.started_at

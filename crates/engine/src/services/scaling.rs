@@ -13,7 +13,7 @@ use sos_control::scale::replay::{DemandForecaster, PastDemand, RecentDemand};
 use sos_control::scale::{
     DemandOutlook, ScaleDecision, ScaleInputs, ScaleMode, ScalePolicy, ScaleState, decide,
 };
-use sos_model::{Scaling, ScalingMetric};
+use sos_model::{Scaling, ScalingMetric, ServiceSpec};
 use sos_runtime::gateway::Measures;
 use sos_runtime::{Phase, ReplicaState};
 use sos_store::{AuditEntry, EventType, Store};
@@ -24,7 +24,7 @@ use super::board::Orders;
 use super::memory::{Memory, Scale};
 use super::show::event;
 use super::usage::CpuMeter;
-use super::{Known, ServiceLoop, is_live};
+use super::{Known, ServiceLoop, attached, is_live};
 use crate::policy::scale_policy;
 use crate::query::Stored;
 
@@ -44,6 +44,16 @@ const LONGEST_QUERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Autoscaling {
     services: BTreeMap<String, Live>,
+}
+
+/// Where a decision begins.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    replicas: u32,
+    /// Nothing was decided before.
+    is_new: bool,
+    /// What is decided is done, and not only recommended.
+    acts: bool,
 }
 
 #[derive(Debug)]
@@ -172,18 +182,39 @@ impl ServiceLoop {
         let decides = |one: &Known| one.spec.scaling.is_some() && one.ordered.is_none();
         self.scaling.services.retain(|name, _| known.get(name).is_some_and(decides));
         for (name, one) in known.iter_mut() {
-            let Some(scaling) = one.spec.scaling.clone() else { continue };
-            let replicas = match one.ordered {
-                Some(replicas) => replicas,
-                None => {
-                    let initial = one.spec.replicas.clamp(scaling.min, scaling.max);
-                    self.decided(name, &scaling, initial, states, measures, orders, now)
+            let replicas = match (one.ordered, one.spec.scaling.clone()) {
+                (Some(ordered), _) => ordered,
+                (None, Some(scaling)) => {
+                    // The cluster may not have told yet how many there are.
+                    let Some(current) = self.current(name, &one.spec, &scaling) else { continue };
+                    self.decided(name, &scaling, current, states, measures, orders, now)
                 }
+                (None, None) => one.spec.replicas,
             };
+            if attached::is_scaled(&one.spec) {
+                // What was decided last holds until the next decision: until the cluster tells of it, the number there is the
+                // one before.
+                let decided = self.scaling.decision(name).map(|(_, decision)| decision.replicas);
+                let decides = one.spec.scaling.is_some() && one.ordered.is_none();
+                self.workloads.order(name, if decides { decided } else { Some(replicas) });
+            }
             if one.desired.kind == sos_control::ServiceKind::LongRunning {
                 one.desired.replicas = replicas;
             }
         }
+    }
+
+    /// How many replicas there are to be as long as nothing else is decided; none while that is not known.
+    fn current(&self, name: &str, spec: &ServiceSpec, scaling: &Scaling) -> Option<Current> {
+        if attached::attach(spec).is_some() {
+            let acts = attached::is_scaled(spec) && !self.workloads.is_refused(name);
+            let replicas = self.workloads.declared(name)?;
+            return Some(Current { replicas, is_new: false, acts });
+        }
+        let kept = self.memories.get(name).and_then(|memory| memory.scale.as_ref());
+        let initial = spec.replicas.clamp(scaling.min, scaling.max);
+        let replicas = kept.map_or(initial, |kept| kept.replicas);
+        Some(Current { replicas, is_new: kept.is_none(), acts: true })
     }
 
     /// The decided number of replicas of one service.
@@ -192,14 +223,13 @@ impl ServiceLoop {
         &mut self,
         name: &str,
         scaling: &Scaling,
-        initial: u32,
+        Current { replicas: current, is_new, acts }: Current,
         states: &[ReplicaState],
         measures: &Measures,
         orders: &Orders,
         now: Timestamp,
     ) -> u32 {
         let kept = self.memories.get(name).and_then(|memory| memory.scale.as_ref());
-        let (is_new, current) = (kept.is_none(), kept.map_or(initial, |kept| kept.replicas));
         let live = self.scaling.services.entry(name.to_owned()).or_insert_with(|| Live {
             due: now,
             demand: Demand::new(now),
@@ -249,7 +279,14 @@ impl ServiceLoop {
         let decision = decide(&policy, &live.state, &inputs, now);
         live.state = decision.state.clone();
         let replicas = decision.replicas;
-        live.decision = Some((now, decision.clone()));
+        let before = live.decision.replace((now, decision.clone()));
+        if !acts {
+            let same = before.is_some_and(|(_, before)| before.replicas == replicas);
+            if replicas != current && !same {
+                self.tell(name, "Recommended", &decision.because, now);
+            }
+            return replicas;
+        }
         if replicas == current && !is_new {
             return current;
         }

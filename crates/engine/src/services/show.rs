@@ -1,7 +1,9 @@
 //! What is known of services, told: on the board, as status in the store, as events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use sos_control as control;
@@ -25,13 +27,17 @@ impl ServiceLoop {
         states: &[ReplicaState],
         jobs: &BTreeSet<String>,
         measures: &Measures,
-        now: Timestamp,
+        (now, began): (Timestamp, Instant),
     ) {
         let mut board = Board::default();
+        let mut by_service: BTreeMap<&str, Vec<&ReplicaState>> = BTreeMap::new();
+        for state in states {
+            by_service.entry(&state.deployment.service).or_default().push(state);
+        }
         for (name, status) in statuses {
             let message = self.problems.get(name).cloned().unwrap_or_else(|| summary(status));
-            let replicas: Vec<ReplicaView> =
-                states.iter().filter(|s| s.deployment.service == *name).map(replica_view).collect();
+            let own = by_service.get(name.as_str()).into_iter().flatten();
+            let replicas: Vec<ReplicaView> = own.map(|state| replica_view(state)).collect();
             let view = ServiceView {
                 status: status.clone(),
                 message,
@@ -60,6 +66,7 @@ impl ServiceLoop {
         }
         self.statuses = statuses.clone();
         self.told.retain(|name, _| statuses.contains_key(name));
+        board.pass = began.elapsed();
         self.board.send_replace(Arc::new(board));
     }
 
@@ -72,7 +79,7 @@ impl ServiceLoop {
             "replicas": status.replicas,
             "restarts": status.restarts,
             "observedGeneration": status.observed_generation,
-            "deployments": replicas.iter().map(|r| &r.deployment).collect::<Vec<_>>(),
+            "deployments": replicas.iter().map(|r| &*r.deployment).collect::<Vec<_>>(),
             "limits": replicas.first().map(|r| &r.limits),
             "revision": view.revisions.current,
             "address": view.gateway.as_ref().and_then(|gateway| gateway.address),
@@ -104,6 +111,15 @@ impl ServiceLoop {
         }
         for orphan in &report.orphans {
             tracing::warn!(orphan, "ended: it had no record");
+        }
+    }
+
+    /// Tells what happened.
+    pub(super) fn tell(&self, service: &str, reason: &str, message: &str, now: Timestamp) {
+        tracing::info!(service, reason, message);
+        let event = event(service, EventType::Normal, reason, message, now);
+        if let Err(error) = self.store.commit(|tx| tx.record_event(&event)) {
+            tracing::error!(%error, "an event cannot be recorded");
         }
     }
 
@@ -180,7 +196,7 @@ fn summary(status: &control::ServiceStatus) -> String {
 
 fn replica_view(state: &ReplicaState) -> ReplicaView {
     ReplicaView {
-        deployment: state.deployment.clone(),
+        deployment: Arc::clone(&state.deployment),
         phase: match state.phase {
             runtime::Phase::Starting => "Starting",
             runtime::Phase::Running => "Running",
@@ -193,5 +209,6 @@ fn replica_view(state: &ReplicaState) -> ReplicaView {
         past_runs: state.past_runs.len() + state.older_runs.total() as usize,
         usage: state.usage,
         limits: state.limits.clone(),
+        address: state.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     }
 }

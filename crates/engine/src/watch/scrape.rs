@@ -2,6 +2,7 @@
 //! answers is one change of the store.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use sos_call::exposition::{Format, ScrapedBody, Told};
 use sos_call::scrape::{ScrapeError, Target, scrape};
 use sos_call::{Address, Auth, HttpClient, Secret, Trust};
-use sos_model::{Metrics, PortRef, ServiceSpec};
+use sos_model::{Metrics, PortRef};
 use sos_store::{
     IngestReport, MetricKey, MetricMetadata, MetricSample, Refusal, Refused, STALE, SeriesId, SeriesRef,
     Store, StoreError,
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::catalogue::{Catalogue, Entries};
 use crate::clock::wall_now;
 use crate::relock;
 use crate::services::board::Board;
@@ -148,14 +150,26 @@ struct Shared {
 /// Keeps a task for each target, ends it with the target.
 async fn manage(shared: Arc<Shared>, boards: Boards) {
     let mut tasks: BTreeMap<String, (Wanted, AbortOnDrop)> = BTreeMap::new();
-    let mut declared = (None, BTreeMap::new());
+    let mut catalogue = Catalogue::new(shared.store.clone());
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let (store, known) = (shared.store.clone(), declared);
-        declared = tokio::task::spawn_blocking(move || services(&store, known)).await.unwrap_or_default();
-        let wanted = targets(&declared.1, &boards());
+        let read = tokio::task::spawn_blocking(move || (catalogue.now(), catalogue)).await;
+        let entries;
+        (entries, catalogue) = match read {
+            Ok((Ok(entries), catalogue)) => (entries, catalogue),
+            // Those that are scraped go on being scraped.
+            Ok((Err(_), kept)) => {
+                catalogue = kept;
+                continue;
+            }
+            Err(_) => {
+                catalogue = Catalogue::new(shared.store.clone());
+                continue;
+            }
+        };
+        let wanted = targets(&entries, &boards());
         tasks.retain(|id, (old, _)| wanted.get(id) == Some(old));
         relock(&shared.view).targets.retain(|id, _| id == OWN || wanted.contains_key(id));
         for (id, target) in wanted {
@@ -176,27 +190,11 @@ impl Drop for AbortOnDrop {
     }
 }
 
-type Declared = (Option<u64>, BTreeMap<String, ServiceSpec>);
-
-/// The declared services that tell measures, read again when resources have changed.
-fn services(store: &Store, known: Declared) -> Declared {
-    let Ok(revision) = store.revision() else { return known };
-    if known.0 == Some(revision) {
-        return known;
-    }
-    let Ok(resources) = store.list("Service", &sos_store::Selector::default()) else { return known };
-    let measured = resources.iter().filter_map(|resource| {
-        let declared = crate::resources::declared(resource).ok()?;
-        let spec = declared.service().filter(|spec| spec.metrics.is_some())?;
-        Some((resource.name.clone(), spec.clone()))
-    });
-    (Some(revision), measured.collect())
-}
-
 /// Whom to ask now: each live replica, and external services at their address.
-fn targets(services: &BTreeMap<String, ServiceSpec>, board: &Board) -> BTreeMap<String, Wanted> {
+fn targets(entries: &Entries, board: &Board) -> BTreeMap<String, Wanted> {
     let mut wanted = BTreeMap::new();
-    for (name, spec) in services {
+    let understood = entries.iter().filter_map(|(name, entry)| Some((name, entry.spec.as_deref().ok()?)));
+    for (name, spec) in understood {
         let Some(metrics) = &spec.metrics else { continue };
         let mut add = |replica: &str, base: String, instance: String| {
             let labels =
@@ -221,7 +219,7 @@ fn targets(services: &BTreeMap<String, ServiceSpec>, board: &Board) -> BTreeMap<
                 None => None,
             };
             if let Some(port) = port {
-                let instance = format!("127.0.0.1:{port}");
+                let instance = SocketAddr::new(replica.address, port).to_string();
                 add(&replica.deployment.replica, format!("http://{instance}"), instance);
             }
         }

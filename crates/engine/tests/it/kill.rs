@@ -91,7 +91,7 @@ fn board(port: u16) -> Board {
         "stop_timeout": jiff::SignedDuration::from_secs(1), "labels": {},
     });
     let replica = ReplicaView {
-        deployment: serde_json::from_value(deployment).unwrap(),
+        deployment: Arc::new(serde_json::from_value(deployment).unwrap()),
         phase: "Running",
         live: true,
         pid: None,
@@ -102,6 +102,7 @@ fn board(port: u16) -> Board {
             memory: sos_runtime::Enforcement::NotRequested,
             cpu: sos_runtime::Enforcement::NotRequested,
         },
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
     };
     let status = ServiceStatus {
         phase: ServicePhase::Running,
@@ -114,7 +115,7 @@ fn board(port: u16) -> Board {
         conditions: Vec::new(),
     };
     let view = ServiceView { replicas: vec![replica], ..ServiceView::new(status, "") };
-    Board { services: BTreeMap::from([("adapter".to_owned(), view)]) }
+    Board { services: BTreeMap::from([("adapter".to_owned(), view)]), ..Board::default() }
 }
 
 /// A home, its adapter, and a data directory: what outlives a controller.

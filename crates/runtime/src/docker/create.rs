@@ -218,6 +218,7 @@ mod tests {
             stop_timeout: SignedDuration::from_secs(10),
             labels: BTreeMap::from([("team".into(), "a".into())]),
             container: None,
+            place: None,
         };
         let mut container = ContainerConfig::new(ImageSource::Reference("x".into()));
         change(&mut service, &mut container);

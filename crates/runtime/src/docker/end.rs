@@ -85,7 +85,7 @@ impl Worker {
         let mut state = self.state.lock().await;
         let record =
             state.records.get_mut(replica).ok_or_else(|| DriverError::Unknown(replica.to_owned()))?;
-        record.deployment.generation = generation;
+        record.deployment_mut().generation = generation;
         self.write(record).await
     }
 
@@ -107,7 +107,7 @@ impl Worker {
         state.records.remove(replica);
         let needed = state.records.values().filter_map(|record| record.deployment.container.as_ref());
         let needed = needed.map(|container| network_name(&self.instance, &container.network)).collect();
-        let made = record.deployment.container.is_some_and(|container| {
+        let made = record.deployment.container.as_ref().is_some_and(|container| {
             !matches!(container.network, ContainerNetwork::Host | ContainerNetwork::Off)
         });
         if made {

@@ -34,7 +34,7 @@ impl Worker {
             if matches!(error, DriverError::Daemon { .. }) { error } else { refuse(error.full()) }
         })?;
         record.limits = held(limits);
-        record.deployment.limits = *limits;
+        record.deployment_mut().limits = *limits;
         self.write(record).await?;
         Ok(record.limits.clone())
     }

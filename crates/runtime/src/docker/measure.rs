@@ -78,7 +78,7 @@ fn reported(health: Reported) -> Option<Health> {
     let mut output = last.unwrap_or_default().trim().to_owned();
     let end = (0..=MAX_OUTPUT.min(output.len())).rev().find(|at| output.is_char_boundary(*at));
     output.truncate(end.unwrap_or(0));
-    Some(Health { status, failures, output })
+    Some(Health { status, failures, output, since: None })
 }
 
 #[cfg(test)]

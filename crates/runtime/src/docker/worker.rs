@@ -22,7 +22,7 @@ use super::start::{self, control_groups, introduce, remove};
 use super::{ContainerStep, DockerOptions, Record};
 use crate::driver::PortTable;
 use crate::ports::taken_from;
-use crate::shared::{file_error, instance_of, make_private};
+use crate::shared::{file_error, instance_of, listed_logs, make_private};
 use crate::{
     Capabilities, Deployment, DriverError, Enforcement, Exit, Handle, InPlaceLimits, LimitEnforcement,
     LogSource, Metadata, Phase, ProbeOutcome, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues,
@@ -111,12 +111,9 @@ impl Worker {
     }
 
     pub(super) async fn log_sources(&self, zone: &TimeZone) -> Result<Vec<LogSource>, DriverError> {
-        let logs = self.logs.clone();
-        let listed = spawn_blocking(move || LogSource::in_folder(&logs).map_err(file_error("list", &logs)));
-        let mut sources = listed.await.map_err(|error| DriverError::Worker(error.to_string()))??;
+        let mut sources = listed_logs(&self.logs, zone).await?;
         let state = self.state.lock().await;
         for (replica, source) in &mut sources {
-            source.zone = zone.clone();
             if let Some(record) = state.records.get(replica) {
                 record.describe_log(source);
             }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::cluster::Cluster;
 use super::error::KubernetesError;
-use super::names::check_namespace;
+use super::names::{check_name, check_namespace};
 use super::owner::{Scaler, Scalers};
 use super::service::{
     ImportedAddress, ImportedService, NamespaceImport, ReplicaCounts, ServicePort, WorkloadKind, WorkloadRef,
@@ -48,6 +48,30 @@ impl Cluster {
             |address: &ImportedAddress| found.iter().any(|service| service.addresses.contains(address));
         let addresses = services.iter().filter(|address| !used(address)).cloned().collect();
         Ok(NamespaceImport { namespace: namespace.into(), services: found, addresses, notes })
+    }
+
+    /// One workload of a namespace, without the Services that lead to it.
+    ///
+    /// # Errors
+    /// When it does not exist, may not be looked at, or the cluster cannot be reached.
+    pub async fn workload(&self, workload: &WorkloadRef) -> Result<ImportedService, KubernetesError> {
+        let WorkloadRef { kind, namespace, name } = workload;
+        check_namespace(namespace)?;
+        check_name(kind.as_str(), name)?;
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{}/{name}", kind.plural());
+        let what = format!("get {} {name} in namespace {namespace}", kind.plural());
+        let scalers = self.scalers(namespace).await?;
+        Ok(match kind {
+            WorkloadKind::Deployment => {
+                of_deployment(&self.get(&path, &what).await?).service(namespace, &[], &scalers)
+            }
+            WorkloadKind::StatefulSet => {
+                of_stateful_set(&self.get(&path, &what).await?).service(namespace, &[], &scalers)
+            }
+            WorkloadKind::DaemonSet => {
+                of_daemon_set(&self.get(&path, &what).await?).service(namespace, &[], &scalers)
+            }
+        })
     }
 
     /// A list of a namespace that does not exist is empty, so it is asked for itself.

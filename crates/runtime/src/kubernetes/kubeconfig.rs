@@ -42,6 +42,20 @@ pub(super) struct Chosen {
 }
 
 impl KubeconfigSource {
+    /// The named file, else those of `KUBECONFIG`, else `~/.kube/config`, else none: then it is the account of the pod that
+    /// this runs in. Programs that give credentials may be run, as `kubectl` does.
+    #[must_use]
+    pub fn usual(file: Option<PathBuf>, context: Option<String>) -> Self {
+        let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
+        let declared = || named("KUBECONFIG").map(|all| std::env::split_paths(&all).collect::<Vec<_>>());
+        let home = || {
+            let file = PathBuf::from(named("HOME")?).join(".kube/config");
+            file.exists().then(|| vec![file])
+        };
+        let files = file.map(|file| vec![file]).or_else(declared).or_else(home).unwrap_or_default();
+        Self { files, context, allow_exec: true }
+    }
+
     /// Names of the contexts in the files.
     ///
     /// # Errors
@@ -52,7 +66,8 @@ impl KubeconfigSource {
 
     fn read(&self) -> Result<Kubeconfig, KubernetesError> {
         if self.files.is_empty() {
-            return Err(self.wrong("no file is given", "name a file, such as ~/.kube/config"));
+            let advice = "name a file, such as ~/.kube/config, set KUBECONFIG, or run sos in a pod with a service account";
+            return Err(self.wrong("there is no kubeconfig", advice));
         }
         let mut merged = Kubeconfig::default();
         for file in &self.files {
@@ -67,6 +82,9 @@ impl KubeconfigSource {
 
     /// Reads the files and picks the context.
     pub(super) async fn choose(&self) -> Result<Chosen, KubernetesError> {
+        if let Some(chosen) = self.of_pod()? {
+            return Ok(chosen);
+        }
         let file = self.read()?;
         let context = self.pick(&file)?.clone();
         let inner = context.context.clone().unwrap_or_default();
@@ -79,11 +97,7 @@ impl KubeconfigSource {
             KubeConfigOptions { context: Some(context.name.clone()), ..KubeConfigOptions::default() };
         let mut config =
             Config::from_custom_kubeconfig(file, &options).await.map_err(|error| self.unusable(&error))?;
-        config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(SILENCE);
-        config.write_timeout = Some(SILENCE);
-        // The caller's loop decides when something is tried again.
-        config.default_retry = false;
+        be_patient(&mut config);
         // What is declared is what holds, not a variable of the environment.
         config.proxy_url = match proxy.filter(|proxy| !proxy.is_empty()) {
             None => None,
@@ -104,6 +118,26 @@ impl KubeconfigSource {
             config.auth_info = user;
         }
         Ok(Chosen { config, context: context.name, expires_at })
+    }
+
+    /// The account of the pod that this runs in, where no file is named.
+    fn of_pod(&self) -> Result<Option<Chosen>, KubernetesError> {
+        if !self.files.is_empty() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_none() {
+            return Ok(None);
+        }
+        if let Some(context) = &self.context {
+            let why =
+                format!("context {:?} is asked for, and there is no kubeconfig", shortened(context, 100));
+            return Err(self.wrong(why, "name the kubeconfig that has it"));
+        }
+        let mut config = Config::incluster().map_err(|error| {
+            self.wrong(
+                format!("the account of this pod cannot be used: {error}"),
+                "let the pod have a service account (automountServiceAccountToken)",
+            )
+        })?;
+        be_patient(&mut config);
+        Ok(Some(Chosen { config, context: "in-cluster".into(), expires_at: None }))
     }
 
     fn pick<'a>(&self, file: &'a Kubeconfig) -> Result<&'a NamedContext, KubernetesError> {
@@ -214,6 +248,15 @@ impl KubeconfigSource {
     fn unusable(&self, error: &KubeconfigError) -> KubernetesError {
         self.wrong(safe(error), "fetch the kubeconfig of the cluster again")
     }
+}
+
+/// How long what may take.
+fn be_patient(config: &mut Config) {
+    config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(SILENCE);
+    config.write_timeout = Some(SILENCE);
+    // The caller's loop decides when something is tried again.
+    config.default_retry = false;
 }
 
 const OF_ONE_KIND: &str = "each file needs kind: Config and apiVersion: v1";

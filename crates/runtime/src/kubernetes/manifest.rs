@@ -37,6 +37,8 @@ impl Attach {
 pub struct ManifestOptions {
     /// What is done with the workloads.
     pub attach: Attach,
+    /// The kubeconfig, where another than the usual one is meant.
+    pub config: Option<String>,
     /// The context of the kubeconfig, where another than the current one is meant.
     pub context: Option<String>,
 }
@@ -89,8 +91,10 @@ fn manifest(name: &str, service: &ImportedService, options: &ManifestOptions) ->
     write_replica_note(&mut text, service);
     let WorkloadRef { kind, namespace, name } = &service.workload;
     text.push_str("  kubernetes:\n");
-    if let Some(context) = &options.context {
-        let _ = writeln!(text, "    context: {}", quoted(context));
+    for (key, value) in [("config", &options.config), ("context", &options.context)] {
+        if let Some(value) = value {
+            let _ = writeln!(text, "    {key}: {}", quoted(value));
+        }
     }
     let _ = writeln!(
         text,
@@ -369,7 +373,7 @@ mod tests {
         ];
         let text = manifests(
             &import(all.to_vec()),
-            &ManifestOptions { attach: Attach::Scale, context: Some("c".into()) },
+            &ManifestOptions { attach: Attach::Scale, config: Some("/k".into()), context: Some("c".into()) },
         );
         assert_eq!(objections(&text), Vec::<String>::new(), "{text}");
         let names: BTreeSet<_> = text.lines().filter(|line| line.starts_with("  name: ")).collect();
@@ -378,6 +382,6 @@ mod tests {
             names.contains("  name: \"shop\"") && names.contains("  name: \"shop-statefulset\""),
             "{names:?}"
         );
-        assert!(text.contains("mode: scale") && text.contains("context: \"c\""));
+        assert!(text.contains("mode: scale") && text.contains("config: \"/k\"\n    context: \"c\""));
     }
 }

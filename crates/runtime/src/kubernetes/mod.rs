@@ -2,9 +2,11 @@
 //! replicas, set where nobody else sets it; and in `driver/` the [`KubernetesDriver`], which deploys services of our own.
 //!
 //! [`Cluster::connect`] → [`Cluster::import`] → [`manifests`] is the way from a kubeconfig to declared services;
-//! [`Cluster::watch_pods`], [`Cluster::usage`] and [`Cluster::scale`] are what follows. [`rbac`] prints what an account needs
+//! [`Attached`] is what follows: a workload that runs there already, watched and scaled. [`rbac`] prints what an account needs
 //! for that. Names of secrets may be read, values of variables never are.
 
+mod attached;
+mod cache;
 mod cluster;
 mod driver;
 mod error;
@@ -12,17 +14,20 @@ mod exec;
 mod import;
 mod kubeconfig;
 mod manifest;
+mod meter;
 mod names;
 mod owner;
 mod pods;
-mod quantity;
+pub(crate) mod quantity;
 mod rbac;
 mod scale;
 mod service;
 mod usage;
 mod watch;
 
+pub use attached::{Attached, AttachedState};
 pub use cluster::{Cluster, FIELD_MANAGER};
+pub(crate) use driver::objects_of;
 pub use driver::{ClusterStep, KubernetesDriver, KubernetesOptions};
 pub use error::KubernetesError;
 pub use kubeconfig::KubeconfigSource;

@@ -18,7 +18,7 @@ pub(in crate::kubernetes) fn micros(text: &str) -> Option<u64> {
 }
 
 /// Whole units, such as bytes, rounded up; `None` for what is no quantity, negative or too large.
-pub(in crate::kubernetes) fn whole(text: &str) -> Option<u64> {
+pub(crate) fn whole(text: &str) -> Option<u64> {
     up(parse(text)?, ONE)
 }
 

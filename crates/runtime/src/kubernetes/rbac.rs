@@ -8,7 +8,7 @@ use super::names::{check_name, check_namespace};
 /// What is asked of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
-    /// [`super::Cluster::import`].
+    /// [`super::Cluster::import`] and [`super::Cluster::workload`].
     Import,
     /// [`super::Cluster::watch_pods`].
     Watch,
@@ -53,9 +53,9 @@ impl Permission {
     fn rules(self) -> Vec<Rule> {
         let own: &[Rule] = match self {
             Self::Import => &[
-                (APPS, "deployments", &["list"]),
-                (APPS, "statefulsets", &["list"]),
-                (APPS, "daemonsets", &["list"]),
+                (APPS, "deployments", &["get", "list"]),
+                (APPS, "statefulsets", &["get", "list"]),
+                (APPS, "daemonsets", &["get", "list"]),
                 ("", "services", &["list"]),
                 ("", "namespaces", &["get"]),
             ],
@@ -74,6 +74,7 @@ impl Permission {
                 ("", "pods/resize", &["patch"]),
                 ("", "pods/log", &["get"]),
                 ("", "events", &["list"]),
+                ("", "configmaps", &["create", "patch", "delete"]),
                 ("", "secrets", &["create", "patch", "delete"]),
                 ("", "services", &["get", "create", "patch", "delete"]),
                 ("policy", "poddisruptionbudgets", &["create", "patch", "delete"]),

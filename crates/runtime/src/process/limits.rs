@@ -33,7 +33,7 @@ pub(crate) fn change(record: &mut Record, limits: &Limits) -> Result<LimitEnforc
         enforcement.cpu = held(limits.cpu_millis, "cpu");
     }
     record.limits = enforcement.clone();
-    record.deployment.limits = *limits;
+    record.deployment_mut().limits = *limits;
     Ok(enforcement)
 }
 

@@ -454,7 +454,7 @@ impl Worker {
         let mut state = self.lock();
         let record =
             state.records.get_mut(replica).ok_or_else(|| DriverError::Unknown(replica.to_owned()))?;
-        record.deployment.generation = generation;
+        record.deployment_mut().generation = generation;
         let path = self.record_path(replica);
         record.save(&path).map_err(file_error("write", &path))
     }

@@ -1,4 +1,4 @@
-//! The drivers with real processes and real containers.
+//! The drivers with real processes and real containers, and the simulated one.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod child;
@@ -10,5 +10,6 @@ mod logs;
 mod probes;
 mod process;
 mod rig;
+mod simulated;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;

@@ -9,7 +9,7 @@ use sos_runtime::{
 };
 
 use crate::child;
-use crate::rig::{Rig, clock, deploy, describe, exited, state, until};
+use crate::rig::{Rig, clock, deploy, describe, exited, is_deaf, script, state, until};
 use crate::skipped::skipped;
 
 const SLEEP: &str = "exec sleep 1000";
@@ -17,15 +17,15 @@ const SLEEP: &str = "exec sleep 1000";
 #[tokio::test]
 async fn it_conforms() {
     let rig = Rig::new();
-    let driver = ProcessDriver::new(rig.options()).unwrap();
-    conformance(&driver, |name, script| rig.shell(name, script), clock).await.unwrap();
+    let open = || ProcessDriver::new(rig.options());
+    conformance(open, |name, conduct| rig.shell(name, &script(conduct)), is_deaf, clock).await.unwrap();
 }
 
 #[tokio::test]
 async fn it_conforms_without_control_groups() {
     let rig = Rig::new();
-    let driver = ProcessDriver::new(ProcessOptions { control_groups: false, ..rig.options() }).unwrap();
-    conformance(&driver, |name, script| rig.shell(name, script), clock).await.unwrap();
+    let open = || ProcessDriver::new(ProcessOptions { control_groups: false, ..rig.options() });
+    conformance(open, |name, conduct| rig.shell(name, &script(conduct)), is_deaf, clock).await.unwrap();
 }
 
 #[tokio::test]

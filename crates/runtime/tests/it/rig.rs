@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use sos_runtime::{
-    DeployStep, Deployment, Driver, DriverError, EnvValue, EnvVar, Handle, Limits, LogRotation, Phase,
-    ProcessDriver, ProcessOptions, ReplicaState, SecretValues, ServiceConfig, describe_deployment,
-    load_configuration,
+    ConformanceConduct, DeployStep, Deployment, Driver, DriverError, EnvValue, EnvVar, Handle, Limits,
+    LogRotation, Phase, ProcessDriver, ProcessOptions, ReplicaState, SecretValues, ServiceConfig,
+    describe_deployment, load_configuration,
 };
 
 /// How long a condition is waited for: a start takes seconds on a machine that is busy with other tests.
@@ -38,7 +38,22 @@ pub(crate) fn plain_service(workdir: &Path, name: &str, script: &str) -> Service
         stop_timeout: SignedDuration::from_secs(5),
         labels: BTreeMap::new(),
         container: None,
+        place: None,
     }
+}
+
+/// A shell script that behaves as the checks of drivers need it.
+pub(crate) fn script(conduct: ConformanceConduct) -> String {
+    match conduct {
+        ConformanceConduct::Runs => "exec sleep 1000".into(),
+        ConformanceConduct::Exits(code) => format!("exit {code}"),
+        ConformanceConduct::Deaf => "trap '' TERM; : > deaf.ready; while :; do sleep 1000; done".into(),
+    }
+}
+
+/// Whether the script of a deaf service has come so far.
+pub(crate) fn is_deaf(service: &ServiceConfig) -> bool {
+    service.workdir.join("deaf.ready").exists()
 }
 
 impl Rig {
@@ -100,7 +115,7 @@ impl Drop for Rig {
 async fn clean_up(driver: &ProcessDriver) {
     driver.recover(clock()).await.unwrap();
     for state in driver.observe(clock()).await.unwrap() {
-        let replica = state.deployment.replica;
+        let replica = state.deployment.replica.clone();
         driver.kill(&replica, clock()).await.unwrap();
         exited(driver, &replica).await;
         until("its group is gone", async || {

@@ -12,6 +12,7 @@ mod describe;
 mod events;
 mod explain;
 mod forecast;
+mod generate;
 mod get;
 mod import;
 mod internal;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     /// Declare a service or channels from the document that describes them; no server needed
     #[command(subcommand)]
     Import(Box<import::Import>),
+    /// Print what would be deployed, or the rights that `sos` needs in a cluster; no server needed
+    Generate(generate::Args),
     /// Publish events into a channel
     Publish(Box<publish::Args>),
     /// Hear events of a channel
@@ -130,6 +133,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Top(args) => top::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Import(import) => import::run(&import),
+        Command::Generate(args) => generate::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Subscribe(args) => subscribe::run(&args),
         Command::Channels(args) => channels::run(&args),

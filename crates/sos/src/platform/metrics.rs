@@ -234,6 +234,8 @@ fn services(out: &mut Exposition, board: &Board) {
     }
     gateway(out, board);
     energy(out, board);
+    out.gauge("sos_services_pass_seconds", "how long the latest pass over all services took");
+    out.sample(&[], board.pass.as_secs_f64());
 }
 
 /// Rate, errors and durations of services behind the gateway, as clients saw them.

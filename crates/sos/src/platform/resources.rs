@@ -111,7 +111,7 @@ fn object(engine: &Engine, resource: &Resource) -> Value {
 
 /// The generated deployment descriptions and what the replicas use now.
 fn describe_service(status: &mut Value, view: &ServiceView) {
-    let deployments: Vec<_> = view.replicas.iter().map(|replica| &replica.deployment).collect();
+    let deployments: Vec<_> = view.replicas.iter().map(|replica| &*replica.deployment).collect();
     status["deployments"] = json!(deployments);
     status["replicaStatuses"] = view.replicas.iter().map(replica).collect();
     if let Some(rollout) = &view.rollout {

@@ -16,7 +16,7 @@ use sos_engine::resources;
 use sos_engine::services::OrderRefused;
 use sos_engine::services::board::{ReplicaView, ServiceView};
 use sos_engine::services::convert::RESTARTED_AT;
-use sos_model::{Kind, Runtime, ServiceSpec};
+use sos_model::{AttachMode, Kind, Runtime, ServiceSpec};
 use sos_runtime::{EnvValue, LogReader};
 use sos_store::{Resource, Store};
 
@@ -54,6 +54,12 @@ fn long_running(store: &Store, name: &str, verb: &str) -> Result<(Resource, Serv
 /// Sets the number of replicas, or gives the decision back to the manifest.
 pub(super) fn scale(engine: &Engine, name: &str, replicas: Option<u32>) -> Result<Scale, Problem> {
     let (_, spec) = long_running(engine.store(), name, "scaled")?;
+    let attached = spec.kubernetes.as_ref().and_then(|cluster| cluster.attach.as_ref());
+    if replicas.is_some() && attached.is_some_and(|attach| attach.mode == AttachMode::Recommend) {
+        return Err(Problem::conflict(format!(
+            "service {name} is watched only (attach: recommend), so it is not scaled from here; set mode: scale in its manifest"
+        )));
+    }
     let wanted = replicas.unwrap_or(0);
     if wanted > MAX_REPLICAS {
         return Err(Problem::bad_request(format!("replicas is {wanted}: expected 0 to {MAX_REPLICAS}")));
@@ -90,8 +96,9 @@ pub(super) fn rollout_status(engine: &Engine, name: &str) -> Result<RolloutStatu
             message: "not looked at yet".into(),
         });
     };
-    // External services have nothing to roll, and jobs run what is declared when their time comes.
-    if spec.external.is_some() || spec.batch.is_some() {
+    // External services and what somebody else deployed have nothing to roll; jobs run what is declared when their time comes.
+    let attached = spec.kubernetes.as_ref().is_some_and(|cluster| cluster.attach.is_some());
+    if spec.external.is_some() || spec.batch.is_some() || attached {
         let message = "there is nothing to roll out".into();
         return Ok(RolloutStatus { done: true, message, ..status_of(name, view, None) });
     }

@@ -427,7 +427,7 @@ mod tests {
             ("home-1".to_owned(), view(ServicePhase::Running, 1, "")),
             ("sunspec".to_owned(), view(ServicePhase::BackOff, 0, "ended with 1, next try in 4 s \u{1b}[2J")),
         ]);
-        Board { services }
+        Board { services, ..Board::default() }
     }
 
     fn events() -> Vec<EventRecord> {

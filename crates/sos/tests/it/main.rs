@@ -13,7 +13,13 @@ mod calls;
 mod chaos;
 mod cli;
 mod client;
+#[path = "../../../../scripts/cluster/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the drivers, which need more of it")]
+mod cluster;
 mod devices;
+#[path = "../../../../scripts/dockerd.rs"]
+#[allow(dead_code, reason = "shared with the tests of the drivers, which need more of it")]
+mod dockerd;
 mod follow;
 mod forecast;
 mod page;
@@ -21,6 +27,7 @@ mod peer;
 #[path = "../../../../scripts/peers.rs"]
 mod peers;
 mod replay;
+mod runtimes;
 mod services;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;

@@ -153,22 +153,12 @@ impl Web {
         std::fs::write(self.rig.manifests.join("web.yaml"), manifest).unwrap();
     }
 
-    fn run(&self, args: &[&str]) -> std::process::Output {
-        let file = |name: &str| std::fs::read_to_string(self.rig.data.join(name)).unwrap_or_default();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
-        command.args(args).env("SOS_SERVER", file("server").trim()).env("SOS_TOKEN", file("token").trim());
-        command.output().unwrap()
-    }
-
     fn sos(&self, args: &[&str]) -> (bool, String) {
-        let output = self.run(args);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        (output.status.success(), text + &String::from_utf8_lossy(&output.stderr))
+        self.rig.sos(args)
     }
 
     fn json(&self, args: &[&str]) -> Option<Value> {
-        let output = self.run(&[args, &["-o", "json"]].concat());
-        serde_json::from_slice(&output.stdout).ok()
+        self.rig.json(args)
     }
 
     /// The address of the gateway, once a replica is ready.

@@ -121,6 +121,11 @@ impl Rig {
 
     /// The same over other manifests.
     pub(crate) fn up_at(&self, manifests: &Path, args: &[&str]) -> Up {
+        self.up_in(manifests, args, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn up_in(&self, manifests: &Path, args: &[&str], env: &[(&str, &str)]) -> Up {
         let kept = |name| {
             let file = tempfile::Builder::new().prefix(name).tempfile_in(self.dir.path()).unwrap();
             file.keep().unwrap()
@@ -129,8 +134,29 @@ impl Rig {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
         command.arg("up").arg(manifests).arg("--data-dir").arg(&self.data);
         command.args(["--listen", "127.0.0.1:0"]).args(args).env_remove("SOS_TOKEN").env_remove("SOS_SERVER");
+        command.envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::from(out)).stderr(Stdio::from(err));
         Up { child: command.spawn().unwrap(), stdout, stderr }
+    }
+
+    /// A command of `sos` against the one that runs: whether it succeeded, and all that it said.
+    pub(crate) fn sos(&self, args: &[&str]) -> (bool, String) {
+        let output = self.command(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text + &String::from_utf8_lossy(&output.stderr))
+    }
+
+    /// What a command answers as JSON; `None` when it answers nothing.
+    pub(crate) fn json(&self, args: &[&str]) -> Option<Value> {
+        let output = self.command(&[args, &["-o", "json"]].concat()).output().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let file = |name: &str| std::fs::read_to_string(self.data.join(name)).unwrap_or_default();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
+        command.args(args).env("SOS_SERVER", file("server").trim()).env("SOS_TOKEN", file("token").trim());
+        command
     }
 
     /// The report of that name.

@@ -103,7 +103,7 @@ impl Worker {
         let mut state = self.state.lock().await;
         let record =
             state.records.get_mut(replica).ok_or_else(|| DriverError::Unknown(replica.to_owned()))?;
-        record.deployment.generation = generation;
+        record.deployment_mut().generation = generation;
         self.write(record).await
     }
 
@@ -132,6 +132,12 @@ impl Worker {
         Ok(())
     }
 
+    /// The variables of a revision, plain and secret.
+    async fn delete_variables(&self, link: &Link, name: &str) -> Result<(), DriverError> {
+        self.delete(link, "api/v1", "configmaps", name).await?;
+        self.delete(link, "api/v1", "secrets", name).await
+    }
+
     /// Removes what only the replica that is being forgotten needed.
     async fn tidy(&self, state: &mut State, link: &Link, deployment: &Deployment) -> Result<(), DriverError> {
         let name = deployment_name(deployment);
@@ -139,7 +145,7 @@ impl Worker {
         let others: Vec<_> = others.filter(|other| other.replica != deployment.replica).cloned().collect();
         if !others.iter().any(|other| deployment_name(other) == name) {
             self.delete(link, "apis/apps/v1", "deployments", &name).await?;
-            self.delete(link, "api/v1", "secrets", &name).await?;
+            self.delete_variables(link, &name).await?;
             state.applied.remove(&name);
         }
         if !others.iter().any(|other| other.service == deployment.service) {
@@ -215,7 +221,7 @@ impl Worker {
                 state.applied.insert(name, count.unwrap_or(1));
             } else {
                 self.delete(&link, "apis/apps/v1", "deployments", &name).await?;
-                self.delete(&link, "api/v1", "secrets", &name).await?;
+                self.delete_variables(&link, &name).await?;
                 report.orphans.push(format!("Deployment {name}"));
             }
         }

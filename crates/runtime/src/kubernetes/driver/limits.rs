@@ -57,7 +57,7 @@ impl Worker {
     fn note(&self, record: &mut Record, limits: Limits) {
         // New pods begin with what the description says.
         record.own.declared.get_or_insert(record.deployment.limits);
-        record.deployment.limits = limits;
+        record.deployment_mut().limits = limits;
         record.limits = held(&limits);
     }
 

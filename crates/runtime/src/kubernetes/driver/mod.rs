@@ -9,7 +9,6 @@
 //! Pods are known by a watch: a look asks the cluster nothing as long as nothing changes. While the cluster is away calls
 //! fail with [`DriverError::Away`], and what was known stays.
 
-mod cache;
 mod end;
 mod limits;
 mod logs;
@@ -23,15 +22,17 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::KubeconfigSource;
 use crate::shared::file_error;
 use crate::{
-    Capabilities, Deployment, Driver, DriverError, Handle, LimitEnforcement, Limits, LogReader, Metadata,
-    RecoveryReport, ReplicaConfig, ReplicaState, SecretValues,
+    Capabilities, Deployment, Driver, DriverError, Handle, LimitEnforcement, Limits, LogReader, LogSource,
+    Metadata, RecoveryReport, ReplicaConfig, ReplicaState, SecretValues,
 };
+pub(crate) use objects::objects_of;
 use worker::Worker;
 
 /// How the Kubernetes driver is set up.
@@ -39,6 +40,9 @@ use worker::Worker;
 pub struct KubernetesOptions {
     /// The data directory; `run/kubernetes/` and `logs/` in it belong to the driver.
     pub data_dir: PathBuf,
+    /// Tells this driver from others of the data directory, where there are several: lower-case letters, digits and `-`, at
+    /// most 16. It has the folder `run/kubernetes/NAME/` then, and touches nothing that the others have made.
+    pub name: Option<String>,
     /// Which cluster, and as whom.
     pub source: KubeconfigSource,
     /// The namespace, which has to exist; by default that of the context.
@@ -51,7 +55,14 @@ impl KubernetesOptions {
     /// The usual set-up for a data directory.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>, source: KubeconfigSource) -> Self {
-        Self { data_dir: data_dir.into(), source, namespace: None, interrupt_after: None }
+        Self { data_dir: data_dir.into(), name: None, source, namespace: None, interrupt_after: None }
+    }
+
+    /// Where the driver keeps its records.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        let all = self.data_dir.join("run/kubernetes");
+        self.name.as_ref().map_or(all.clone(), |name| all.join(name))
     }
 }
 
@@ -125,6 +136,15 @@ impl KubernetesDriver {
     pub fn logs(&self, replica: &str, lines: usize, max_bytes: u64) -> Result<LogReader, DriverError> {
         let path = self.worker.log_path(replica);
         LogReader::tail(&path, lines, max_bytes).map_err(file_error("read", &path))
+    }
+
+    /// All logs in the data directory, those of pods with what is known of them; see
+    /// [`ProcessDriver::log_sources`](crate::ProcessDriver::log_sources).
+    ///
+    /// # Errors
+    /// When the folder of logs cannot be read.
+    pub async fn log_sources(&self, zone: &TimeZone) -> Result<Vec<LogSource>, DriverError> {
+        self.worker.log_sources(zone).await
     }
 
     /// Goes on to its end also when nobody waits for it any more: what is broken off in the middle would look like a crash.

@@ -6,12 +6,33 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use super::names::{
-    DESCRIPTION, INSTANCE, MAIN, MANAGED_BY, REVISION, SERVICE, TRAFFIC, deployment_name, numbers, revision,
+    DESCRIPTION, INSTANCE, MAIN, MANAGED_BY, REVISION, SERVICE, TRAFFIC, check, deployment_name, numbers,
+    ports, revision,
 };
 use crate::{
-    ContainerCheck, ContainerConfig, ContainerNetwork, ContainerProbe, Deployment, EnvValue, EnvVar,
-    ImageSource, Limits, PullPolicy, SecretValues, VolumeSource, WorkdirMount,
+    ContainerCheck, ContainerConfig, ContainerNetwork, ContainerProbe, Deployment, DescribeError,
+    DriverError, EnvValue, EnvVar, ImageSource, Limits, PullPolicy, ReplicaConfig, SecretValues,
+    VolumeSource, WorkdirMount,
 };
+
+/// The objects of a service, as they would be applied; `describe` makes its description, given its ports.
+pub(crate) fn objects_of(
+    config: &ReplicaConfig,
+    namespace: &str,
+    replicas: u32,
+    describe: impl FnOnce(BTreeMap<String, u16>) -> Result<Deployment, DescribeError>,
+) -> Result<Vec<Value>, DriverError> {
+    check(config)?;
+    let deployment = describe(ports(config))?;
+    // Each data directory has an id of its own.
+    let objects = Objects { instance: "generated".into(), namespace: namespace.to_owned() };
+    let container = deployment.container.as_ref();
+    let own = container.map(|container| objects.deployment(&deployment, container, replicas));
+    let budget = objects.disruption_budget(&deployment);
+    let policy = objects.network_policy(&deployment);
+    let more = objects.config_map(&deployment).into_iter().chain(objects.service(&deployment));
+    Ok(more.chain(own).chain([budget, policy]).collect())
+}
 
 /// Everything that objects of one data directory have in common.
 #[derive(Clone, Debug)]
@@ -65,6 +86,24 @@ impl Objects {
                     "spec": pod_spec(deployment, container),
                 },
             },
+        })
+    }
+
+    /// The values of plain variables, for the pods of a revision.
+    pub(super) fn config_map(&self, deployment: &Deployment) -> Option<Value> {
+        let values: BTreeMap<_, _> = shared(deployment)
+            .filter_map(|var| match &var.value {
+                EnvValue::Plain(text) => Some((&var.name, text)),
+                EnvValue::Secret { .. } => None,
+            })
+            .collect();
+        (!values.is_empty()).then(|| {
+            json!({
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": self.metadata(&deployment_name(deployment), &deployment.service),
+                "data": values,
+            })
         })
     }
 
@@ -209,15 +248,19 @@ fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }
 
+/// The variables that all pods of a revision have alike.
+fn shared(deployment: &Deployment) -> impl Iterator<Item = &EnvVar> {
+    deployment.env.iter().filter(|var| !matches!(var.name.as_str(), "SOS_REPLICA" | "SOS_ORDINAL"))
+}
+
 fn env(deployment: &Deployment) -> Vec<Value> {
-    let shared =
-        deployment.env.iter().filter(|var| !matches!(var.name.as_str(), "SOS_REPLICA" | "SOS_ORDINAL"));
-    let told = shared.map(|var| match &var.value {
-        EnvValue::Plain(text) => json!({"name": var.name, "value": literal(text)}),
-        EnvValue::Secret { .. } => json!({
-            "name": var.name,
-            "valueFrom": {"secretKeyRef": {"name": deployment_name(deployment), "key": var.name}},
-        }),
+    let told = shared(deployment).map(|var| {
+        let source = match &var.value {
+            EnvValue::Plain(_) => "configMapKeyRef",
+            EnvValue::Secret { .. } => "secretKeyRef",
+        };
+        let key = json!({"name": deployment_name(deployment), "key": var.name});
+        json!({"name": var.name, "valueFrom": {source: key}})
     });
     let name = json!({"name": "SOS_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
     told.chain([name]).collect()
@@ -289,6 +332,7 @@ mod tests {
             stop_timeout: SignedDuration::from_secs(10),
             labels: BTreeMap::new(),
             container: None,
+            place: None,
         };
         let mut container = ContainerConfig::new(ImageSource::Reference("registry.example/web:1".into()));
         change(&mut service, &mut container);

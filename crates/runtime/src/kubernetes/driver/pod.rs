@@ -93,7 +93,8 @@ fn advised(reason: &str, message: &str) -> String {
 /// What the node's probes say, or what a start waits for.
 pub(super) fn health(pod: Option<&PodState>, probed: bool, waiting: Option<&String>) -> Option<Health> {
     let told = |status, output: &str| {
-        Some(Health { status, failures: 0, output: output.chars().take(512).collect() })
+        let since = pod.and_then(|pod| pod.ready_since);
+        Some(Health { status, failures: 0, output: output.chars().take(512).collect(), since })
     };
     let waits = match pod.map(life) {
         Some((Life::Waits(why), _)) => why.or_else(|| waiting.cloned()),

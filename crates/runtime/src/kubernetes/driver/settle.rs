@@ -23,6 +23,7 @@ impl Worker {
             return Ok(vec![]);
         }
         let pods = self.settle(&mut state, now).await?;
+        let meter = state.linked().map(|link| link.meter);
         let told = state.records.values().map(|record| {
             let live = record.is_live();
             let pod = record.own.pod.as_ref().filter(|_| live);
@@ -30,7 +31,8 @@ impl Worker {
             let waiting = state.waiting.get(&record.deployment.replica).and_then(|(_, why)| why.as_ref());
             let health = health(pod, is_probed(record), waiting).filter(|_| live);
             let address: Option<IpAddr> = pod.and_then(|pod| pod.address.as_ref()?.parse().ok());
-            ReplicaState { address, ..record.state(live.then(|| handle(record)), None, health) }
+            let usage = pod.and_then(|pod| meter.as_ref()?.of(&pod.name));
+            ReplicaState { address, ..record.state(live.then(|| handle(record)), usage, health) }
         });
         Ok(told.collect())
     }
@@ -93,7 +95,7 @@ impl Worker {
             Some(pod) => self.follow(state, record, pod, now),
             None => {
                 if let Some(own) = record.own.pod.clone() {
-                    let seen = link.cache.last_seen(&own);
+                    let seen = link.cache.last_seen(&own.uid);
                     let exit = seen.as_ref().map_or(Exit::Unknown, last_exit);
                     self.replaced(state, record, exit, now);
                 }
@@ -123,7 +125,7 @@ impl Worker {
             (Some(_), Some(_)) if !record.own.asked => self.ask_to_end(link, record).await,
             (Some(pod), Some(_)) if !is_over(pod) => Ok(()),
             (_, Some(own)) => {
-                let seen = link.cache.last_seen(&own);
+                let seen = link.cache.last_seen(&own.uid);
                 let seen = pod.or(seen.as_ref());
                 let exit = seen.map_or(Exit::Unknown, last_exit);
                 self.over(record, exit, now);
@@ -184,7 +186,7 @@ impl Worker {
         record.own.pod = None;
         record.own.restarts = 0;
         if let Some(declared) = record.own.declared.take() {
-            record.deployment.limits = declared;
+            record.deployment_mut().limits = declared;
             record.limits = held(&declared);
         }
     }

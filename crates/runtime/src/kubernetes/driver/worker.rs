@@ -2,24 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::cache::Cache;
 use super::logs::Copies;
 use super::names::{INSTANCE, check, deployment_name, ports, selector};
 use super::objects::Objects;
 use super::{ClusterStep, KubernetesOptions, Own, PodRef, Record};
+use crate::kubernetes::cache::Cache;
+use crate::kubernetes::meter::Meter;
 use crate::kubernetes::names::check_namespace;
 use crate::kubernetes::{Cluster, KubernetesError};
-use crate::shared::{check_secrets, file_error, instance_of, make_private};
+use crate::shared::{check_secrets, file_error, instance_of, listed_logs, make_private};
 use crate::{
     Capabilities, Deployment, DriverError, Enforcement, Exit, Handle, InPlaceLimits, LimitEnforcement,
-    Limits, Metadata, Phase, ReplicaConfig, SecretValues,
+    Limits, LogSource, Metadata, Phase, ReplicaConfig, SecretValues,
 };
 
 /// Everything that the driver holds.
@@ -53,7 +56,9 @@ pub(super) struct State {
 pub(super) struct Link {
     pub(super) cluster: Cluster,
     pub(super) objects: Objects,
-    pub(super) cache: std::sync::Arc<Cache>,
+    pub(super) cache: Arc<Cache>,
+    /// What its pods use.
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Link {
@@ -69,12 +74,12 @@ impl Link {
 
 impl Worker {
     pub(super) fn new(options: KubernetesOptions) -> Result<Self, DriverError> {
-        let (run, logs) = (options.data_dir.join("run"), options.data_dir.join("logs"));
-        make_private(&run)?;
+        let (run, logs) = (options.folder(), options.data_dir.join("logs"));
+        make_private(&options.data_dir.join("run"))?;
         make_private(&logs)?;
-        let run = run.join("kubernetes");
         make_private(&run)?;
-        let instance = instance_of(&options.data_dir)?;
+        let machine = instance_of(&options.data_dir)?;
+        let instance = options.name.as_ref().map_or(machine.clone(), |name| format!("{machine}-{name}"));
         // Absolute, so that the paths of logs stay true.
         let logs = logs.canonicalize().map_err(file_error("find", &logs))?;
         Ok(Self { options, instance, run, logs, state: Mutex::default() })
@@ -90,6 +95,17 @@ impl Worker {
 
     pub(super) fn cursor_path(&self, replica: &str) -> PathBuf {
         self.run.join(format!("{replica}.cursor"))
+    }
+
+    pub(super) async fn log_sources(&self, zone: &TimeZone) -> Result<Vec<LogSource>, DriverError> {
+        let mut sources = listed_logs(&self.logs, zone).await?;
+        let state = self.state.lock().await;
+        for (replica, source) in &mut sources {
+            if let Some(record) = state.records.get(replica) {
+                record.describe_log(source);
+            }
+        }
+        Ok(sources.into_values().collect())
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -115,9 +131,11 @@ impl Worker {
         let namespace = namespace.unwrap_or_else(|| cluster.default_namespace().to_owned());
         check_namespace(&namespace)?;
         self.check_cluster(&cluster).await?;
-        let cache = Cache::start(&cluster, &namespace, &selector(&self.instance))?;
+        let cache = Arc::new(Cache::start(&cluster, &namespace, &selector(&self.instance))?);
+        let pods = Arc::clone(&cache);
+        let meter = Arc::new(Meter::start(&cluster, &namespace, move || pods.nodes()));
         let objects = Objects { instance: self.instance.clone(), namespace };
-        let link = Link { cluster, objects, cache: std::sync::Arc::new(cache) };
+        let link = Link { cluster, objects, cache, meter };
         state.link = Some(link.clone());
         Ok(link)
     }
@@ -306,6 +324,9 @@ impl Worker {
         if !state.applied.contains_key(&name) {
             self.check_ours(link, ("apis/apps/v1", "deployments", &name)).await?;
         }
+        if let Some(map) = objects.config_map(deployment) {
+            self.apply_object(link, ("api/v1", "configmaps", &name), &map).await?;
+        }
         if let Some(secret) = objects.secret(deployment, secrets) {
             self.apply_object(link, ("api/v1", "secrets", &name), &secret).await?;
         }
@@ -449,7 +470,7 @@ impl State {
         let first = mine.min_by_key(|record| (!record.own.wanted, record.started_at))?;
         // Limits that were changed since are of its pod alone.
         let limits = first.own.declared.unwrap_or(first.deployment.limits);
-        Some(Deployment { limits, ..first.deployment.clone() })
+        Some(Deployment { limits, ..Deployment::clone(&first.deployment) })
     }
 
     /// Pods that belong to a record.

@@ -1,5 +1,6 @@
 //! What the Docker driver promises beyond the contract of all drivers, with a daemon of the test's own.
 
+#[path = "../../../../../scripts/dockerd.rs"]
 mod dockerd;
 mod faults;
 mod images;
@@ -17,7 +18,7 @@ use sos_runtime::{
     ServiceConfig, Volume, VolumeSource, WorkdirMount, conformance,
 };
 
-use crate::rig::{clock, deploy, describe, exited, plain_service, state, until};
+use crate::rig::{clock, deploy, describe, exited, is_deaf, plain_service, script, state, until};
 use crate::skipped::skipped;
 use dockerd::Dockerd;
 
@@ -98,14 +99,15 @@ impl Rig {
 #[tokio::test]
 async fn it_conforms() {
     let Some(rig) = Rig::new(&[]) else { return };
-    let driver = DockerDriver::new(rig.options()).unwrap();
-    conformance(&driver, |name, script| rig.shell(name, script), clock).await.unwrap();
+    let open = || DockerDriver::new(rig.options());
+    conformance(open, |name, conduct| rig.shell(name, &script(conduct)), is_deaf, clock).await.unwrap();
     let containers = rig.daemon.lines(&["ps", "--all", "--quiet"]);
     assert_eq!(containers, Vec::<String>::new());
     let networks =
         rig.daemon.lines(&["network", "ls", "--quiet", "--filter", "label=sos.energy/driver=docker"]);
     assert_eq!(networks, Vec::<String>::new());
     // What is told to people, and kept for them.
+    let driver = rig.driver().await;
     deploy(&driver, &rig.shell("talker", "echo out; echo err >&2; exit 3")).await.unwrap();
     let phase = exited(&driver, "talker-0").await;
     assert!(matches!(phase, Phase::Exited { exit: Exit::Code(3), asked: None, .. }), "{phase:?}");

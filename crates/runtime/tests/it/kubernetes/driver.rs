@@ -13,9 +13,9 @@ use sos_runtime::{
 };
 
 use super::cluster::TestCluster;
-use super::image::IMAGE;
-use super::programs::wait_until;
-use crate::rig::{clock, deploy, describe, exited, plain_service, state, until};
+use super::cluster::image::IMAGE;
+use super::cluster::programs::wait_until;
+use crate::rig::{clock, deploy, describe, exited, is_deaf, plain_service, script, state, until};
 
 const SLEEP: &str = "exec sleep 1000";
 const NAMESPACE: &str = "services";
@@ -116,11 +116,14 @@ async fn gone(driver: &KubernetesDriver, replica: &str) {
 #[tokio::test]
 async fn it_conforms() {
     let Some(rig) = Rig::new().await else { return };
-    let driver = KubernetesDriver::new(rig.options()).unwrap();
-    conformance(&driver, |name, script| rig.shell(name, script), clock).await.unwrap();
-    for kind in ["deployments", "services", "secrets", "poddisruptionbudgets", "networkpolicies"] {
+    let open = || KubernetesDriver::new(rig.options());
+    conformance(open, |name, conduct| rig.shell(name, &script(conduct)), is_deaf, clock).await.unwrap();
+    for kind in
+        ["deployments", "services", "secrets", "configmaps", "poddisruptionbudgets", "networkpolicies"]
+    {
         assert_eq!(rig.names(kind), Vec::<String>::new());
     }
+    let driver = rig.driver().await;
     // What it wrote is there when its end is told; a secret arrives, and nowhere else.
     let secret = EnvVar {
         name: "TOKEN".into(),

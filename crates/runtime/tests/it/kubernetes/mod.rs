@@ -1,13 +1,11 @@
-//! The client side of Kubernetes against a real one, built by `scripts/kubernetes.sh` and started by `cluster.rs`.
+//! The client side of Kubernetes against a real one, built by `scripts/kubernetes.sh` and started by `scripts/cluster/mod.rs`.
 
 mod access;
+#[path = "../../../../../scripts/cluster/mod.rs"]
 mod cluster;
 mod driver;
-mod image;
 mod imports;
-mod node;
 mod pods;
-mod programs;
 mod scaling;
 mod watching;
 
@@ -38,7 +36,7 @@ spec:
         - {{ name: PASSWORD, value: hunter2 }}
         - {{ name: TOKEN, valueFrom: {{ secretKeyRef: {{ name: api, key: token, optional: true }} }} }}
 ",
-            image = super::image::IMAGE
+            image = super::cluster::image::IMAGE
         )
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use sos_runtime::kubernetes::{PodTable, UsageSource, WorkloadKind, WorkloadRef};
 
 use super::cluster::TestCluster;
-use super::image::IMAGE;
-use super::node::NODE;
+use super::cluster::image::IMAGE;
+use super::cluster::node::NODE;
+use super::cluster::programs::wait_until;
 use super::objects;
-use super::programs::wait_until;
 use super::watching::follow;
 
 /// What a web server answers.

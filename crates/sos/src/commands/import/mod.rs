@@ -1,7 +1,8 @@
-//! `sos import`: a service or channels, from the document that describes them.
+//! `sos import`: services or channels, from the documents that describe them or the cluster that they run in.
 
 mod asyncapi;
 mod fetch;
+mod kubernetes;
 mod report;
 mod service;
 
@@ -21,6 +22,8 @@ pub(crate) enum Import {
     Proto(service::ProtoArgs),
     /// Channels from AsyncAPI 3.0 or 2
     Asyncapi(asyncapi::Args),
+    /// What runs in a namespace of a Kubernetes cluster, as services that are watched
+    Kubernetes(kubernetes::Args),
 }
 
 /// What all imports have in common.
@@ -50,5 +53,6 @@ pub(crate) fn run(import: &Import) -> Outcome {
         Import::Wsdl(args) => service::wsdl(args),
         Import::Proto(args) => service::proto(args),
         Import::Asyncapi(args) => asyncapi::run(args),
+        Import::Kubernetes(args) => kubernetes::run(args),
     }
 }

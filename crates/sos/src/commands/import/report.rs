@@ -88,7 +88,7 @@ fn tell(common: &Common, report: &Report, refused: bool) -> Outcome {
 }
 
 /// Writes a file as a whole or not at all.
-fn write(path: &Path, text: &[u8]) -> Outcome {
+pub(super) fn write(path: &Path, text: &[u8]) -> Outcome {
     let folder = path.parent().unwrap_or(Path::new("."));
     let cannot =
         |error: std::io::Error| Failure::unsuccessful(format!("cannot write {}: {error}", path.display()));

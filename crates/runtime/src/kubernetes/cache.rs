@@ -1,6 +1,6 @@
-//! The pods of a data directory as the watch last told them, and how those that are gone were last seen.
+//! Pods as the watch last told them, and how those that are gone were last seen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use futures::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::PodRef;
-use crate::kubernetes::{Cluster, KubernetesError, PodEvent, PodState, PodTable};
+use super::{Cluster, KubernetesError, PodEvent, PodState, PodTable};
 
 /// How many pods that are gone are remembered.
 const MAX_GONE: usize = 1000;
@@ -86,9 +85,14 @@ impl Cache {
         tokio::time::timeout(FIRST, wait).await.unwrap_or(Err(late))
     }
 
+    /// The nodes that the pods are on, as far as they are known now.
+    pub(super) fn nodes(&self) -> BTreeSet<String> {
+        self.seen.lock().table.pods.values().filter_map(|pod| pod.node.clone()).collect()
+    }
+
     /// How a pod that is gone was last seen.
-    pub(super) fn last_seen(&self, pod: &PodRef) -> Option<PodState> {
-        self.seen.lock().gone.iter().rev().find(|gone| gone.uid == pod.uid).cloned()
+    pub(super) fn last_seen(&self, uid: &str) -> Option<PodState> {
+        self.seen.lock().gone.iter().rev().find(|gone| gone.uid == uid).cloned()
     }
 }
 

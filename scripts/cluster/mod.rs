@@ -1,4 +1,5 @@
-//! A real Kubernetes in a folder of its own: the API server with its store, and on demand a node that runs pods.
+//! A real Kubernetes in a folder of its own, for the test binaries that include this file with `#[path]`: the API server with
+//! its store, and on demand a node that runs pods.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,12 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use sos_runtime::kubernetes::{Cluster, KubeconfigSource};
 use sos_runtime::{PortRequest, assign_ports};
 
-use super::node::Node;
-use super::programs::{Running, Tools};
-use crate::rig::clock;
+pub(crate) mod image;
+pub(crate) mod node;
+pub(crate) mod programs;
+
+use node::Node;
+use programs::{Running, Tools};
 
 /// The token of the administrator of a test's own cluster.
 const TOKEN: &str = "token-of-the-administrator";
@@ -205,7 +210,7 @@ impl TestCluster {
         fs::write(file.path(), text).unwrap();
         Cluster::connect(
             &KubeconfigSource { files: vec![file.path().into()], context: None, allow_exec: true },
-            clock(),
+            now(),
         )
         .await
     }
@@ -213,7 +218,7 @@ impl TestCluster {
     /// Our client as the administrator.
     pub(crate) async fn connect(&self) -> Cluster {
         let source = KubeconfigSource { files: vec![self.kubeconfig()], ..KubeconfigSource::default() };
-        Cluster::connect(&source, clock()).await.unwrap()
+        Cluster::connect(&source, now()).await.unwrap()
     }
 
     /// Our client as a service account.
@@ -253,6 +258,14 @@ impl TestCluster {
             ));
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the driver is told the time; tests of real clusters use the real one"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 fn start_etcd(tools: &Tools, folder: &Path, ports: &BTreeMap<String, u16>) -> Running {

@@ -1,4 +1,4 @@
-//! A Docker daemon of the test's own: its files, its socket, its containers, and nothing left when it goes.
+//! A Docker daemon of a test's own, for the test binaries that include this file with `#[path]`: its files, its socket, its containers, and nothing left when it goes.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
