@@ -68,9 +68,54 @@ impl TestCluster {
         Some(cluster)
     }
 
+    /// Serves `metrics.k8s.io`, which a HorizontalPodAutoscaler asks: metrics-server, asked by the API server.
+    #[allow(dead_code, reason = "shared with tests that need no autoscaler")]
+    pub(crate) fn serve_metrics(&mut self) {
+        let (kubeconfig, port) = (self.kubeconfig(), self.ports["metrics"]);
+        let mut command = self.tools.kubernetes("metrics-server");
+        for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+            command.arg(format!("--{flag}={}", kubeconfig.display()));
+        }
+        command.arg(format!("--secure-port={port}"));
+        command.args([
+            "--bind-address=127.0.0.1",
+            "--cert-dir=metrics-certificates",
+            "--kubelet-insecure-tls",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--kubelet-use-node-status-port",
+            "--metric-resolution=10s",
+            "--kubelet-request-timeout=5s",
+        ]);
+        // Nothing routes the addresses of Services here, so it is found by a name that leads back to this machine.
+        self.apply(&format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{ name: metrics-server, namespace: kube-system }}
+spec: {{ type: ExternalName, externalName: localhost, ports: [{{ port: {port} }}] }}
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {{ name: v1beta1.metrics.k8s.io }}
+spec:
+  service: {{ name: metrics-server, namespace: kube-system, port: {port} }}
+  group: metrics.k8s.io
+  version: v1beta1
+  insecureSkipTLSVerify: true
+  groupPriorityMinimum: 100
+  versionPriority: 100
+"
+        ));
+        let mut server = Running::start("metrics-server", command, self.folder.path());
+        server.until("it is asked through the API server", || {
+            let nodes = self.try_kubectl(&["get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"], "");
+            nodes.is_ok_and(|text| text.contains("\"cpu\"")).then_some(())
+        });
+        self.controllers.push(server);
+    }
+
     fn start(tools: Tools) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let names = ["api", "etcd", "peer", "kubelet"];
+        let names = ["api", "etcd", "peer", "kubelet", "metrics"];
         let wanted: Vec<_> = names.map(|name| PortRequest { name: name.into(), port: None }).into();
         let ports = assign_ports("cluster", &wanted, &BTreeMap::new(), &BTreeMap::new()).unwrap();
         let etcd = start_etcd(&tools, folder.path(), &ports);
@@ -88,6 +133,8 @@ impl TestCluster {
         self.openssl(
             "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=test-ca",
         );
+        // Whom servers behind the API server believe that it is asking for somebody.
+        self.client_certificate("front-proxy", 2);
     }
 
     /// A client certificate that the cluster knows, valid for some days from now; those of a past one are negative.
@@ -126,6 +173,13 @@ impl TestCluster {
             "--service-cluster-ip-range=10.96.0.0/16",
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged=true",
+            "--requestheader-client-ca-file=ca.crt",
+            "--requestheader-allowed-names=front-proxy",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            "--proxy-client-cert-file=front-proxy.crt",
+            "--proxy-client-key-file=front-proxy.key",
         ]);
         self.api = Some(Running::start("kube-apiserver", command, self.folder.path()));
         let certificate = self.path("certificates/apiserver.crt");
@@ -161,7 +215,11 @@ impl TestCluster {
                 .args(more);
             Running::start(name, command, self.folder.path())
         };
-        let keys = ["--service-account-private-key-file=sa.key", "--root-ca-file=certificates/apiserver.crt"];
+        let keys = [
+            "--service-account-private-key-file=sa.key",
+            "--root-ca-file=certificates/apiserver.crt",
+            "--horizontal-pod-autoscaler-sync-period=5s",
+        ];
         self.controllers = vec![with("kube-controller-manager", &keys), with("kube-scheduler", &[])];
     }
 

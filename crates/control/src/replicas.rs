@@ -96,9 +96,10 @@ impl<'a> Pass<'a, '_> {
             let startable = !left || self.course.restartable(number);
             members.sort_by_key(|member| {
                 let ordinal = i64::from(member.replica.ordinal);
-                let draining = state.draining.contains_key(member.id);
                 let gone = !startable && !member.replica.is_live();
-                (gone, std::cmp::Reverse(member.standing), draining, if left { -ordinal } else { ordinal })
+                // Of two of which nothing is known, one that has run for a while is more likely to serve.
+                let known = (std::cmp::Reverse(member.standing), member.draining, !member.unwatched);
+                (gone, known, if left { -ordinal } else { ordinal })
             });
             let size = usize::try_from(state.size(number)).unwrap_or(usize::MAX).min(members.len());
             let mut rest = members.split_off(size);

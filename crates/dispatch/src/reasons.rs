@@ -216,7 +216,7 @@ impl<'a> Facts<'a> {
                 let text = "not done: it does not fit before its deadline or costs more than it is worth";
                 reason(ReasonCode::WorkNotDone, text.into())
             }
-            None => reason(ReasonCode::WorkWaits, "nothing to do".into()),
+            None => reason(ReasonCode::WorkWaits, "nothing is left to do".into()),
         }
     }
 }

@@ -161,6 +161,6 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
             }
         }
         Spec::Channel(channel) => channel.files_mut().into_iter().for_each(absolute),
-        Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) => {}
+        Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) | Spec::Machine(_) => {}
     }
 }

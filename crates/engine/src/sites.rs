@@ -188,8 +188,12 @@ fn fingerprint(declared: &[Declared], ticked: &[Ticked]) -> String {
     let parts: Vec<String> = declared
         .iter()
         .filter(|one| match &one.spec {
-            Spec::Service(service) => service.batch.is_some(),
-            Spec::Secret(_) | Spec::AlertRule(_) | Spec::Notifier(_) | Spec::Channel(_) => false,
+            Spec::Service(service) => service.batch.is_some() || service.slowdown.is_some(),
+            Spec::Secret(_)
+            | Spec::AlertRule(_)
+            | Spec::Notifier(_)
+            | Spec::Channel(_)
+            | Spec::Machine(_) => false,
             Spec::Site(_) | Spec::Asset(_) | Spec::Signal(_) => true,
         })
         .map(|one| one.to_json().to_string())
@@ -240,12 +244,13 @@ pub fn start(prepared: Prepared, running: &Running, shared: &Shared) -> Result<S
     let name = model.name.clone();
     let store = |source| SiteError::Store { site: name.clone(), source };
     let clock = clock(&shared.store, &model, running).map_err(store)?;
-    let batches = kept_orders(&shared.store, &name).map_err(store)?;
+    let work = kept_orders(&shared.store, &name).map_err(store)?;
     // The services are looked at before the first tick: until then what was asked of them last holds.
     let reached = reached(&shared.store, &model).map(|next| next - model.tick);
     shared.orders.send_modify(|orders| {
         orders.clocks.insert(name.clone(), clock);
-        orders.batches.extend(batches);
+        orders.batches.extend(work.batches);
+        orders.slow.extend(work.slow);
         if let Some(reached) = reached {
             orders.outages.insert(name.clone(), running.faults.at(reached, &name));
             orders.site_time.insert(name.clone(), reached);

@@ -75,7 +75,7 @@ fn checked<'a>(
                     checker.secret_key(one, &format!("spec.{path}"), wanted);
                 }
             }
-            Spec::Signal(_) | Spec::Secret(_) | Spec::AlertRule(_) => {}
+            Spec::Signal(_) | Spec::Secret(_) | Spec::AlertRule(_) | Spec::Machine(_) => {}
         }
     }
     checker.fixed_ports();
@@ -194,6 +194,12 @@ impl<'a> Checker<'a> {
             let site = self.find(one, "spec.batch.site", Kind::Site, &batch.site);
             if let (Some(site), Some(value)) = (site, batch.value) {
                 self.currency(one, "spec.batch.value", value.currency, site);
+            }
+        }
+        if let Some(slowdown) = &spec.slowdown {
+            let site = self.find(one, "spec.slowdown.site", Kind::Site, &slowdown.site);
+            if let (Some(site), Some(value)) = (site, slowdown.value) {
+                self.currency(one, "spec.slowdown.value", value.currency, site);
             }
         }
         self.service_probes(one, spec);

@@ -9,7 +9,8 @@ use crate::declare::record;
 use crate::field::{Cx, Field};
 use crate::kind::{API_VERSION, Kind};
 use crate::kinds::{
-    AlertRuleSpec, AssetSpec, ChannelSpec, NotifierSpec, SecretSpec, ServiceSpec, SignalSpec, SiteSpec,
+    AlertRuleSpec, AssetSpec, ChannelSpec, MachineSpec, NotifierSpec, SecretSpec, ServiceSpec, SignalSpec,
+    SiteSpec,
 };
 use crate::node::{Key, Node, Value};
 use crate::problem::{Position, Problem, did_you_mean, known_list, shown};
@@ -48,6 +49,8 @@ pub enum Spec {
     Notifier(Box<NotifierSpec>),
     /// Where events flow.
     Channel(Box<ChannelSpec>),
+    /// A machine that services run on.
+    Machine(MachineSpec),
 }
 
 /// A declared resource with the place it was read from.
@@ -99,6 +102,7 @@ impl Spec {
             Self::AlertRule(_) => Kind::AlertRule,
             Self::Notifier(_) => Kind::Notifier,
             Self::Channel(_) => Kind::Channel,
+            Self::Machine(_) => Kind::Machine,
         }
     }
 
@@ -112,6 +116,7 @@ impl Spec {
             Kind::AlertRule => Box::read(node, cx).map(Self::AlertRule),
             Kind::Notifier => Box::read(node, cx).map(Self::Notifier),
             Kind::Channel => Box::read(node, cx).map(Self::Channel),
+            Kind::Machine => MachineSpec::read(node, cx).map(Self::Machine),
         }
     }
 
@@ -125,6 +130,7 @@ impl Spec {
             Self::AlertRule(spec) => spec.write(),
             Self::Notifier(spec) => spec.write(),
             Self::Channel(spec) => spec.write(),
+            Self::Machine(spec) => spec.write(),
         }
     }
 
@@ -138,6 +144,7 @@ impl Spec {
             Kind::AlertRule => AlertRuleSpec::schema(),
             Kind::Notifier => NotifierSpec::schema(),
             Kind::Channel => ChannelSpec::schema(),
+            Kind::Machine => MachineSpec::schema(),
         }
     }
 }
@@ -164,6 +171,7 @@ impl Declared {
     spec_getter!(alert_rule, AlertRule, AlertRuleSpec);
     spec_getter!(notifier, Notifier, NotifierSpec);
     spec_getter!(channel, Channel, ChannelSpec);
+    spec_getter!(machine, Machine, MachineSpec);
 
     /// The kind.
     #[must_use]

@@ -24,6 +24,8 @@ pub enum Kind {
     Notifier,
     /// Where events flow.
     Channel,
+    /// A machine that services run on.
+    Machine,
 }
 
 /// A kind that `sos` writes and people only read.
@@ -52,7 +54,7 @@ pub enum AnyKind {
 
 impl Kind {
     /// All declared kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Service,
         Self::Site,
         Self::Asset,
@@ -61,6 +63,7 @@ impl Kind {
         Self::AlertRule,
         Self::Notifier,
         Self::Channel,
+        Self::Machine,
     ];
 
     /// The name as in `kind:`.
@@ -75,6 +78,7 @@ impl Kind {
             Self::AlertRule => "AlertRule",
             Self::Notifier => "Notifier",
             Self::Channel => "Channel",
+            Self::Machine => "Machine",
         }
     }
 
@@ -90,6 +94,7 @@ impl Kind {
             Self::AlertRule => "alertrules",
             Self::Notifier => "notifiers",
             Self::Channel => "channels",
+            Self::Machine => "machines",
         }
     }
 
@@ -105,6 +110,7 @@ impl Kind {
             Self::AlertRule => &["ar"],
             Self::Notifier => &["ntf"],
             Self::Channel => &["ch"],
+            Self::Machine => &["mc"],
         }
     }
 
@@ -205,7 +211,7 @@ mod tests {
         assert_eq!(AnyKind::resolve("ev"), Ok(AnyKind::ReadOnly(ReadOnlyKind::Event)));
         assert_eq!(
             Kind::resolve("Servce").unwrap_err(),
-            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel"
+            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel, Machine"
         );
     }
 }

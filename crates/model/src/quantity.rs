@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value as Json, json};
-use sos_units::{CarbonIntensity, CarbonPrice, Energy, Money, Power, Price, Soc};
+use sos_units::{CarbonIntensity, CarbonPrice, Emissions, Energy, Money, Power, Price, Soc};
 
 use crate::currency::Currency;
 use crate::field::{Cx, Field};
@@ -98,6 +98,12 @@ static REQUESTS: Dimension = Dimension {
     canonical: "/s",
     units: &[unit("/s", 1.0, 1.0), unit("/min", 1.0, 60.0), unit("/h", 1.0, 3600.0)],
 };
+static EMISSIONS: Dimension = Dimension {
+    name: "emissions",
+    example: "1200 kg",
+    canonical: "kg",
+    units: &[unit("g", 1.0, 1e3), unit("kg", 1.0, 1.0), unit("t", 1e3, 1.0)],
+};
 static EMISSION_RATE: Dimension = Dimension {
     name: "emissions in a time",
     example: "0.5 kg/h",
@@ -126,8 +132,8 @@ static PER_CARBON: Dimension = Dimension {
 static MONEY: Dimension =
     Dimension { name: "money", example: "5 USD", canonical: "", units: &[unit("", 1.0, 1.0)] };
 
-static PHYSICAL: [&Dimension; 8] =
-    [&POWER, &ENERGY, &DURATION, &INTENSITY, &RAMP, &SIZE, &REQUESTS, &EMISSION_RATE];
+static PHYSICAL: [&Dimension; 9] =
+    [&POWER, &ENERGY, &DURATION, &INTENSITY, &RAMP, &SIZE, &REQUESTS, &EMISSION_RATE, &EMISSIONS];
 
 /// What is wrong with a notation: message and help.
 type Wrong = (String, String);
@@ -274,6 +280,7 @@ quantity_field!(Energy, ENERGY, Energy::kwh, Energy::as_kwh);
 quantity_field!(CarbonIntensity, INTENSITY, CarbonIntensity::kg_per_kwh, CarbonIntensity::as_kg_per_kwh);
 quantity_field!(Ramp, RAMP, Ramp::new, Ramp::kw_per_minute);
 quantity_field!(RequestRate, REQUESTS, RequestRate::per_second, RequestRate::as_per_second);
+quantity_field!(Emissions, EMISSIONS, Emissions::kg, Emissions::as_kg);
 quantity_field!(EmissionRate, EMISSION_RATE, EmissionRate::kg_per_hour, EmissionRate::as_kg_per_hour);
 
 /// Requests in a time.
@@ -315,6 +322,11 @@ impl EmissionRate {
 pub struct Number(f64);
 
 impl Number {
+    /// From the number.
+    #[must_use]
+    pub const fn new(number: f64) -> Self {
+        Self(number)
+    }
     /// The number.
     #[must_use]
     pub const fn get(self) -> f64 {

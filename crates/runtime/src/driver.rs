@@ -178,6 +178,39 @@ pub struct ReplicaState {
     pub older_runs: OlderRuns,
 }
 
+/// Whether nothing differs but what the replicas use, which changes all the time and is no news.
+#[must_use]
+pub fn same_but_usage(one: &[ReplicaState], other: &[ReplicaState]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.is_same_but_usage(other))
+}
+
+impl ReplicaState {
+    fn is_same_but_usage(&self, other: &Self) -> bool {
+        let Self {
+            deployment,
+            started_at,
+            phase,
+            handle,
+            usage: _,
+            health,
+            address,
+            limits,
+            past_runs,
+            older_runs,
+        } = self;
+        *phase == other.phase
+            && *started_at == other.started_at
+            && *handle == other.handle
+            && *health == other.health
+            && *address == other.address
+            && *limits == other.limits
+            && (Arc::ptr_eq(deployment, &other.deployment) || *deployment == other.deployment)
+            // Runs are only ever added, and those that are dropped are counted.
+            && past_runs.len() == other.past_runs.len()
+            && *older_runs == other.older_runs
+    }
+}
+
 /// Runs that are too old to be listed, counted by how they ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OlderRuns {

@@ -40,6 +40,7 @@ pub use docker::{ContainerStep, DockerDriver, DockerOptions};
 pub use driver::{
     Capabilities, Driver, DriverError, Enforcement, Exit, Handle, Health, HealthStatus, InPlaceLimits,
     LimitEnforcement, MAX_PAST_RUNS, OlderRuns, PastRun, Phase, RecoveryReport, ReplicaState, Usage,
+    same_but_usage,
 };
 pub use logs::{
     Level, LogAnswer, LogChunk, LogQuery, LogQueryError, LogReader, LogRecord, LogSource, LogStream,

@@ -16,6 +16,9 @@ const USER_HZ: f64 = 100.0;
 /// A machine, as its kernel describes it. In a container these are the figures of the whole machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineFacts {
+    /// Its name in the network; `None` where the kernel does not tell.
+    #[serde(default)]
+    pub host_name: Option<String>,
     /// Logical processors, above zero.
     pub processors: u32,
     /// Physical cores; `None` where the kernel does not tell.
@@ -48,8 +51,12 @@ impl MachineFacts {
         }
         std::env::consts::ARCH.clone_into(&mut facts.architecture);
         facts.memory_bytes = read(&proc.join("meminfo")).ok().and_then(|text| total_memory(&text));
-        let boot = read(&proc.join("sys/kernel/random/boot_id")).ok();
-        facts.boot_id = boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+        let told = |file: &str| {
+            let text = read(&proc.join("sys/kernel").join(file)).ok();
+            text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        facts.boot_id = told("random/boot_id");
+        facts.host_name = told("hostname");
         Ok(facts)
     }
 }

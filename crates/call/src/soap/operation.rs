@@ -79,7 +79,10 @@ fn message(
     let mut headers = vec![];
     for header in &described.headers {
         if let PartType::Element(name) = &header.part.ty {
-            headers.push(compiler.element_at(header.part.at, name)?);
+            let element = compiler.element_at(header.part.at, name)?;
+            if !headers.contains(&element) {
+                headers.push(element);
+            }
         }
     }
     let body = match rpc {
@@ -104,7 +107,11 @@ fn message(
                         "a part of a document message needs an `element`",
                     ));
                 };
-                elements.push(compiler.element_at(part.at, name)?);
+                let element = compiler.element_at(part.at, name)?;
+                if elements.contains(&element) {
+                    return Err(unsupported(compiler, part, "a part with the element of another part"));
+                }
+                elements.push(element);
             }
             elements
         }

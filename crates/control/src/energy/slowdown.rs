@@ -147,7 +147,8 @@ pub fn offer_slowdown(
     let max_power = spec.full_power - guaranteed;
     let wanted = spec.energy - used.max(Energy::ZERO) - guaranteed * left;
     let energy = wanted.min(max_power * left);
-    if !(energy.is_finite() && energy > Energy::ZERO) {
+    // What is left of a sum of floats is not work.
+    if !(energy.is_finite() && energy > spec.energy * 1e-9) {
         return None;
     }
     Some(FlexibleWork {

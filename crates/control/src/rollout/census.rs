@@ -35,6 +35,10 @@ pub(crate) struct Member<'a> {
     pub(crate) replica: &'a ObservedReplica,
     pub(crate) revision: u32,
     pub(crate) standing: Standing,
+    /// It runs, and nobody has asked since long whether it is well: the planner was started anew.
+    pub(crate) unwatched: bool,
+    /// It gets no more requests.
+    pub(crate) draining: bool,
 }
 
 /// Counts of one revision.
@@ -50,6 +54,8 @@ pub(crate) struct Count {
     pub(crate) bad: u32,
     /// Those that have no process.
     pub(crate) ended: u32,
+    /// Those that run and get requests, of which nothing is known any more: each may be one that serves.
+    pub(crate) unwatched: u32,
 }
 
 /// All replicas of a long-running service.
@@ -76,7 +82,11 @@ impl<'a> Census<'a> {
             let place = revision.filter(|_| replica_id(name, replica.ordinal) == id);
             match (place, census.standing(spec, replica, world)) {
                 (Some(revision), Some(standing)) => {
-                    census.members.push(Member { id, replica, revision, standing });
+                    let now = world.now.wall;
+                    let unwatched = replica.phase == ReplicaPhase::Running
+                        && replica.probes.unwatched(&spec.probes, replica.started_at, now);
+                    let draining = state.draining.contains_key(id);
+                    census.members.push(Member { id, replica, revision, standing, unwatched, draining });
                 }
                 _ if matches!(replica.phase, ReplicaPhase::Stopping { .. }) => {}
                 _ => census.leftovers.push((id, replica)),
@@ -127,6 +137,7 @@ impl<'a> Census<'a> {
             count.ready += u32::from(member.standing >= Standing::Settling);
             count.bad += u32::from(member.standing <= Standing::Bad);
             count.ended += u32::from(!member.replica.is_live());
+            count.unwatched += u32::from(member.unwatched && !member.draining);
         }
         counts
     }

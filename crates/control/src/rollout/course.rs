@@ -9,10 +9,10 @@ use super::sizes::{Rolling, Sizes, share};
 use super::spec::{BlueGreen, Canary, Limits, Strategy};
 use super::state::{Outcome, RolloutState};
 use super::step::{self, Verdict};
+use crate::DesiredService;
 use crate::draft::Draft;
 use crate::probe::later;
 use crate::world::World;
-use crate::{DesiredService, ReplicaPhase};
 
 /// What a pass over one service works with.
 #[derive(Debug)]
@@ -131,11 +131,7 @@ impl<'a> Course<'a> {
         let (available, now) = (self.available(), world.now.wall);
         let current = self.state.current.unwrap_or(0);
         let wanted = self.state.size(current).min(self.limits.replicas);
-        let unwatched = self.census.of(current).any(|member| {
-            let replica = member.replica;
-            replica.phase == ReplicaPhase::Running
-                && replica.probes.unwatched(&self.spec.probes, replica.started_at, now)
-        });
+        let unwatched = self.census.of(current).any(|member| member.unwatched);
         let waits = available < wanted && self.hindrance.is_none() && !unwatched;
         let Some(rollout) = &mut self.state.rollout else { return };
         let progressed = available > rollout.best;

@@ -100,6 +100,9 @@ fn message(course: &Course<'_>, mode: Mode<'_>, world: &World<'_>) -> String {
     if let Some(why) = &course.hindrance {
         return why.clone();
     }
+    if course.limits.replicas == 0 {
+        return "it is proven once it has replicas".into();
+    }
     match mode {
         Mode::Canary(spec) => match step::verdict(course, spec, world) {
             Verdict::Runs { why, .. } | Verdict::Failed(why) => why,

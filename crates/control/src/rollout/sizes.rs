@@ -60,7 +60,9 @@ impl Rolling<'_> {
         let sure = self.all_available(sizes) >= self.limits.floor();
         for revision in self.old(sizes) {
             let (size, available) = (self.size(sizes, revision), self.available(sizes, revision));
-            let bad = self.count(revision).bad.min(size - available);
+            // The best ones are kept, so bad ones are among them only where there are too few others.
+            let count = self.count(revision);
+            let bad = size.saturating_sub(count.places - count.bad).min(count.bad).min(size - available);
             let removable = if sure { size - available } else { bad };
             let cut = removable.min(budget).max(if self.drop_bad { bad } else { 0 });
             budget = budget.saturating_sub(cut);
@@ -78,17 +80,32 @@ impl Rolling<'_> {
         }
     }
 
-    /// Old replicas that were given up and still serve stay after all, when new ones have failed meanwhile.
+    /// Old replicas that were given up and still serve stay after all, when new ones have failed meanwhile. One that has
+    /// served for a short time only is better than none; where that is not enough, any may serve of which nothing is
+    /// known any more.
     pub(crate) fn take_back(&self, sizes: &mut Sizes) {
-        let mut missing = self.limits.floor().saturating_sub(self.all_available(sizes));
+        let missing = self.limits.floor().saturating_sub(self.all_available(sizes));
+        let missing = self.keep(sizes, missing, |count| count.ready);
+        if missing > 0 {
+            self.keep(
+                sizes,
+                u32::MAX,
+                |count| if count.unwatched > 0 { count.places - count.bad } else { 0 },
+            );
+        }
+    }
+
+    /// Raises the sizes of revisions that are left to what is usable of them, by `missing` in all; what is missing then.
+    fn keep(&self, sizes: &mut Sizes, mut missing: u32, usable: impl Fn(&Count) -> u32) -> u32 {
         for (number, count) in self.counts.iter().filter(|(number, _)| **number != self.target) {
             let size = self.size(sizes, *number);
-            let more = count.available.saturating_sub(size).min(missing);
+            let more = usable(count).saturating_sub(size).min(missing);
             missing -= more;
             if more > 0 {
                 sizes.insert(*number, size.saturating_add(more));
             }
         }
+        missing
     }
 
     /// Revisions that are left, in the order in which they are given up.
@@ -178,7 +195,7 @@ mod tests {
     }
 
     fn count(places: u32, available: u32, bad: u32) -> Count {
-        Count { places, available, ready: available, bad, ended: 0 }
+        Count { places, available, ready: available, bad, ..Count::default() }
     }
 
     fn roll(
@@ -224,6 +241,10 @@ mod tests {
         let counts = [(1, count(1, 1, 0)), (2, count(2, 1, 1))];
         assert_eq!(roll(&[(2, 2)], &counts, limits(2, 1, 0), false), [(1, 1), (2, 2)]);
         assert_eq!(roll(&[(2, 2)], &counts, limits(2, 0, 1), false), [(2, 2)]);
+        // One that has just become ready again serves too.
+        let settling = Count { ready: 2, ..count(2, 1, 0) };
+        let counts = [(1, settling), (2, Count { ready: 1, ..count(2, 1, 1) })];
+        assert_eq!(roll(&[(1, 1), (2, 3)], &counts, limits(4, 0, 1), false), [(1, 2), (2, 3)]);
     }
 
     #[test]

@@ -273,16 +273,16 @@ impl Sim {
         }
         let again = self.world.plan();
         assert!(again.actions.is_empty(), "after {:?} asked for {:?}", plan.because, again.because);
-        let mut remembered = again.rollouts.get("a").cloned();
-        let waited = self.state().rollout.as_ref().is_some_and(|rollout| rollout.waiting_since.is_some());
-        if let Some(rollout) = remembered.as_mut().and_then(|state| state.rollout.as_mut())
-            && !waited
-            && rollout.waiting_since == Some(self.world.now.wall)
-        {
-            // Whether further replicas can come is seen only once what hindered them has been done.
-            rollout.waiting_since = None;
-        }
-        assert_eq!(remembered.as_ref(), Some(self.state()), "remembered anew after {:?}", plan.because);
+        // Whether further replicas can come is seen only once what hindered them has been done: a wait of no time is none.
+        let settled = |state: &RolloutState| {
+            let mut state = state.clone();
+            if let Some(rollout) = &mut state.rollout {
+                rollout.waiting_since = rollout.waiting_since.filter(|since| *since < self.world.now.wall);
+            }
+            state
+        };
+        let remembered = again.rollouts.get("a").map(settled);
+        assert_eq!(remembered, Some(settled(self.state())), "remembered anew after {:?}", plan.because);
         assert!(again.next_check.is_none_or(|next| next > self.world.now.wall), "a hot loop");
     }
 

@@ -24,8 +24,8 @@ use crate::services::secrets;
 /// How long a message with WS-Security is valid.
 const VALID: Duration = Duration::from_mins(5);
 
-/// Networks that pods have addresses of.
-const PRIVATE: [&str; 3] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+/// Networks that pods have addresses of: private ones (RFC 1918, RFC 4193), and those shared within a provider (RFC 6598).
+const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
 
 /// The secret values that a service's calls need, by the path of the key in `calls`.
 pub(super) type Values = BTreeMap<&'static str, String>;
@@ -68,14 +68,9 @@ fn sockets<'a>(
     view: &'a ServiceView,
 ) -> impl Iterator<Item = SocketAddr> + 'a {
     let live = view.replicas.iter().filter(|replica| replica.live);
-    live.filter_map(move |replica| {
-        let port = match &contract.port {
-            Some(PortRef::Number(number)) => Some(*number),
-            Some(PortRef::Name(name)) => replica.deployment.ports.get(name.as_str()).copied(),
-            None => replica.deployment.ports.get(spec.ports.first()?.name.as_str()).copied(),
-        };
-        Some(SocketAddr::new(replica.address, port?))
-    })
+    let first = || spec.ports.first().map(|port| PortRef::Name(port.name.clone()));
+    let port = contract.port.clone().or_else(first);
+    live.filter_map(move |replica| replica.socket(port.as_ref()?))
 }
 
 /// Which addresses the calls of a service may reach: its own, those it names, and what the operator allows for all.
@@ -93,7 +88,7 @@ pub(super) fn egress(spec: &ServiceSpec, allowed: &Egress) -> Result<Egress, Str
     }
     match (&spec.external, spec.runtime) {
         (Some(_), _) => Ok(egress),
-        // The addresses of pods are told by the cluster, never by a caller; they are of a private network (RFC 1918).
+        // The addresses of pods are told by the cluster, never by a caller; they are of a private network.
         (None, Runtime::Kubernetes) => {
             PRIVATE.iter().try_fold(egress, |egress, network| egress.allow(network))
         }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use sos_control::{Condition, ServicePhase, ServiceStatus, Truth};
 use sos_model::{Attach, AttachMode, ServiceSpec, WorkloadKind};
 use sos_runtime::kubernetes::{self as cluster, Attached, AttachedState, KubernetesError, WorkloadRef};
-use sos_runtime::{HealthStatus, Phase, ReplicaState};
+use sos_runtime::{self as runtime, HealthStatus, Phase, ReplicaState};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a cluster that does not answer is left alone, at first and at the most.
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// How long a number that was refused is not tried again.
+const TRY_AGAIN: SignedDuration = SignedDuration::from_secs(60);
 /// How often what pods use is told when nothing else changes.
 const TELL_USAGE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -216,6 +218,8 @@ where
 {
     let mut last: Option<AttachedState> = None;
     let mut at = Timestamp::MIN;
+    // What was refused, and when: who decides seldom changes, so it is not asked for again and again.
+    let mut refused: Option<(u32, Timestamp)> = None;
     loop {
         let now = wall_now();
         let state = attached.look(service, now).await?;
@@ -226,22 +230,20 @@ where
                 return Ok(());
             }
         }
+        let held = |wanted: u32| {
+            refused.is_some_and(|(number, since)| number == wanted && now.duration_since(since) < TRY_AGAIN)
+        };
         let order = *wanted.borrow_and_update();
-        if let Some(replicas) = order.filter(|replicas| *replicas != state.declared) {
+        if let Some(replicas) = order.filter(|replicas| *replicas != state.declared && !held(*replicas)) {
             let scaled = match attached.scale(replicas).await {
                 Ok(scaled) => Ok(scaled.to),
                 Err(error) if is_away(&error) => return Err(error),
                 Err(error) => Err(told(&error)),
             };
-            let refused = scaled.is_err();
+            refused = scaled.is_err().then_some((replicas, now));
             if tell(News::Scaled(scaled)).await.is_err() {
                 return Ok(());
             }
-            if refused {
-                // Who decides seldom changes; nothing is asked for again and again.
-                let _ = tokio::time::timeout(AGAIN_AT_MOST, wanted.changed()).await;
-            }
-            continue;
         }
         if let Ok(Err(_)) = tokio::time::timeout(LOOK, wanted.changed()).await {
             return Ok(());
@@ -262,12 +264,7 @@ fn differs(last: &AttachedState, state: &AttachedState, usage_counts: bool) -> b
     if usage_counts {
         return last != state;
     }
-    let plain = |state: &AttachedState| {
-        let mut state = state.clone();
-        state.replicas.iter_mut().for_each(|replica| replica.usage = None);
-        state
-    };
-    plain(last) != plain(state)
+    last.declared != state.declared || !runtime::same_but_usage(&last.replicas, &state.replicas)
 }
 
 fn is_ready(state: &ReplicaState) -> bool {

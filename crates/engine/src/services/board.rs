@@ -10,10 +10,10 @@ use sos_control::energy::Line;
 use sos_control::scale::ScaleDecision;
 use sos_control::vertical::VerticalDecision;
 use sos_control::{BatchOrder, RolloutState, RolloutStatus, ServicePhase, ServiceStatus};
-use sos_model::ServiceSpec;
+use sos_model::{PortRef, ServiceSpec};
 use sos_runtime::gateway::ServiceMeasures;
 use sos_runtime::{Deployment, LimitEnforcement, Usage};
-use sos_units::{CarbonIntensity, Power};
+use sos_units::{CarbonIntensity, Power, PowerEnvelope};
 
 use crate::clock::SiteClock;
 
@@ -94,6 +94,22 @@ pub struct ReplicaView {
     pub address: IpAddr,
 }
 
+impl ReplicaView {
+    /// Where a port of it is reached; `None` for a name that it has no port of.
+    #[must_use]
+    pub fn socket(&self, port: &PortRef) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.address, port_number(port, &self.deployment)?))
+    }
+}
+
+/// The number of a port that is named or numbered; `None` for a name that the replica has no port of.
+pub(super) fn port_number(port: &PortRef, deployment: &Deployment) -> Option<u16> {
+    match port {
+        PortRef::Number(number) => Some(*number),
+        PortRef::Name(name) => deployment.ports.get(name.as_str()).copied(),
+    }
+}
+
 impl ServiceView {
     /// A service of which nothing but its status is known.
     #[must_use]
@@ -148,6 +164,8 @@ pub struct Orders {
     pub seed: u64,
     /// Batch runs by service.
     pub batches: BTreeMap<String, BatchOrder>,
+    /// Power beyond their guarantee of services that may be slower.
+    pub slow: BTreeMap<String, PowerEnvelope>,
     /// Services that are down on purpose, by the site whose time says so: injected outages.
     pub outages: BTreeMap<String, BTreeSet<String>>,
 }

@@ -13,6 +13,7 @@ use sos_model::{
 use sos_runtime as runtime;
 
 use super::attached;
+use super::board::port_number;
 use super::namespace::Namespace;
 use crate::clock::{SiteClock, Speed};
 
@@ -496,11 +497,9 @@ pub fn probe_target(
     deployment: &runtime::Deployment,
     around: &Surroundings<'_>,
 ) -> Result<runtime::ProbeTarget, String> {
-    let port = |port: &PortRef| match port {
-        PortRef::Number(number) => Ok(*number),
-        PortRef::Name(name) => deployment.ports.get(name.as_str()).copied().ok_or_else(|| {
-            format!("the probe names port {name}, which {} does not have", deployment.replica)
-        }),
+    let port = |port: &PortRef| {
+        let missing = || format!("the probe names port {port}, which {} does not have", deployment.replica);
+        port_number(port, deployment).ok_or_else(missing)
     };
     Ok(match &spec.action {
         ProbeAction::Http(http) => {

@@ -7,12 +7,13 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use sos_control::Now;
 use sos_control::energy::{
-    CarbonStep, CounterReading, EnergyBook, IdlePolicy, Line, Machine, Observation, ReplicaUse, Settlement,
-    StepSignal, default_power,
+    CarbonStep, CounterReading, Embodied, EnergyBook, IdlePolicy, Line, Machine, MachinePower, Observation,
+    PowerSource, ReplicaUse, Settlement, StepSignal, default_power,
 };
+use sos_model::{Kind, MachineSpec};
 use sos_runtime::gateway::Measures;
 use sos_runtime::{MachineFacts, POWERCAP, ReplicaState, busy_seconds, read_energy_counters};
-use sos_store::Store;
+use sos_store::{Selector, Store};
 use sos_units::{CarbonIntensity, Missing, Power};
 
 use super::is_live;
@@ -43,11 +44,7 @@ impl Metering {
     /// Goes on with what is stored. A machine that tells nothing of itself is not accounted for.
     pub(super) fn new(store: &Store) -> Self {
         let machine = match MachineFacts::read(Path::new(PROC)) {
-            Ok(facts) => {
-                let (power, source) = default_power(facts.processors, &facts.architecture);
-                let processors = facts.processors.max(1);
-                Some((Machine { processors, power, source, overhead: 1.0, embodied: None }, facts))
-            }
+            Ok(facts) => Some((machine(&facts, None), facts)),
             Err(error) => {
                 tracing::warn!(%error, "the energy of services is not accounted for");
                 None
@@ -83,7 +80,8 @@ impl Metering {
         now: Now,
     ) {
         let due = self.settled.is_none_or(|settled| now.wall.duration_since(settled) >= EVERY);
-        let Some((machine, facts)) = self.machine.as_ref().filter(|_| due) else { return };
+        let Some((machine, facts)) = self.machine.as_mut().filter(|_| due) else { return };
+        *machine = self::machine(facts, declared(store, facts.host_name.as_deref()).as_ref());
         self.settled = Some(now.wall);
         let counters = read_energy_counters(Path::new(POWERCAP));
         let boot = facts.boot_id.clone().unwrap_or_default();
@@ -129,6 +127,33 @@ impl Metering {
             tracing::warn!(%error, "the account of energy cannot be stored");
         }
     }
+}
+
+/// The declared machine with this name, or the only one there is.
+fn declared(store: &Store, host_name: Option<&str>) -> Option<MachineSpec> {
+    let all = store.list(Kind::Machine.name(), &Selector::default()).ok()?;
+    let named = all.iter().find(|one| Some(one.name.as_str()) == host_name);
+    let only = || all.first().filter(|_| all.len() == 1);
+    let spec = crate::resources::declared(named.or_else(only)?).ok()?;
+    spec.machine().cloned()
+}
+
+/// A machine by what is declared of it; the rest is usual for its kind.
+fn machine(facts: &MachineFacts, declared: Option<&MachineSpec>) -> Machine {
+    let processors = facts.processors.max(1);
+    let (usual, usual_source) = default_power(facts.processors, &facts.architecture);
+    let given = declared.and_then(|spec| Some((spec, spec.idle_power?, spec.max_power?)));
+    let (power, source) = match given {
+        Some((spec, idle, max)) => {
+            let idle_in_package = spec.package_idle_power.unwrap_or(idle);
+            (MachinePower { idle, max, idle_in_package }, PowerSource::Declared)
+        }
+        None => (usual, usual_source),
+    };
+    let embodied = declared.and_then(|spec| spec.embodied.as_ref());
+    let embodied = embodied.map(|made| Embodied { total: made.emissions, lifetime: made.lifetime });
+    let overhead = declared.map_or(1.0, |spec| spec.pue.get());
+    Machine { processors, power, source, overhead, embodied }
 }
 
 /// What a replica on this machine has used.

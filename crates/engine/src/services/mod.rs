@@ -17,6 +17,7 @@ mod scaling;
 pub(crate) mod secrets;
 mod show;
 mod sizing;
+mod slow;
 mod usage;
 
 use std::borrow::Cow;
@@ -48,7 +49,7 @@ pub use runtimes::Drivers;
 /// Longest time between two passes while something is under way that nobody tells of, such as requests that are counted.
 const PASS: Duration = Duration::from_secs(1);
 /// The same at rest: what changes is told, and what is due at a time has it.
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(10);
 /// What requests under way at the gateway may take when `sos` ends.
 const GATEWAY_GRACE: Duration = Duration::from_secs(5);
 
@@ -105,6 +106,10 @@ pub struct ServiceLoop {
     scaling: scaling::Autoscaling,
     metering: energy::Metering,
     sizing: sizing::Sizes,
+    /// How fast services are that may be slower.
+    slowed: BTreeMap<String, control::energy::SpeedLimit>,
+    /// Limits that running replicas were to get, and when: what is refused is not tried in each pass.
+    limited: BTreeMap<String, (runtime::Limits, Timestamp)>,
     /// Whether the latest pass left something undone, because it could not be recorded.
     unrecorded: bool,
 }
@@ -168,6 +173,8 @@ impl ServiceLoop {
             scaling: scaling::Autoscaling::default(),
             metering,
             sizing: sizing::Sizes::default(),
+            slowed: BTreeMap::new(),
+            limited: BTreeMap::new(),
             unrecorded: false,
         })
     }
@@ -298,6 +305,7 @@ impl ServiceLoop {
             others => Cow::Owned(states.iter().cloned().chain(others).collect()),
         };
         self.decide_scale(&mut known, &shown, &measures, &orders, now);
+        self.slow_down(&mut known, &orders, now);
         for place in known.values().filter_map(|known| Some(&known.config.as_ref().ok()?.0)) {
             self.runtimes.need(place);
         }
@@ -343,6 +351,7 @@ impl ServiceLoop {
                 *status = seen;
                 status.conditions.extend(self.recommended(name, status.replicas));
             }
+            status.conditions.extend(self.speed(name));
             let Some(Ok((place, _))) = known.get(name).map(|known| &known.config) else { continue };
             let Some(why) = self.runtimes.away(place) else { continue };
             let away = control::Problem::RuntimeAway;

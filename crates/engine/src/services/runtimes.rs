@@ -551,21 +551,10 @@ impl Task {
     }
 }
 
-/// Whether there is news. What replicas use changes all the time, and is none.
+/// Whether there is news.
 fn differs(last: &Result<Vec<ReplicaState>, String>, seen: &Result<Vec<ReplicaState>, String>) -> bool {
     match (last, seen) {
-        (Ok(last), Ok(seen)) => {
-            let same = |(one, other): (&ReplicaState, &ReplicaState)| {
-                one.phase == other.phase
-                    && one.started_at == other.started_at
-                    && one.handle == other.handle
-                    && one.health == other.health
-                    && one.limits == other.limits
-                    && one.deployment == other.deployment
-                    && one.past_runs.len() == other.past_runs.len()
-            };
-            last.len() != seen.len() || !last.iter().zip(seen).all(same)
-        }
+        (Ok(last), Ok(seen)) => !runtime::same_but_usage(last, seen),
         (last, seen) => last != seen,
     }
 }

@@ -1,5 +1,5 @@
-//! How large replicas are, where that is decided by what they use: samples go into a history, what it recommends is told, and
-//! applied while replicas run or by a rollout, as declared.
+//! How large replicas are, where that is decided: by what they use, of which samples go into a history and whose
+//! recommendation is told and applied as declared, or by the power that a site's plan allots to them.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,8 @@ use super::{Known, ServiceLoop};
 
 /// How often use is sampled.
 const SAMPLE: SignedDuration = SignedDuration::from_secs(60);
+/// How long limits that did not take are not tried again.
+const LIMIT_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// How often the history is stored.
 const STORED_EVERY: SignedDuration = SignedDuration::from_mins(10);
 
@@ -58,11 +60,20 @@ impl ServiceLoop {
     ) {
         self.sizing.services.retain(|name, _| known.get(name).is_some_and(|one| one.spec.sizing.is_some()));
         for (name, one) in known {
-            let (Some(sizing), Ok((place, config))) = (&one.spec.sizing, &one.config) else { continue };
+            let Ok((place, config)) = &one.config else { continue };
+            if one.spec.sizing.is_none() && one.spec.slowdown.is_none() {
+                continue;
+            }
             let own: Vec<&ReplicaState> =
                 states.iter().filter(|state| state.deployment.service == *name).collect();
-            self.decide_size(name, sizing, place, config.limits, &own, now);
-            self.apply_limits(name, place, &own);
+            if let Some(sizing) = &one.spec.sizing {
+                self.decide_size(name, sizing, place, config.limits, &own, now);
+            }
+            let sized = self.memories.get(name).and_then(|memory| memory.size.as_ref()?.in_place);
+            let slowed = self.slowed_limits(name, one, sized.unwrap_or(config.limits));
+            if let Some(limits) = slowed.or(sized) {
+                self.apply_limits(place, limits, &own, now);
+            }
         }
     }
 
@@ -152,14 +163,24 @@ impl ServiceLoop {
     }
 
     /// Replicas that start are described with what is declared; what was decided since is given to them while they run.
-    fn apply_limits(&mut self, name: &str, place: &Place, own: &[&ReplicaState]) {
-        let wanted = self.memories.get(name).and_then(|memory| memory.size.as_ref()?.in_place);
-        let Some(limits) = wanted.filter(|_| self.runtimes.is_idle(place)) else { return };
-        let differ =
-            own.iter().filter(|state| state.phase == Phase::Running && state.deployment.limits != limits);
-        let jobs: Vec<Job> = differ
-            .map(|state| Job::SetLimits { replica: state.deployment.replica.clone(), limits })
-            .collect();
+    fn apply_limits(&mut self, place: &Place, limits: Limits, own: &[&ReplicaState], now: Timestamp) {
+        if !self.runtimes.is_idle(place) {
+            return;
+        }
+        let mut jobs = Vec::new();
+        for state in own {
+            let replica = &state.deployment.replica;
+            if state.phase != Phase::Running || state.deployment.limits == limits {
+                self.limited.remove(replica);
+                continue;
+            }
+            let tried = self.limited.get(replica);
+            if tried.is_some_and(|(before, at)| *before == limits && now.duration_since(*at) < LIMIT_AGAIN) {
+                continue;
+            }
+            self.limited.insert(replica.clone(), (limits, now));
+            jobs.push(Job::SetLimits { replica: replica.clone(), limits });
+        }
         if !jobs.is_empty() {
             self.runtimes.send(place, jobs);
         }

@@ -18,6 +18,7 @@ mod record;
 pub mod reference;
 mod renew;
 pub mod settlement;
+pub(crate) mod slow;
 pub mod task;
 pub(crate) mod telemetry;
 #[cfg(test)]

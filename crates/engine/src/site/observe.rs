@@ -24,8 +24,7 @@ impl Site {
     /// Hands out the time and reads every device. Returns the jobs that worked in the step.
     pub(super) async fn observe(&mut self, now: Timestamp) -> BTreeSet<String> {
         let lockstep = self.task.clock.speed == Speed::LockStep;
-        let running = self.task.work.running();
-        let mut alive: BTreeSet<String> = running.iter().cloned().collect();
+        let mut alive: BTreeSet<String> = self.task.work.at_work().into_iter().collect();
         if lockstep {
             let down = self.advance(now).await;
             alive.retain(|service| !down.contains(service));

@@ -4,36 +4,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use sos_control::BatchOrder;
 use sos_store::{Store, StoreError};
-use sos_units::Energy;
+use sos_units::{Energy, PowerEnvelope};
 
 use super::task::{LONGEST_START, Site};
+use super::work::WorkOrders;
 use crate::clock::Speed;
-
-/// The orders in force, kept so that a restart of the controller disturbs no job that is at work.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct KeptOrders {
-    pub(super) batches: BTreeMap<String, BatchOrder>,
-}
 
 /// What a site that ran before asked of the services when it was last heard of.
 ///
 /// # Errors
 /// What the store says.
-pub fn kept_orders(store: &Store, site: &str) -> Result<BTreeMap<String, BatchOrder>, StoreError> {
+pub fn kept_orders(store: &Store, site: &str) -> Result<WorkOrders, StoreError> {
     let kept = store.get_kv(&orders_key(site))?;
-    let kept = kept.and_then(|value| serde_json::from_value::<KeptOrders>(value).ok());
-    Ok(kept.unwrap_or_default().batches)
+    let kept = kept.and_then(|value| serde_json::from_value::<WorkOrders>(value).ok());
+    Ok(kept.unwrap_or_default())
 }
 
 pub(super) fn orders_key(site: &str) -> String {
     format!("orders/{site}")
 }
 
+/// What services were told: runs of jobs, each with whether it runs, and power beyond a guarantee.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Sent {
+    batches: BTreeMap<String, (BatchOrder, bool)>,
+    slow: BTreeMap<String, PowerEnvelope>,
+}
+
 impl Site {
-    pub(super) fn order_work(&mut self, now: Timestamp) -> BTreeMap<String, BatchOrder> {
+    pub(super) fn order_work(&mut self, now: Timestamp) -> WorkOrders {
         let planned = self.plan.as_ref().map(|plan| plan.work(now)).unwrap_or_default();
         self.task.work.order(&self.task.model.zone, now, &planned)
     }
@@ -58,38 +59,36 @@ impl Site {
         }
     }
 
-    /// Tells the services which jobs may run. In lock-step, waits until a job that starts is there.
-    pub(super) async fn ask_batches(&mut self, now: Timestamp, batches: BTreeMap<String, BatchOrder>) {
+    /// Tells the services which jobs may run, and how fast. In lock-step, waits until a job that starts is there.
+    pub(super) async fn ask_work(&mut self, now: Timestamp, work: WorkOrders) {
         let running = self.task.work.running();
-        let key = self.order_key(&batches);
+        let key = self.order_key(&work);
         if key == self.sent {
             return;
         }
-        let starts: Vec<String> =
-            running.iter().filter(|s| self.sent.get(*s) != key.get(*s)).cloned().collect();
+        let is_new = |service: &&String| self.sent.batches.get(*service) != key.batches.get(*service);
+        let starts: Vec<String> = running.iter().filter(is_new).cloned().collect();
         self.sent = key;
         let site = self.task.model.name.clone();
         self.task.orders.send_modify(|orders| {
             orders.site_time.insert(site, now);
-            orders.batches.extend(batches);
+            orders.batches.extend(work.batches);
+            orders.slow.extend(work.slow);
         });
         if self.task.clock.speed == Speed::LockStep && !starts.is_empty() {
             self.await_jobs(now, &starts).await;
         }
     }
 
-    /// What the services were told, or are to be told, about their jobs.
-    pub(super) fn order_key(
-        &self,
-        batches: &BTreeMap<String, BatchOrder>,
-    ) -> BTreeMap<String, (BatchOrder, bool)> {
+    /// What the services were told, or are to be told.
+    pub(super) fn order_key(&self, work: &WorkOrders) -> Sent {
         let running = self.task.work.running();
         let one = |(service, order): (&String, &BatchOrder)| {
             // What remains changes with every tick of work and changes nothing about the order.
             let order = BatchOrder { remaining: Energy::ZERO, ..order.clone() };
             (service.clone(), (order, running.contains(service)))
         };
-        batches.iter().map(one).collect()
+        Sent { batches: work.batches.iter().map(one).collect(), slow: work.slow.clone() }
     }
 
     pub(super) async fn await_jobs(&mut self, now: Timestamp, starts: &[String]) {

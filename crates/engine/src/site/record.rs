@@ -7,19 +7,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sos_control::BatchOrder;
 use sos_store::{AuditEntry, Event, EventType, Sample, Store, StoreError, Tx};
 use sos_units::{Energy, Missing, Power, Price, Reading, Soc};
 
 use super::account::{Accounts, Decision, KEPT_VIOLATIONS, Late};
 use super::decide::Order;
 use super::model::Kind;
-use super::orders::{KeptOrders, orders_key};
+use super::orders::orders_key;
 use super::periods::DayEnd;
 use super::settlement::LONGEST_WAIT;
+use super::slow::SlowState;
 use super::task::{Site, SiteError};
 use super::telemetry::{Row, SeriesIds, grid};
-use super::work::JobState;
+use super::work::{JobState, WorkOrders, WorkStates};
 use crate::clock::wall_now;
 
 /// What is kept with every tick, so that a restart goes on at the next one. Its size does not grow with the run: what
@@ -31,6 +31,8 @@ struct Kept<'a> {
     tick: u64,
     accounts: Cow<'a, Accounts>,
     jobs: BTreeMap<String, JobState>,
+    #[serde(default)]
+    slow: BTreeMap<String, SlowState>,
     /// The controller's decision for the running step.
     decision: Decision,
     plans: u64,
@@ -83,7 +85,7 @@ impl Site {
         self.open_seq = last;
         (self.accounts.violations, _) = read_journal(&store, &self.violations(), KEPT_VIOLATIONS)?;
         self.violations_kept = self.accounts.violations.len();
-        self.task.work.restore(kept.jobs);
+        self.task.work.restore(WorkStates { jobs: kept.jobs, slow: kept.slow });
         self.decision = kept.decision;
         self.last = Some(kept.now);
         self.tick = kept.tick;
@@ -103,7 +105,7 @@ impl Site {
         orders: &[Order],
         decision: Decision,
         late: &[Late],
-        batches: &BTreeMap<String, BatchOrder>,
+        work: &WorkOrders,
     ) -> Result<(), SiteError> {
         let model = Arc::clone(&self.task.model);
         let known_at = if model.replay.is_some() { now } else { wall_now().max(now) };
@@ -112,8 +114,8 @@ impl Site {
         let unreadable =
             |error: serde_json::Error| SiteError::Setup { site: model.name.clone(), why: error.to_string() };
         let kept = self.kept(now, decision).map_err(unreadable)?;
-        let asked = (self.order_key(batches) != self.sent)
-            .then(|| serde_json::to_value(KeptOrders { batches: batches.clone() }))
+        let asked = (self.order_key(work) != self.sent)
+            .then(|| serde_json::to_value(work))
             .transpose()
             .map_err(unreadable)?;
         let grown = self.grown().map_err(unreadable)?;
@@ -169,11 +171,13 @@ impl Site {
     }
 
     fn kept(&self, now: Timestamp, decision: Decision) -> Result<String, serde_json::Error> {
+        let WorkStates { jobs, slow } = self.task.work.states();
         serde_json::to_string(&Kept {
             now,
             tick: self.tick + 1,
             accounts: Cow::Borrowed(&self.accounts),
-            jobs: self.task.work.states(),
+            jobs,
+            slow,
             decision,
             plans: self.stats.plans,
             fallbacks: self.stats.fallbacks,

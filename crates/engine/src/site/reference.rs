@@ -7,9 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sos_dispatch::{Connection, Curtailable, Problem, Schedule, Step, Storage, perfect};
 use sos_store::{Store, StoreError};
-use sos_units::{
-    CarbonPrice, Emissions, Energy, FlexibleWork, Hours, Missing, Money, Power, Price, Reading, Soc,
-};
+use sos_units::{CarbonPrice, Emissions, Energy, Hours, Missing, Money, Power, Price, Reading, Soc};
 
 use super::account::{carbon, price};
 use super::model::{Kind, SiteModel};
@@ -210,37 +208,7 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
                 )
             })
             .collect(),
-        work: runs(model, work, period),
+        work: work.whole(&model.zone, period.from, period.to),
         zone: model.zone.clone(),
     }
-}
-
-/// Every run of every job in the period. The case may split a run, which makes it at least as good as any real one.
-fn runs(model: &SiteModel, work: &WorkBook, period: &Period) -> Vec<FlexibleWork> {
-    let mut runs = BTreeMap::new();
-    for spec in work.specs() {
-        let mut now = period.from;
-        while let Ok(Some(window)) = sos_control::current_window(&spec.window, &model.zone, now) {
-            if window.deadline > period.to {
-                break;
-            }
-            let id = format!("{}/{}", spec.service, window.run);
-            now = window.deadline;
-            runs.insert(
-                id.clone(),
-                FlexibleWork {
-                    id,
-                    energy: spec.energy,
-                    earliest: window.earliest.max(period.from),
-                    deadline: window.deadline,
-                    min_power: Power::ZERO,
-                    max_power: spec.max_power,
-                    interruptible: true,
-                    running: false,
-                    value: spec.value,
-                },
-            );
-        }
-    }
-    runs.into_values().collect()
 }

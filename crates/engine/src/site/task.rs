@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use sos_control::BatchOrder;
 use sos_store::{EventType, Store, StoreError};
 use sos_units::{CarbonIntensity, Energy, ExactEnergy, ExactIntensity, Missing, Power, Price, Reading, Soc};
 use tokio::sync::watch;
@@ -16,6 +15,7 @@ use super::decide::{Order, Snapshot, decide};
 use super::links::{AssetReading, Failures, Links, Ticked, Written};
 use super::model::{Kind, SiteModel};
 use super::observe::concerns;
+use super::orders::Sent;
 use super::outlook::Outlook;
 use super::plan::{self, SitePlan};
 use super::telemetry::SeriesIds;
@@ -153,7 +153,7 @@ pub(super) struct Site {
     pub(super) told: BTreeMap<usize, String>,
     /// Whether a series was told to drift from its forecasts, by its name.
     pub(super) drift_told: BTreeMap<String, bool>,
-    pub(super) sent: BTreeMap<String, (BatchOrder, bool)>,
+    pub(super) sent: Sent,
     /// Services that did not come up in time: site time waits for them no more until they are back.
     pub(super) given_up: BTreeSet<String>,
     /// Energy stored and its worth at the last tick of an earlier run.
@@ -214,7 +214,7 @@ impl Site {
             stats: Stats::default(),
             told: BTreeMap::new(),
             drift_told: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            sent: Sent::default(),
             given_up: BTreeSet::new(),
             resumed: None,
             available: Vec::new(),
@@ -326,9 +326,9 @@ impl Site {
         if self.outlook.has_unstored() {
             self.tell_drift();
         }
-        let batches = self.order_work(now);
+        let work = self.order_work(now);
         let (orders, decision) = self.choose(now);
-        self.record(now, &orders, decision, &late, &batches)?;
+        self.record(now, &orders, decision, &late, &work)?;
         self.orders = orders;
         self.decision = decision;
         self.last = Some(now);
@@ -336,7 +336,7 @@ impl Site {
         self.tick += 1;
         let last = self.task.until.is_some_and(|until| now >= until);
         if !last {
-            self.ask_batches(now, batches).await;
+            self.ask_work(now, work).await;
             self.act().await;
         }
         self.show(now, last);

@@ -1,11 +1,11 @@
-//! Batch jobs of services as work of the site: offered to the plan, ordered from it, counted in the balance.
+//! What services can move, as work of the site: offered to the plan, ordered from it, counted in the balance.
 
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sos_control::{BatchOrder, BatchProgress, BatchSpec, Window, current_window, offer};
+use sos_control::{BatchOrder, BatchProgress, BatchSpec, RunWindow, Window, current_window, offer};
 use sos_model::{Batch, ServiceSpec};
 use sos_units::{
     Energy, EnvelopeStep, ExactEmissions, ExactEnergy, ExactIntensity, FlexibleWork, Hours, Money, Power,
@@ -13,15 +13,50 @@ use sos_units::{
 };
 
 use super::links::Ticked;
+use super::slow::{Slow, SlowState, slowdown};
 
 /// What a job is worth that must be done: above any price of energy, below the breach of a limit.
-const MUST_BE_DONE_PER_KWH: f64 = 5.0;
+pub(super) const MUST_BE_DONE_PER_KWH: f64 = 5.0;
 
-/// The jobs of a site.
+/// The jobs of a site, and its services that may be slower.
 #[derive(Clone, Debug, Default)]
 pub struct WorkBook {
     jobs: BTreeMap<String, Job>,
+    slow: BTreeMap<String, Slow>,
 }
+
+/// What is asked of services.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkOrders {
+    /// Runs of jobs.
+    pub batches: BTreeMap<String, BatchOrder>,
+    /// Power beyond their guarantee of services that may be slower.
+    #[serde(default)]
+    pub slow: BTreeMap<String, PowerEnvelope>,
+}
+
+/// What is kept across restarts of the controller.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkStates {
+    pub(super) jobs: BTreeMap<String, JobState>,
+    pub(super) slow: BTreeMap<String, SlowState>,
+}
+
+/// What became of the work of one service.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkTotals {
+    /// Runs done in time, or windows in which it got what it wanted.
+    pub met: u64,
+    /// The others.
+    pub missed: u64,
+    /// Energy of it, zero or below.
+    pub energy: ExactEnergy,
+    /// Emissions of that energy, by the intensity of each tick.
+    pub emissions: ExactEmissions,
+}
+
+/// Power of a piece of work by step, with the reason of each, as consumption.
+type Planned = Vec<(Timestamp, Power, String)>;
 
 /// One job with the state of its run.
 #[derive(Clone, Debug)]
@@ -69,19 +104,37 @@ impl WorkBook {
             );
         }
         self.jobs = jobs;
+        let here = |(name, service): (&String, &ServiceSpec)| {
+            let declared = service.slowdown.as_ref()?;
+            (declared.site.as_str() == site).then(|| slowdown(name, service)).flatten()
+        };
+        let mut slow = BTreeMap::new();
+        for spec in services.iter().filter_map(here) {
+            let state = self.slow.remove(&spec.service).map(|slow| slow.state).unwrap_or_default();
+            slow.insert(spec.service.clone(), Slow::new(spec, state));
+        }
+        self.slow = slow;
     }
 
     /// The state to keep.
     #[must_use]
-    pub fn states(&self) -> BTreeMap<String, JobState> {
-        self.jobs.iter().map(|(name, job)| (name.clone(), job.state.clone())).collect()
+    pub fn states(&self) -> WorkStates {
+        WorkStates {
+            jobs: self.jobs.iter().map(|(name, job)| (name.clone(), job.state.clone())).collect(),
+            slow: self.slow.iter().map(|(name, slow)| (name.clone(), slow.state.clone())).collect(),
+        }
     }
 
     /// Goes on with a kept state.
-    pub fn restore(&mut self, states: BTreeMap<String, JobState>) {
-        for (name, state) in states {
+    pub fn restore(&mut self, states: WorkStates) {
+        for (name, state) in states.jobs {
             if let Some(job) = self.jobs.get_mut(&name) {
                 job.state = state;
+            }
+        }
+        for (name, state) in states.slow {
+            if let Some(slow) = self.slow.get_mut(&name) {
+                slow.state = state;
             }
         }
     }
@@ -92,15 +145,39 @@ impl WorkBook {
         self.jobs.iter().filter(|(_, job)| job.is_running()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Power of the jobs that run now, as consumption.
+    /// The services that are to use energy now: jobs that run, and services that may be slower.
     #[must_use]
-    pub fn running_power(&self) -> Power {
-        self.jobs.values().filter(|job| job.is_running()).map(|job| job.spec.max_power).sum()
+    pub fn at_work(&self) -> Vec<String> {
+        let mut at_work = self.running();
+        at_work.extend(self.slow.keys().cloned());
+        at_work
     }
 
-    /// The jobs as declared.
-    pub fn specs(&self) -> impl Iterator<Item = &BatchSpec> {
-        self.jobs.values().map(|job| &job.spec)
+    /// Power of what is at work now, as consumption; of services that may be slower what is beyond their guarantee.
+    #[must_use]
+    pub fn running_power(&self) -> Power {
+        let jobs = self.jobs.values().filter(|job| job.is_running()).map(|job| job.spec.max_power);
+        jobs.chain(self.slow.values().map(|slow| slow.allotted)).sum()
+    }
+
+    /// All work of the windows that close within a period. It may be split, which makes it at least as good to plan with as
+    /// any real one.
+    #[must_use]
+    pub fn whole(&self, zone: &TimeZone, from: Timestamp, to: Timestamp) -> Vec<FlexibleWork> {
+        let mut all = BTreeMap::new();
+        for job in self.jobs.values() {
+            for window in windows(&job.spec.window, zone, from, to) {
+                let work = job.whole(&window, from);
+                all.insert(work.id.clone(), work);
+            }
+        }
+        for slow in self.slow.values() {
+            for window in windows(&slow.spec.window, zone, from, to) {
+                let Some(work) = slow.whole(&window, zone, from) else { continue };
+                all.insert(work.id.clone(), work);
+            }
+        }
+        all.into_values().collect()
     }
 
     /// The clocks of the jobs that run now.
@@ -128,6 +205,11 @@ impl WorkBook {
                 actual += energy;
             }
         }
+        for (name, slow) in &mut self.slow {
+            let (energy, uncontrolled) = slow.settle(zone, start, seconds, carbon, alive(name));
+            actual += energy;
+            baseline += uncontrolled;
+        }
         (actual, baseline)
     }
 
@@ -139,16 +221,18 @@ impl WorkBook {
                 told.push((name.clone(), text));
             }
         }
+        for (name, slow) in &mut self.slow {
+            told.extend(slow.roll(zone, now).map(|text| (name.clone(), text)));
+        }
         told
     }
 
     /// What is offered to the plan.
     #[must_use]
     pub fn offers(&self, zone: &TimeZone, now: Timestamp) -> Vec<FlexibleWork> {
-        self.jobs
-            .values()
-            .filter_map(|job| offer(&job.spec, zone, job.state.progress.as_ref(), now))
-            .collect()
+        let jobs = self.jobs.values();
+        let jobs = jobs.filter_map(|job| offer(&job.spec, zone, job.state.progress.as_ref(), now));
+        jobs.chain(self.slow.values().filter_map(|slow| slow.offer(zone, now))).collect()
     }
 
     /// Orders from the plan: per job the envelope of the steps ahead, `planned` by work id. A job whose envelope
@@ -157,15 +241,18 @@ impl WorkBook {
         &mut self,
         zone: &TimeZone,
         now: Timestamp,
-        planned: &BTreeMap<String, Vec<(Timestamp, Power, String)>>,
-    ) -> BTreeMap<String, BatchOrder> {
-        let mut orders = BTreeMap::new();
+        planned: &BTreeMap<String, Planned>,
+    ) -> WorkOrders {
+        let planned = |id: &str| envelope(planned.get(id).map(Vec::as_slice).unwrap_or_default());
+        let mut orders = WorkOrders::default();
         for (name, job) in &mut self.jobs {
             let Some(work) = offer(&job.spec, zone, job.state.progress.as_ref(), now) else { continue };
-            let steps = planned.get(&work.id).map(Vec::as_slice).unwrap_or_default();
-            if let Some(order) = job.order(&work, now, steps) {
-                orders.insert(name.clone(), order);
+            if let Some(order) = job.order(&work, now, planned(&work.id)) {
+                orders.batches.insert(name.clone(), order);
             }
+        }
+        for (name, slow) in &mut self.slow {
+            orders.slow.insert(name.clone(), slow.order(zone, now, |id| planned(id).steps));
         }
         orders
     }
@@ -173,18 +260,44 @@ impl WorkBook {
     /// Energy of runs that were not done by their deadlines, zero or above, and what doing it was worth.
     #[must_use]
     pub fn unserved(&self) -> (ExactEnergy, Money) {
-        let each = || self.jobs.values().map(|job| (job.state.unserved, &job.spec));
-        let worth = each().map(|(energy, spec)| spec.value * (energy.to_energy() / spec.energy));
-        (each().map(|(energy, _)| energy).sum(), worth.sum())
+        let jobs = || self.jobs.values().map(|job| (job.state.unserved, &job.spec));
+        let energy =
+            jobs().map(|(energy, _)| energy).chain(self.slow.values().map(|slow| slow.state.unserved));
+        let worth = jobs().map(|(energy, spec)| spec.value * (energy.to_energy() / spec.energy));
+        (energy.sum(), worth.chain(self.slow.values().map(Slow::unserved_worth)).sum())
     }
 
-    /// Deadlines met and missed, and energy, by job.
-    pub fn totals(&self) -> impl Iterator<Item = (&String, &JobState)> {
-        self.jobs.iter().map(|(name, job)| (name, &job.state))
+    /// What became of the work of each service.
+    pub fn totals(&self) -> impl Iterator<Item = (&String, WorkTotals)> {
+        let jobs = self.jobs.iter().map(|(name, Job { state, .. })| {
+            let JobState { met, missed, energy, emissions, .. } = *state;
+            (name, WorkTotals { met, missed, energy, emissions })
+        });
+        let slow = self.slow.iter().map(|(name, Slow { state, .. })| {
+            let SlowState { met, missed, energy, emissions, .. } = *state;
+            (name, WorkTotals { met, missed, energy, emissions })
+        });
+        jobs.chain(slow)
     }
 }
 
 impl Job {
+    /// A whole run in a window.
+    fn whole(&self, window: &RunWindow, from: Timestamp) -> FlexibleWork {
+        let spec = &self.spec;
+        FlexibleWork {
+            id: format!("{}/{}", spec.service, window.run),
+            energy: spec.energy,
+            earliest: window.earliest.max(from),
+            deadline: window.deadline,
+            min_power: Power::ZERO,
+            max_power: spec.max_power,
+            interruptible: true,
+            running: false,
+            value: spec.value,
+        }
+    }
+
     fn is_running(&self) -> bool {
         self.state.progress.as_ref().is_some_and(|progress| progress.running)
     }
@@ -254,24 +367,9 @@ impl Job {
         Some(format!("run {} was not done by its deadline", missed.run))
     }
 
-    fn order(
-        &mut self,
-        work: &FlexibleWork,
-        now: Timestamp,
-        steps: &[(Timestamp, Power, String)],
-    ) -> Option<BatchOrder> {
+    fn order(&mut self, work: &FlexibleWork, now: Timestamp, envelope: PowerEnvelope) -> Option<BatchOrder> {
         let run = work.id.rsplit_once('/').map_or(work.id.as_str(), |(_, run)| run).to_owned();
         let progress = self.state.progress.as_mut().filter(|progress| progress.run == run)?;
-        let envelope = PowerEnvelope {
-            steps: steps
-                .iter()
-                .map(|(start, power, reason)| EnvelopeStep {
-                    start: *start,
-                    max_power: *power,
-                    reason: reason.clone(),
-                })
-                .collect(),
-        };
         let allowed = envelope.at(now).is_some_and(|step| step.max_power > Power::ZERO);
         let goes_on = progress.running && !self.spec.interruptible;
         progress.running = now >= work.earliest && (allowed || goes_on);
@@ -284,6 +382,29 @@ impl Job {
             envelope,
         })
     }
+}
+
+/// The windows that close within a period.
+fn windows(window: &Window, zone: &TimeZone, from: Timestamp, to: Timestamp) -> Vec<RunWindow> {
+    let mut all: Vec<RunWindow> = Vec::new();
+    let mut now = from;
+    while let Ok(Some(one)) = current_window(window, zone, now) {
+        if one.deadline > to {
+            break;
+        }
+        now = one.deadline;
+        all.push(one);
+    }
+    all
+}
+
+fn envelope(steps: &[(Timestamp, Power, String)]) -> PowerEnvelope {
+    let step = |(start, power, reason): &(Timestamp, Power, String)| EnvelopeStep {
+        start: *start,
+        max_power: *power,
+        reason: reason.clone(),
+    };
+    PowerEnvelope { steps: steps.iter().map(step).collect() }
 }
 
 fn batch_spec(service: &str, batch: &Batch) -> BatchSpec {

@@ -2,7 +2,6 @@
 //! answers is one change of the store.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use sos_call::exposition::{Format, ScrapedBody, Told};
 use sos_call::scrape::{ScrapeError, Target, scrape};
 use sos_call::{Address, Auth, HttpClient, Secret, Trust};
-use sos_model::{Metrics, PortRef};
+use sos_model::Metrics;
 use sos_store::{
     IngestReport, MetricKey, MetricMetadata, MetricSample, Refusal, Refused, STALE, SeriesId, SeriesRef,
     Store, StoreError,
@@ -213,13 +212,8 @@ fn targets(entries: &Entries, board: &Board) -> BTreeMap<String, Wanted> {
         }
         let Some(view) = board.services.get(name) else { continue };
         for replica in view.replicas.iter().filter(|replica| replica.live) {
-            let port = match &metrics.port {
-                Some(PortRef::Name(port)) => replica.deployment.ports.get(port.as_str()).copied(),
-                Some(PortRef::Number(port)) => Some(*port),
-                None => None,
-            };
-            if let Some(port) = port {
-                let instance = SocketAddr::new(replica.address, port).to_string();
+            if let Some(socket) = metrics.port.as_ref().and_then(|port| replica.socket(port)) {
+                let instance = socket.to_string();
                 add(&replica.deployment.replica, format!("http://{instance}"), instance);
             }
         }

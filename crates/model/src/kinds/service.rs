@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use jiff::civil::Time;
-use sos_units::{Energy, Money, Power};
 
 use super::container::{Build, Container, check_container};
 use super::contract::{Calls, ContractSpec, check_service_contract};
+use super::flexible::{Batch, Slowdown, check_slowdown_of};
 use super::gateway::GatewaySpec;
 use super::rollout::RolloutPolicy;
 use super::scaling::{Scaling, ScalingMetric, Sizing};
@@ -15,7 +14,7 @@ use crate::declare::{choice, record, words};
 use crate::field::Cx;
 use crate::node::Node;
 use crate::problem::{Position, known_list};
-use crate::quantity::{Amount, Bytes, Cpu};
+use crate::quantity::{Bytes, Cpu};
 use crate::scalar::{Name, PortRef, Switch};
 use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE, Range};
 
@@ -77,6 +76,8 @@ record! {
         clock: Option<Clock>;
         /// The program is a job whose run can be moved in time.
         batch: Option<Batch>;
+        /// The program may be slower when energy is dear or dirty.
+        slowdown: Option<Slowdown>;
         /// The program runs elsewhere: it is registered and probed, never deployed.
         external: Option<External>;
         /// What it can be asked. Default: nothing is known of it.
@@ -358,38 +359,6 @@ record! {
 }
 
 record! {
-    /// A job whose run can be moved within a window.
-    pub struct Batch checked by check_batch {
-        /// Name of the `Site` whose energy it uses.
-        site: Name;
-        /// When it may run, every day.
-        window: Window;
-        /// Energy of one run, such as `2 kWh`; above zero.
-        energy: Energy, in ABOVE_ZERO;
-        /// Highest power while it runs, such as `1 kW`; above zero.
-        power: Power, in ABOVE_ZERO;
-        /// Lowest power while it runs; zero or above. Default: `power`.
-        min_power: Option<Power>, in NOT_NEGATIVE;
-        /// Site time that one run takes; above zero.
-        duration: SignedDuration, in ABOVE_ZERO;
-        /// Whether the run may pause and continue.
-        interruptible: bool = false;
-        /// What it is worth to finish in time, such as `5 USD`. Default: it must finish.
-        value: Option<Amount<Money>>, in NOT_NEGATIVE;
-    }
-}
-
-record! {
-    /// A window of every day in the site's local time; it may pass midnight.
-    pub struct Window checked by check_window {
-        /// Earliest start, such as `"22:00"`.
-        from: Time;
-        /// Deadline, such as `"06:00"`.
-        to: Time;
-    }
-}
-
-record! {
     /// A program that runs elsewhere.
     pub struct External checked by check_external {
         /// Its address: `http://HOST:PORT/…`, `https://…` or `tcp://HOST:PORT`.
@@ -476,49 +445,6 @@ fn check_restart(restart: &Restart, node: &Node, cx: &mut Cx<'_>) {
     }
 }
 
-fn check_window(window: &Window, node: &Node, cx: &mut Cx<'_>) {
-    if window.from == window.to {
-        let position = node.get("to").map_or(node.position, |n| n.position);
-        cx.report(position, "the window is empty", "expected to after from, or past midnight before it");
-    }
-}
-
-/// The length of the daily window, past midnight where `to` is before `from`.
-fn window_length(window: &Window) -> SignedDuration {
-    let span = window.from.duration_until(window.to);
-    if span.is_negative() { span + SignedDuration::from_hours(24) } else { span }
-}
-
-fn check_batch(batch: &Batch, node: &Node, cx: &mut Cx<'_>) {
-    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
-    let hours = batch.duration.as_secs_f64() / 3600.0;
-    let most = batch.power.as_kw() * hours;
-    if batch.energy.as_kwh() > most * (1.0 + 1e-9) {
-        let message = format!(
-            "{} kWh cannot be used at {} in {}",
-            batch.energy.as_kwh(),
-            batch.power,
-            crate::quantity::duration_text(batch.duration)
-        );
-        cx.report(at("energy"), message, format!("expected at most {most} kWh, or more power or duration"));
-    }
-    if let Some(min) = batch.min_power {
-        if min > batch.power {
-            cx.report(at("minPower"), "minPower is above power", format!("expected at most {}", batch.power));
-        } else if min.as_kw() * hours > batch.energy.as_kwh() * (1.0 + 1e-9) {
-            let message = "minPower over the duration uses more than energy";
-            cx.report(at("minPower"), message, "expected less power or more energy");
-        }
-    }
-    let window = window_length(&batch.window);
-    if batch.duration > window {
-        let text = crate::quantity::duration_text;
-        let message =
-            format!("a run of {} does not fit the window of {}", text(batch.duration), text(window));
-        cx.report(at("duration"), message, "expected a longer window or a shorter run");
-    }
-}
-
 fn check_external(external: &External, node: &Node, cx: &mut Cx<'_>) {
     let rest = ["http://", "https://", "tcp://"].iter().find_map(|scheme| external.url.strip_prefix(scheme));
     let valid = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':']))
@@ -598,6 +524,7 @@ fn check_growth(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
     for (key, given) in [
         ("scaling", service.scaling.is_some()),
         ("sizing", service.sizing.is_some()),
+        ("slowdown", service.slowdown.is_some()),
         // What is written back has its defaults.
         ("rollout", service.rollout != RolloutPolicy::default()),
         ("gateway", service.gateway.is_on()),
@@ -626,6 +553,9 @@ fn check_growth(service: &ServiceSpec, node: &Node, cx: &mut Cx<'_>) {
     }
     if let Some(scaling) = &service.scaling {
         check_scaling_of(service, scaling, at("scaling"), cx);
+    }
+    if let Some(slowdown) = &service.slowdown {
+        check_slowdown_of(service, slowdown, at("slowdown"), cx);
     }
 }
 
@@ -716,12 +646,5 @@ mod tests {
         assert_eq!(of_an_empty_map(), Some(Resources::default()));
         assert_eq!(of_an_empty_map(), Some(Restart::default()));
         assert_eq!(of_an_empty_map(), Some(Logs::default()));
-    }
-
-    #[test]
-    fn a_window_may_pass_midnight() {
-        let at = |hour| Time::constant(hour, 0, 0, 0);
-        assert_eq!(window_length(&Window { from: at(22), to: at(6) }), SignedDuration::from_hours(8));
-        assert_eq!(window_length(&Window { from: at(6), to: at(22) }), SignedDuration::from_hours(16));
     }
 }

@@ -11,9 +11,9 @@ use super::ReplicaOwner;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KubernetesError {
     /// The kubeconfig cannot be used.
-    #[error("kubeconfig {file}: {why}")]
+    #[error("{}: {why}", if file.is_empty() { "kubeconfig".into() } else { format!("kubeconfig {file}") })]
     Kubeconfig {
-        /// The file, or the files.
+        /// The file, or the files; empty where none is named.
         file: String,
         /// What is wrong, where.
         why: String,

@@ -67,7 +67,7 @@ impl KubeconfigSource {
     fn read(&self) -> Result<Kubeconfig, KubernetesError> {
         if self.files.is_empty() {
             let advice = "name a file, such as ~/.kube/config, set KUBECONFIG, or run sos in a pod with a service account";
-            return Err(self.wrong("there is no kubeconfig", advice));
+            return Err(self.wrong("there is none", advice));
         }
         let mut merged = Kubeconfig::default();
         for file in &self.files {

@@ -3,8 +3,12 @@
 //! What is copied is remembered in a cursor file, which is replaced after the log was written. Whoever dies in between
 //! leaves lines that the cursor does not know: they are cut off and copied again. Where the copy stands is told by the
 //! time of the last line of each stream, and how many lines of that time there were: within a stream times only rise.
+//! They fall when a clock is set back, whose lines are new, and when a daemon that rotates a log while it is followed tells the
+//! beginning of its new file once more (seen of Docker 20.10), whose lines are not: these are known by time and text.
 
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +22,8 @@ use crate::LogRotation;
 
 /// Lines of two streams may stand in the source this far out of order, seconds.
 const DISORDER: i64 = 5;
+/// So many lines of each stream are remembered, to know those that are told once more. A file of the daemon holds fewer.
+const REMEMBERED: usize = 8192;
 /// A longer line is written in parts.
 const MAX_PART: usize = 1 << 20;
 
@@ -43,6 +49,8 @@ pub(crate) struct LogCopy {
     cursor: Cursor,
     /// Streams of which lines that were copied before come first: how many of the time of the mark were seen again.
     again: [Option<u32>; 2],
+    /// The latest lines that were told.
+    told: [Told; 2],
     /// Beginnings of lines.
     open: [Vec<u8>; 2],
     /// The marks as they become when what is open is written.
@@ -99,6 +107,7 @@ impl LogCopy {
             _lock: lock,
             cursor,
             again,
+            told: Default::default(),
             open: [vec![], vec![]],
             marks,
         };
@@ -121,7 +130,11 @@ impl LogCopy {
         let mut text = vec![];
         for line in lines {
             let index = usize::from(line.stream == LogStream::Stderr);
-            if !self.is_new(index, line.time) {
+            let once_more = line.time.is_some_and(|time| {
+                let falls = self.marks[index].time.is_some_and(|last| time < last);
+                self.told[index].is_once_more(time, &line.text, falls)
+            });
+            if once_more || !self.is_new(index, line.time) {
                 continue;
             }
             self.marks[index].pass(line.time);
@@ -214,6 +227,35 @@ impl LogCopy {
         fresh.push(".new");
         fs::write(&fresh, serde_json::to_vec(&self.cursor).map_err(io::Error::other)?)?;
         fs::rename(&fresh, &self.cursor_path)
+    }
+}
+
+/// Lines that were told, the latest ones.
+#[derive(Debug, Default)]
+struct Told {
+    order: VecDeque<(Timestamp, u64)>,
+    known: HashSet<(Timestamp, u64)>,
+    /// Whether the last one was told once more.
+    repeats: bool,
+}
+
+impl Told {
+    /// Takes a line in; whether it is one that was told before. That can be only where times fall, and after such a line.
+    fn is_once_more(&mut self, time: Timestamp, text: &[u8], falls: bool) -> bool {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let line = (time, hasher.finish());
+        self.repeats = (falls || self.repeats) && self.known.contains(&line);
+        if !self.repeats {
+            self.order.push_back(line);
+            self.known.insert(line);
+            if self.order.len() > REMEMBERED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+        self.repeats
     }
 }
 
@@ -380,6 +422,20 @@ mod tests {
         copy.write(vec![out(9, "a\n")]).unwrap();
         copy.write(vec![out(3, "b\n"), CopiedLine { time: None, ..out(0, "c\n") }]).unwrap();
         assert_eq!(text(&place.log()), "a\nb\nc\n");
+    }
+
+    #[test]
+    fn lines_that_are_told_once_more_are_written_once() {
+        let place = Place::new();
+        let lines: Vec<CopiedLine> = (1..=9).map(|at| out(at, &format!("{at}\n"))).collect();
+        let mut copy = place.open("x", 1000, 3);
+        copy.write(lines[..6].to_vec()).unwrap();
+        // Within one run, and right after another one.
+        copy.write(lines[3..7].to_vec()).unwrap();
+        drop(copy);
+        let mut copy = place.open("x", 1000, 3);
+        copy.write([&lines[..8], &lines[5..9]].concat()).unwrap();
+        assert_eq!(text(&place.log()), "1\n2\n3\n4\n5\n6\n7\n8\n9\n");
     }
 
     #[test]

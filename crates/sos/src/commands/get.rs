@@ -64,6 +64,7 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::Declared(Kind::AlertRule) => (&["NAME", "PACK", "GROUPS", "READY", "MESSAGE"], alert_rule),
         AnyKind::Declared(Kind::Notifier) => (&["NAME", "RECEIVER", "MATCHERS"], notifier),
         AnyKind::Declared(Kind::Channel) => (&["NAME", "OVER", "AT", "READY", "MESSAGE"], channel),
+        AnyKind::Declared(Kind::Machine) => (&["NAME", "IDLE", "MAX", "PUE", "EMBODIED"], machine),
         AnyKind::ReadOnly(ReadOnlyKind::Alert) => {
             (&["ALERT", "STATE", "SEVERITY", "SINCE", "SUMMARY", "ID"], alert)
         }
@@ -141,6 +142,22 @@ fn channel(object: &Value) -> Vec<String> {
     });
     let [running, message] = ready(object);
     vec![name(object), over.to_owned(), at.concat(), running, message]
+}
+
+fn machine(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let usual = |key: &str| match text(spec, &[key]) {
+        "" => "usual".to_owned(),
+        power => power.to_owned(),
+    };
+    let pue = spec["pue"].as_f64().map_or_else(|| "1".to_owned(), |pue| pue.to_string());
+    vec![
+        name(object),
+        usual("idlePower"),
+        usual("maxPower"),
+        pue,
+        text(&spec["embodied"], &["emissions"]).to_owned(),
+    ]
 }
 
 /// What its condition `Ready` says: status and message.

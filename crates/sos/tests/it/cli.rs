@@ -52,7 +52,10 @@ fn folder() -> TempDir {
 fn the_example_is_valid_and_its_kinds_are_counted() {
     let dir = folder();
     let told = answer(dir.path(), &["validate", fontana().to_str().unwrap()]);
-    assert_eq!(told, "26 resources are valid: 7 Service, 1 Site, 15 Asset, 2 Signal, 1 AlertRule\n");
+    assert_eq!(
+        told,
+        "27 resources are valid: 7 Service, 1 Site, 15 Asset, 2 Signal, 1 AlertRule, 1 Machine\n"
+    );
 }
 
 #[test]

@@ -357,16 +357,94 @@ fn the_documented_policy_is_played_and_wrong_ones_are_named() {
 
 #[test]
 fn the_documented_parts_of_a_service_are_valid() {
+    let site = "apiVersion: sos.energy/v1alpha1\nkind: Site\nmetadata: {name: depot}\nspec:\n  timeZone: Europe/Berlin\n  currency: EUR\n  connection:\n    importPrice: {fixed: 0.3 EUR/kWh}\n";
     for block in documented().iter().filter(|block| !block.starts_with("# policy.yaml")) {
         let indented: String = block.lines().map(|line| format!("  {line}\n")).collect();
-        let rest = "  command: [web]\n  ports: [{name: http}]\n  gateway: true\n  resources: {cpu: \"1\"}\n";
-        let text = format!(
-            "apiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: {{name: web}}\nspec:\n{rest}{indented}"
-        );
+        let rest = "  command: [web]\n  ports: [{name: http}]\n  gateway: true\n  replicas: 3\n  resources: {cpu: \"1\"}\n";
+        let text = match block.starts_with("apiVersion") {
+            true => block.clone(),
+            false => format!(
+                "{site}---\napiVersion: sos.energy/v1alpha1\nkind: Service\nmetadata: {{name: web}}\nspec:\n{rest}{indented}"
+            ),
+        };
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("web.yaml"), &text).unwrap();
         let output =
             Command::new(env!("CARGO_BIN_EXE_sos")).arg("validate").arg(dir.path()).output().unwrap();
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// Two days of prices by the hour: dear but for four hours of each night.
+fn prices() -> String {
+    let price = |hour: i64| if (2..6).contains(&(hour % 24)) { 0.05 } else { 0.5 };
+    let row = |hour: i64| {
+        let at = jiff::Timestamp::from_second(hour * 3600).unwrap();
+        format!("{at},{}\n", price(hour))
+    };
+    String::from("time,price\n") + &(0..48).map(row).collect::<String>()
+}
+
+const SLOW: &str = "apiVersion: sos.energy/v1alpha1
+kind: Site
+metadata: { name: depot }
+spec:
+  timeZone: UTC
+  currency: EUR
+  tick: 15 min
+  planEvery: 1 h
+  horizon: 24 h
+  replay: true
+  forecasting: { members: profile }
+  connection: { importPrice: { signal: price } }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Signal
+metadata: { name: price }
+spec: { unit: EUR/kWh, knownAhead: always, source: { file: { path: price.csv, column: price } } }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Machine
+metadata: { name: rack }
+spec: { idlePower: 20 W, maxPower: 90 W, embodied: { emissions: 900 kg } }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Service
+metadata: { name: index }
+spec:
+  runtime: simulated
+  command: [index]
+  replicas: 4
+  slowdown: { site: depot, window: { from: '00:00', to: '12:00' }, energy: 2 kWh, power: 400 W, minReplicas: 1 }
+";
+
+#[test]
+fn a_service_that_may_be_slower_is_fast_when_power_is_cheap() {
+    let rig = Rig::of(&[("depot.yaml", SLOW), ("price.csv", &prices())]);
+    let report = rig.path("report.json").display().to_string();
+    // An hour in half a second.
+    let up = rig.up_with(&["--speed", "7200", "--until", "1970-01-02T00:00:00Z", "--report", &report]);
+    let told = |phase: &str, replicas: u64| {
+        wait_for(phase, || {
+            let service = rig.json(&["get", "Service", "index"])?;
+            let conditions = service["status"]["conditions"].as_array()?;
+            let slow = conditions.iter().find(|one| one["type"] == "SlowedDown")?;
+            let is_so = slow["status"] == phase && service["status"]["readyReplicas"] == replicas;
+            is_so.then(|| slow["message"].as_str().unwrap_or_default().to_owned())
+        })
+    };
+    let message = told("True", 1);
+    assert!(message.starts_with("1 of 4 replicas: "), "{message}");
+    assert!(told("False", 4).starts_with("full speed"));
+    let message = told("True", 1);
+    assert!(message.contains("it has the energy that it wanted"), "{message}");
+    up.finish();
+    let report = rig.report("report.json");
+    let services = report["services"].as_array().unwrap();
+    let index = services.iter().find(|service| service["name"] == "index").unwrap();
+    assert_eq!(index["deadlines"], serde_json::json!({ "met": 1, "missed": 0 }));
+    // 2 kWh less 12 h of its one replica, all of it while power was cheap.
+    assert!((index["energy_kwh"].as_f64().unwrap() - 0.8).abs() < 0.11, "{index}");
+    let cost = &report["sites"][0]["cost"];
+    assert!(cost["actual"].as_f64() < cost["baseline"].as_f64(), "{cost}");
 }

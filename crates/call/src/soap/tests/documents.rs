@@ -146,3 +146,23 @@ fn what_is_encoded_is_refused_and_the_rest_stays() {
     let error = read(&text.replace("literal", "encoded")).unwrap_err();
     assert!(error.kind == ErrorKind::BadDocument && error.message.contains("encoded"), "{error}");
 }
+
+#[test]
+fn parts_that_cannot_be_told_apart_are_refused() {
+    let text = wsdl(
+        r#"<x:element name="in" type="x:int"/><x:element name="out" type="x:int"/><x:element name="other" type="x:int"/>"#,
+    );
+    let second =
+        |part: &str| {
+            read(&text.replace(
+                "</message>\n<message name=\"o\">",
+                &format!("{part}</message>\n<message name=\"o\">"),
+            ))
+        };
+    let error = second(r#"<part name="p" element="t:other"/>"#).unwrap_err();
+    assert!(error.message.contains("message `{urn:t}i` has two parts `p`"), "{error}");
+    let error = second(r#"<part name="q" element="t:in"/>"#).unwrap_err();
+    assert!(error.message.contains("element of another part") && error.message.contains("`q`"), "{error}");
+    let client = second(r#"<part name="q" element="t:other"/>"#).unwrap();
+    assert_eq!(client.contract().operations[0].input["required"], json!(["in", "other"]));
+}

@@ -332,17 +332,21 @@ impl Reader<'_> {
     fn parts(&self, from: At, name: &QName) -> Result<Vec<Part>, CallError> {
         let at = self.wsdl.message(self.sources, from, name)?;
         let message = self.sources.element(at);
-        let parts = message.children().filter(|child| child.is(WSDL, "part"));
-        parts
-            .map(|part| {
-                let here = self.at(at.source, part);
-                let ty = if part.attribute("element").is_some() {
-                    PartType::Element(named(self.sources, here, "element")?)
-                } else {
-                    PartType::Type(named(self.sources, here, "type")?)
-                };
-                Ok(Part { name: Arc::from(part.attribute("name").unwrap_or_default().trim()), ty, at: here })
-            })
-            .collect()
+        let mut parts: Vec<Part> = vec![];
+        for part in message.children().filter(|child| child.is(WSDL, "part")) {
+            let here = self.at(at.source, part);
+            let own = part.attribute("name").unwrap_or_default().trim();
+            if parts.iter().any(|other| &*other.name == own) {
+                let message = format!("message `{name}` has two parts `{}`", short(own));
+                return Err(self.sources.bad(here, message));
+            }
+            let ty = if part.attribute("element").is_some() {
+                PartType::Element(named(self.sources, here, "element")?)
+            } else {
+                PartType::Type(named(self.sources, here, "type")?)
+            };
+            parts.push(Part { name: Arc::from(own), ty, at: here });
+        }
+        Ok(parts)
     }
 }

@@ -17,8 +17,10 @@ async fn whenever_sos_ends_no_line_is_lost_or_doubled() {
     let long = "x".repeat(50_000);
     fs::write(rig.path().join("long"), format!("{long}\n")).unwrap();
     let script =
-        "n=0; while [ $n -lt 20000 ]; do echo line $n; n=$$((n+1)); [ $$((n % 100)) = 0 ] && sleep 0.02
-        [ $n = 5000 ] && cat long; [ $$((n % 1000)) = 0 ] && echo error $n >&2; done; printf 'without an end'";
+        "n=0; while [ $n -lt 20000 ]; do echo line $n; n=$$((n+1)); [ $$((n % 20)) = 0 ] && sleep 0.02
+        [ $n = 8000 ] && while [ ! -e restarted ]; do sleep 0.1; done
+        [ $n = 5000 ] && cat long; [ $$((n % 1000)) = 0 ] && echo error $n >&2; done
+        while [ ! -e enough ]; do sleep 0.1; done; printf 'without an end'";
     let service = rig.with("chatty", script, |service, _| {
         service.logs = sos_runtime::LogRotation { max_bytes: 60_000, keep: 40 };
     });
@@ -38,7 +40,18 @@ async fn whenever_sos_ends_no_line_is_lost_or_doubled() {
             rig.daemon.launch().unwrap();
         }
         driver = rig.driver().await;
+        if round == 5 {
+            // While nobody reads, the daemon keeps ten files, which is less than what is still to come.
+            fs::write(rig.path().join("restarted"), "").unwrap();
+        }
     }
+    // It ends when the daemon has read all of it: one that was restored leaves what still lies in the pipe.
+    until("all lines are logged", async || {
+        driver.observe(clock()).await.unwrap();
+        (lines(&rig) > 20_020).then_some(())
+    })
+    .await;
+    fs::write(rig.path().join("enough"), "").unwrap();
     let phase = exited(&driver, "chatty-0").await;
     assert!(matches!(phase, Phase::Exited { exit: Exit::Code(0), .. }), "{phase:?}");
     until("all is logged", async || {
