@@ -131,8 +131,10 @@ impl LogCopy {
         for line in lines {
             let index = usize::from(line.stream == LogStream::Stderr);
             let once_more = line.time.is_some_and(|time| {
-                let falls = self.marks[index].time.is_some_and(|last| time < last);
-                self.told[index].is_once_more(time, &line.text, falls)
+                // Pieces of a long line share their time and, it may be, their text; whole lines do not.
+                let whole = line.text.ends_with(b"\n");
+                let back = |last| time < last || time == last && whole;
+                self.told[index].is_once_more(time, &line.text, self.marks[index].time.is_some_and(back))
             });
             if once_more || !self.is_new(index, line.time) {
                 continue;
@@ -240,12 +242,13 @@ struct Told {
 }
 
 impl Told {
-    /// Takes a line in; whether it is one that was told before. That can be only where times fall, and after such a line.
-    fn is_once_more(&mut self, time: Timestamp, text: &[u8], falls: bool) -> bool {
+    /// Takes a line in; whether it is one that was told before. That can be only where time goes `back`, and after such
+    /// a line.
+    fn is_once_more(&mut self, time: Timestamp, text: &[u8], back: bool) -> bool {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let line = (time, hasher.finish());
-        self.repeats = (falls || self.repeats) && self.known.contains(&line);
+        self.repeats = (back || self.repeats) && self.known.contains(&line);
         if !self.repeats {
             self.order.push_back(line);
             self.known.insert(line);
@@ -435,7 +438,12 @@ mod tests {
         drop(copy);
         let mut copy = place.open("x", 1000, 3);
         copy.write([&lines[..8], &lines[5..9]].concat()).unwrap();
-        assert_eq!(text(&place.log()), "1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+        // From the last one on.
+        copy.write(vec![out(9, "9\n"), out(10, "10\n")]).unwrap();
+        assert_eq!(text(&place.log()), "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
+        copy.write(vec![out(11, "ab"), out(11, "ab"), out(11, "\n"), out(11, "c\n"), out(11, "d\n")])
+            .unwrap();
+        assert!(text(&place.log()).ends_with("10\nabab\nc\nd\n"));
     }
 
     #[test]
