@@ -14,6 +14,7 @@ mod handlers;
 mod ingest;
 mod log_search;
 mod metrics;
+mod people;
 mod platform;
 mod problem;
 mod prometheus;

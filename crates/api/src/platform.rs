@@ -15,10 +15,10 @@ use crate::{
     AlarmView, IngestBatch, IngestOutcome, OutboxEntry, Problem, RuleGroupView,
     prometheus::Series,
     wire::{
-        ApplyResult, CallAnswer, CallRequest, ChannelView, ContractDetail, ContractSummary, DeadLetter,
-        DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer, LogQuery, Published, Redrive,
-        ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts,
-        SiteLive, SiteReport, SiteSummary,
+        ApplyResult, AssetOrder, AssetOrdered, CallAnswer, CallRequest, ChannelView, ContractDetail,
+        ContractSummary, DeadLetter, DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer,
+        LogQuery, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale,
+        SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
     },
 };
 
@@ -91,7 +91,7 @@ pub struct AuditEntry {
     pub who: String,
     /// Role it acted with.
     pub role: Role,
-    /// `apply`, `delete`, `scale`, `rollout`, `restart`, `call`, `acknowledge`, `silence`, `silence-end`,
+    /// `apply`, `delete`, `scale`, `rollout`, `restart`, `call`, `override`, `override-clear`, `hold`, `hold-clear`, `acknowledge`, `silence`, `silence-end`,
     /// `seek`, `group-delete`, `dead-letters-redrive`, `dead-letters-discard`.
     pub action: &'static str,
     /// `Kind/name` (`Alert/fingerprint`, `Silence/id`, `Silence/new`), or the manager for an apply.
@@ -230,6 +230,18 @@ pub trait Platform: Send + Sync + 'static {
     /// Lines of services' logs that match, at most `query.limit`, within a bound of time or bytes that the platform sets;
     /// [`LogAnswer::truncated`] says when there may be more. A service that is not known is [`Problem::not_found`].
     fn search_logs(&self, query: LogQuery) -> Reply<'_, LogAnswer>;
+    /// Orders a power of an asset, or with none a hold, in the name of `who`; replaces the order that it has. What the
+    /// asset can never do, and an end in the past, is [`Problem::bad_input`] or [`Problem::bad_request`]; a power for an
+    /// asset on hold is [`Problem::conflict`].
+    fn order_asset<'a>(
+        &'a self,
+        asset: &'a str,
+        power_kw: Option<f64>,
+        order: AssetOrder,
+        who: &'a str,
+    ) -> Reply<'a, AssetOrdered>;
+    /// Ends the override (or the hold) of an asset. None is [`Problem::not_found`], the other one [`Problem::conflict`].
+    fn clear_order<'a>(&'a self, asset: &'a str, hold: bool) -> Reply<'a, ()>;
     /// Sets the number of replicas (a subresource: the manifest's owner stays), or gives the decision back.
     fn scale<'a>(&'a self, service: &'a str, replicas: Option<u32>) -> Reply<'a, Scale>;
     /// How far the rollout is.

@@ -506,6 +506,47 @@ pub struct Scale {
     pub replicas: Option<u32>,
 }
 
+/// End and reason of an order about an asset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AssetOrder {
+    /// Its end in site time, RFC 3339 with offset. Either this or `for_seconds`.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Its length from now on in seconds of site time, above zero.
+    #[serde(default)]
+    pub for_seconds: Option<i64>,
+    /// Why; not empty.
+    pub reason: String,
+    /// Replaces one that another manager owns.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A power that is ordered of an asset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AssetOverride {
+    /// Power in kW, positive from the asset into the site: −2 charges a battery with 2 kW.
+    pub power_kw: f64,
+    /// End and reason.
+    pub order: AssetOrder,
+}
+
+/// A hold of an asset for maintenance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AssetHold {
+    /// End and reason.
+    pub order: AssetOrder,
+}
+
+/// What became of an order about an asset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AssetOrdered {
+    /// The Override as a resource.
+    pub order: serde_json::Value,
+    /// The Override whose place it took, while that still acted.
+    pub replaced: Option<serde_json::Value>,
+}
+
 /// How far a service's rollout is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RolloutStatus {

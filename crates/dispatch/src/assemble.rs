@@ -2,8 +2,9 @@
 
 use sos_units::{Energy, Money, Power, Soc};
 
+use crate::generator::Generator;
 use crate::problem::Problem;
-use crate::schedule::{Breach, BreachKind, Costs, Schedule, Shadow, StorageSchedule};
+use crate::schedule::{Breach, BreachKind, Costs, GeneratorSchedule, Schedule, Shadow, StorageSchedule};
 use crate::work::{Profile, price_after};
 
 /// Decisions in plain numbers, in the problem's order: kW and kWh.
@@ -13,8 +14,18 @@ pub(crate) struct Raw {
     pub(crate) storage: Vec<Vec<f64>>,
     /// Used generation.
     pub(crate) generation: Vec<Vec<f64>>,
+    /// Power of each generator; zero when off. A least power of zero leaves on and off apart.
+    pub(crate) generators: Vec<GeneratorPlan>,
     pub(crate) work: Vec<WorkPlan>,
     pub(crate) shadow: Shadow,
+}
+
+/// When one generator runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GeneratorPlan {
+    pub(crate) on: Vec<bool>,
+    /// kW per step.
+    pub(crate) power: Vec<f64>,
 }
 
 /// When one piece of work runs.
@@ -63,6 +74,11 @@ pub(crate) fn assemble(problem: &Problem, raw: &Raw) -> (Schedule, Costs) {
         net.iter_mut().zip(used).for_each(|(sum, p)| *sum += p);
         schedule.generation.insert(item.id.clone(), used.iter().map(|&p| Power::kw(p)).collect());
     }
+    for (generator, plan) in problem.generators.iter().zip(&raw.generators) {
+        let plan = generated(problem, generator, plan, &mut costs);
+        net.iter_mut().zip(&plan.power).for_each(|(sum, p)| *sum += p.as_kw());
+        schedule.generators.insert(generator.id.clone(), plan);
+    }
     for (index, plan) in raw.work.iter().enumerate() {
         net.iter_mut().zip(&plan.power).for_each(|(sum, p)| *sum -= p);
         add_work(problem, index, plan, &mut schedule, &mut costs);
@@ -96,6 +112,30 @@ fn store(problem: &Problem, index: usize, power: &[f64]) -> StorageSchedule {
         plan.soc_after.push(Soc::fraction(if capacity > 0.0 { energy / capacity } else { 0.0 }));
     }
     plan
+}
+
+/// Prices what a generator does; rounding of the solver that would leave its limits is taken off.
+fn generated(
+    problem: &Problem,
+    generator: &Generator,
+    plan: &GeneratorPlan,
+    costs: &mut Costs,
+) -> GeneratorSchedule {
+    let mut schedule = GeneratorSchedule { on: plan.on.clone(), power: Vec::with_capacity(plan.on.len()) };
+    let mut before = generator.before.on;
+    for ((&on, &power), step) in plan.on.iter().zip(&plan.power).zip(&problem.steps) {
+        let power = Power::kw(if on { power.clamp(generator.least(), generator.most()) } else { 0.0 });
+        if on {
+            costs.fuel += generator.fuel(power) * step.duration.get();
+            costs.carbon += problem.connection.carbon_price * (generator.emissions * (power * step.duration));
+        }
+        if on && !before {
+            costs.starts += generator.start_cost;
+        }
+        before = on;
+        schedule.power.push(power);
+    }
+    schedule
 }
 
 fn add_work(problem: &Problem, index: usize, plan: &WorkPlan, schedule: &mut Schedule, costs: &mut Costs) {
@@ -171,7 +211,7 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
         // The plan's exchange if the fixed power were the pessimistic one, less the limit.
         let over = schedule.grid[t].as_kw() + (problem.fixed[t] - low.fixed[t]).as_kw() - limit;
         let able = problem.storages.iter().filter(|s| s.is_available(t));
-        let power: f64 = able.map(|s| (s.max_discharge - schedule.storage[&s.id].power[t]).as_kw()).sum();
+        let power: f64 = able.map(|s| s.most_out(t) - schedule.storage[&s.id].power[t].as_kw()).sum();
         let extra = over.max(0.0).min(power.max(0.0)).min((spare - used).max(0.0) / hours.get());
         used += extra * hours.get();
         let missing = Power::kw((over - extra).max(0.0));

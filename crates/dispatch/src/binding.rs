@@ -101,6 +101,7 @@ mod tests {
             wear_cost: Price::ZERO,
             available: None,
             targets: Vec::new(),
+            ordered: None,
         }
     }
 
@@ -122,6 +123,7 @@ mod tests {
             reserve: None,
             curtailable: Vec::new(),
             storages: vec![storage("a"), storage("b")],
+            generators: Vec::new(),
             work: Vec::new(),
             zone: jiff::tz::TimeZone::UTC,
         }

@@ -5,7 +5,9 @@ use sos_units::Power;
 
 use crate::assemble::{Raw, WorkPlan, assemble};
 use crate::group::level;
-use crate::problem::{Budget, Invalid, Problem};
+use crate::merit::Merit;
+use crate::ordered::{after, clipped};
+use crate::problem::{Budget, Invalid, Problem, Storage};
 use crate::reasons::explain;
 use crate::schedule::{Costs, ReasonCode, Schedule, Shadow};
 use crate::solve::{Solved, Unsolvable, solve};
@@ -77,7 +79,7 @@ pub fn solve_or_fallback(problem: &Problem, budget: &Budget) -> Result<Planned, 
 }
 
 /// Stores surplus; discharges against load in hours dearer than the mean; holds the connection's limits as far as
-/// storages and generation allow; runs work at its earliest.
+/// storages and generation allow; runs generators in merit order where power lacks or is dearer; runs work at its earliest.
 ///
 /// # Errors
 /// When the problem is invalid.
@@ -90,17 +92,22 @@ pub fn rule_plan(problem: &Problem) -> Result<(Schedule, Costs), Invalid> {
         problem.curtailable.iter().map(|c| c.available.iter().map(|p| p.as_kw()).collect()).collect();
     let mean = crate::work::price_after(problem);
     let mut fleet = Fleet::new(problem);
+    let mut merit = Merit::new(problem);
     for t in 0..n {
         let used: f64 = work.iter().map(|plan| plan.power[t]).sum();
-        let net = problem.fixed[t].as_kw() + generation.iter().map(|g| g[t]).sum::<f64>() - used;
+        let ordered = fleet.ordered(problem, t);
+        let given: f64 = ordered.iter().flatten().sum();
+        let net = problem.fixed[t].as_kw() + generation.iter().map(|g| g[t]).sum::<f64>() - used + given;
         let dear = problem.connection.full_import_price(t).as_per_kwh() > mean;
         let limit = problem.connection.import_limit[t].map_or(f64::INFINITY, Power::as_kw);
         let wanted = if net >= 0.0 || dear { -net } else { (-net - limit).max(0.0) };
-        let moved = fleet.move_power(problem, t, wanted);
+        let moved = fleet.move_power(problem, t, wanted, &ordered);
         let export = problem.connection.export_limit[t].map_or(f64::INFINITY, Power::as_kw);
-        turn_down(&mut generation, t, net + moved - export);
+        let burnt = merit.step(problem, t, -net - moved, limit);
+        turn_down(&mut generation, t, net + moved + burnt - export);
     }
-    let raw = Raw { storage: fleet.power, generation, work, shadow: Shadow::default() };
+    let raw =
+        Raw { storage: fleet.power, generation, generators: merit.plans, work, shadow: Shadow::default() };
     let (mut schedule, costs) = assemble(problem, &raw);
     schedule.because = explain(problem, &schedule);
     for reason in schedule.because.values_mut().flatten() {
@@ -154,11 +161,23 @@ impl Fleet {
         Self { stored, power: vec![Vec::new(); problem.storages.len()] }
     }
 
-    /// Shares a power (discharge positive) over all storages as far as they can; returns what they do.
-    fn move_power(&mut self, problem: &Problem, t: usize, wanted: f64) -> f64 {
+    /// What storages do in a step because it was ordered, kW: as little as the order allows.
+    fn ordered(&self, problem: &Problem, t: usize) -> Vec<Option<f64>> {
+        let hours = problem.steps[t].duration.get();
+        let given = |(i, s): (usize, &Storage)| {
+            let (low, high) = s.ordered_in(t)?;
+            Some(clipped(s, self.stored[i], 0.0_f64.clamp(low.as_kw(), high.as_kw()), hours))
+        };
+        problem.storages.iter().enumerate().map(given).collect()
+    }
+
+    /// Shares a power (discharge positive) over the storages of which nothing is ordered, as far as they can; returns
+    /// what they do.
+    fn move_power(&mut self, problem: &Problem, t: usize, wanted: f64, ordered: &[Option<f64>]) -> f64 {
         let hours = problem.steps[t].duration.get();
         let out = wanted > 0.0;
-        let able = |i: usize| if problem.storages[i].is_available(t) { 1.0 } else { 0.0 };
+        let free = |i: usize| problem.storages[i].is_available(t) && ordered[i].is_none();
+        let able = |i: usize| if free(i) { 1.0 } else { 0.0 };
         let (mut rate, mut room) = (Vec::new(), Vec::new());
         for (i, s) in problem.storages.iter().enumerate() {
             rate.push(able(i) * if out { s.max_discharge.as_kw() } else { s.max_charge.as_kw() });
@@ -170,9 +189,9 @@ impl Fleet {
         }
         let shares = level(wanted.abs(), hours, &rate, &room);
         for (i, s) in problem.storages.iter().enumerate() {
-            let moved = shares[i] * hours;
-            self.stored[i] += if out { -moved / s.discharge_efficiency } else { moved * s.charge_efficiency };
-            self.power[i].push(if out { shares[i] } else { -shares[i] });
+            let power = ordered[i].unwrap_or(if out { shares[i] } else { -shares[i] });
+            self.stored[i] = after(s, self.stored[i], power, hours);
+            self.power[i].push(power);
         }
         shares.iter().sum::<f64>() * if out { 1.0 } else { -1.0 }
     }

@@ -69,6 +69,11 @@ impl PlanStep {
         for (id, plan) in &schedule.storage {
             let value = schedule.shadow.stored_value.get(id).and_then(|values| values.get(t)).copied();
             let (power, stored_after) = (*plan.power.get(t)?, *plan.stored_after.get(t)?);
+            // What people ordered is not the follower's to choose: it is part of the net power.
+            let ordered = problem.storages.iter().any(|s| s.id == *id && s.ordered_in(t).is_some());
+            if ordered {
+                continue;
+            }
             net -= power;
             storage.insert(id.clone(), StorageIntent { power, stored_after, value });
         }

@@ -27,6 +27,8 @@ fn alike(a: &Storage, b: &Storage) -> bool {
         && same(a.wear_cost.as_per_kwh(), b.wear_cost.as_per_kwh())
         && same(a.end_value.as_per_kwh(), b.end_value.as_per_kwh())
         && a.available == b.available
+        && a.ordered.is_none()
+        && b.ordered.is_none()
         && a.targets.is_empty()
         && b.targets.is_empty()
 }

@@ -262,7 +262,8 @@ impl Ranges {
 
     /// Cuts the range of one asset as far as the sum's range stays reachable.
     fn narrow_asset(&mut self, i: usize, low: f64, high: f64, by: NarrowedBy) {
-        let (new_low, new_high) = cut(self.low[i], self.high[i], low, high);
+        let alone = cut(self.low[i], self.high[i], low, high);
+        let (new_low, new_high) = alone;
         let others =
             |values: &[f64]| values.iter().enumerate().filter(|&(k, _)| k != i).map(|(_, v)| v).sum::<f64>();
         let need_high = self.sum_low - others(&self.high);
@@ -278,6 +279,9 @@ impl Ranges {
         (self.low[i], self.high[i]) = (new_low, new_high);
         self.sum_low = self.sum_low.max(self.low.iter().sum());
         self.sum_high = self.sum_high.min(self.high.iter().sum()).max(self.sum_low);
+        // Where the site would not let it be so, that is the reason.
+        let moved = (new_low - alone.0).abs() > 1e-9 || (new_high - alone.1).abs() > 1e-9;
+        let by = self.site_notes.last().filter(|_| moved).map_or(by, |(site, _, _)| site.clone());
         self.notes[i].push((by, new_low, new_high));
     }
 

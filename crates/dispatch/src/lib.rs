@@ -9,27 +9,41 @@
 
 mod assemble;
 mod binding;
+mod commitment;
+mod conflict;
 mod fallback;
 mod follow;
+mod generator;
+mod grid_order;
 mod group;
 mod guard;
+mod interior;
 mod lp;
+mod merit;
 mod model;
+mod ordered;
 mod problem;
 mod reasons;
+mod running;
 mod schedule;
 mod solve;
 mod verify;
 mod work;
 
 pub use binding::binding;
+pub use conflict::{Conflict, Limit, conflict};
 pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
 pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, Tuning, follow};
+pub use generator::{Before, CostPoint, Generator};
+pub use grid_order::{fair_shares, least_power};
 pub use guard::{AssetState, GuardState, Guarded, NarrowedBy, Narrowing, Source, Target, guard};
+pub use ordered::{Ordered, covered};
 pub use problem::{
     Budget, Connection, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage,
 };
 pub use reasons::explain;
-pub use schedule::{Breach, BreachKind, Costs, Reason, ReasonCode, Schedule, Shadow, StorageSchedule};
+pub use schedule::{
+    Breach, BreachKind, Costs, GeneratorSchedule, Reason, ReasonCode, Schedule, Shadow, StorageSchedule,
+};
 pub use solve::{Solved, Stats, Status, Unsolvable, perfect, solve};
 pub use verify::{Verification, Violation, verify};

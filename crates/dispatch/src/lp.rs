@@ -18,6 +18,8 @@ pub(crate) struct Lp {
     late: Vec<(u32, u32, f64)>,
     pub(crate) row_low: Vec<f64>,
     pub(crate) row_high: Vec<f64>,
+    /// The part that a row belongs to, and its place among the rows of that part; none for rows that parts share.
+    owners: Vec<Option<(u32, u32)>>,
 }
 
 /// Values of columns and marginal values of rows.
@@ -51,7 +53,19 @@ impl Lp {
     pub(crate) fn add_row(&mut self, low: f64, high: f64) -> usize {
         self.row_low.push(low);
         self.row_high.push(high);
+        self.owners.push(None);
         self.row_low.len() - 1
+    }
+
+    /// Gives a row to a part. No column may meet rows of two parts; rows that meet in a column should have places close to each
+    /// other.
+    pub(crate) fn own(&mut self, row: usize, part: usize, place: usize) {
+        self.owners[row] = Some((part as u32, place as u32));
+    }
+
+    /// The part that a row belongs to, and its place there.
+    pub(crate) fn owner(&self, row: usize) -> Option<(u32, u32)> {
+        self.owners[row]
     }
 
     pub(crate) fn add_column(&mut self, cost: f64, low: f64, high: f64, entries: &[(usize, f64)]) -> usize {
@@ -76,11 +90,20 @@ impl Lp {
         }
     }
 
-    /// Puts appended entries into their columns.
+    /// Puts appended entries into their columns, and gives back memory that is not needed.
     pub(crate) fn finish(&mut self) {
-        if self.late.is_empty() {
-            return;
+        if !self.late.is_empty() {
+            self.put_late();
         }
+        for values in [&mut self.cost, &mut self.low, &mut self.high, &mut self.values] {
+            values.shrink_to_fit();
+        }
+        self.rows.shrink_to_fit();
+        self.starts.shrink_to_fit();
+        self.integer.shrink_to_fit();
+    }
+
+    fn put_late(&mut self) {
         // Stable, so entries of a column keep the order in which they were added.
         let mut late = std::mem::take(&mut self.late);
         late.sort_by_key(|&(column, _, _)| column);
@@ -105,7 +128,8 @@ impl Lp {
         self.cost.len()
     }
 
-    fn entries(&self, column: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
+    /// Rows and values of a column.
+    pub(crate) fn entries(&self, column: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
         let end = self.starts.get(column + 1).copied().unwrap_or(self.rows.len());
         let range = self.starts[column]..end;
         self.rows[range.clone()].iter().zip(&self.values[range]).map(|(&row, &value)| (row as usize, value))

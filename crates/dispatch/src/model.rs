@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::commitment::Commitment;
+use crate::generator::Generator;
 use crate::group::Group;
 use crate::lp::Lp;
 use crate::problem::{Problem, Storage};
@@ -57,6 +59,7 @@ pub(crate) struct Built {
     pub(crate) discharge: Vec<Vec<usize>>,
     pub(crate) stored: Vec<Vec<usize>>,
     pub(crate) generation: Vec<Vec<usize>>,
+    pub(crate) generators: Vec<Commitment>,
     pub(crate) work: Vec<WorkColumns>,
     pub(crate) options: Vec<Options>,
 }
@@ -100,11 +103,11 @@ impl Ties {
     }
 }
 
-struct Builder<'a> {
-    problem: &'a Problem,
+pub(crate) struct Builder<'a> {
+    pub(crate) problem: &'a Problem,
     groups: &'a [Group],
     ties: Ties,
-    built: Built,
+    pub(crate) built: Built,
     /// Most import and export that could come about, kW, per step.
     most: Vec<[f64; 2]>,
 }
@@ -124,6 +127,7 @@ pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) 
         discharge: Vec::new(),
         stored: Vec::new(),
         generation: Vec::new(),
+        generators: Vec::new(),
         work: Vec::new(),
         options,
     };
@@ -133,10 +137,12 @@ pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) 
     builder.grid(exclusive);
     builder.storages(exclusive);
     builder.generation();
+    builder.generators();
     builder.work();
     builder.reserve();
     builder.stock();
     builder.built.lp.finish();
+    builder.built.costs.shrink_to_fit();
     builder.built
 }
 
@@ -146,7 +152,8 @@ fn most_exchange(problem: &Problem, t: usize) -> [f64; 2] {
     let able = |s: &&Storage| s.is_available(t);
     let charge: f64 = problem.storages.iter().filter(able).map(|s| s.max_charge.as_kw()).sum();
     let discharge: f64 = problem.storages.iter().filter(able).map(|s| s.max_discharge.as_kw()).sum();
-    let generation: f64 = problem.curtailable.iter().map(|c| c.available[t].as_kw()).sum();
+    let generation: f64 = problem.curtailable.iter().map(|c| c.available[t].as_kw()).sum::<f64>()
+        + problem.generators.iter().map(Generator::most).sum::<f64>();
     let work: f64 = problem.work.iter().map(|w| w.max_power.as_kw()).sum();
     [(work + charge - fixed).max(0.0), (fixed + discharge + generation).max(0.0)]
 }
@@ -156,7 +163,14 @@ impl Builder<'_> {
         self.problem.steps[t].duration.get()
     }
 
-    fn column(&mut self, cost: f64, tie: f64, low: f64, high: f64, entries: &[(usize, f64)]) -> usize {
+    pub(crate) fn column(
+        &mut self,
+        cost: f64,
+        tie: f64,
+        low: f64,
+        high: f64,
+        entries: &[(usize, f64)],
+    ) -> usize {
         self.built.costs.push(cost);
         self.built.lp.add_column(cost + tie, low, high, entries)
     }
@@ -177,10 +191,12 @@ impl Builder<'_> {
             }
         }
         self.built.balance = side.iter().map(|&s| self.built.lp.add_row(s, s)).collect();
-        for group in self.groups {
+        for (g, group) in self.groups.iter().enumerate() {
             let lp = &mut self.built.lp;
             let first = |t| if t == 0 { group.energy } else { 0.0 };
-            self.built.store_rows.push((0..n).map(|t| lp.add_row(first(t), first(t))).collect());
+            let rows: Vec<usize> = (0..n).map(|t| lp.add_row(first(t), first(t))).collect();
+            rows.iter().enumerate().for_each(|(t, &row)| lp.own(row, g, 2 * t));
+            self.built.store_rows.push(rows);
         }
     }
 
@@ -234,7 +250,7 @@ impl Builder<'_> {
                 discharge.push(self.flow(storage, group, g, t, false, choice.map(|rows| rows[1])));
                 stored.push(self.stored(storage, group, g, t));
             }
-            self.targets(storage, &stored);
+            self.targets(storage, g, &stored);
             self.built.charge.push(charge);
             self.built.discharge.push(discharge);
             self.built.stored.push(stored);
@@ -266,7 +282,10 @@ impl Builder<'_> {
         } else {
             most
         };
-        self.column(storage.wear_cost.as_per_kwh() * h, tie * h, 0.0, most, &entries)
+        // What is ordered lies within what can be done; it is of a group of its own.
+        let ordered = storage.ordered.as_ref().and_then(|ordered| ordered.flow(t, charging));
+        let (least, most) = ordered.unwrap_or((0.0, most));
+        self.column(storage.wear_cost.as_per_kwh() * h, tie * h, least, most, &entries)
     }
 
     /// What the members of a group can do together in the first step, each within its own room: tightens the sum.
@@ -295,10 +314,11 @@ impl Builder<'_> {
         self.column(value, 0.0, group.energy_min, group.energy_max, &entries)
     }
 
-    fn targets(&mut self, storage: &Storage, stored: &[usize]) {
+    fn targets(&mut self, storage: &Storage, g: usize, stored: &[usize]) {
         for target in &storage.targets {
             let wanted = (target.soc * storage.capacity).as_kwh();
             let row = self.built.lp.add_row(wanted, f64::INFINITY);
+            self.built.lp.own(row, g, 2 * target.step + 1);
             self.built.lp.append(stored[target.step], row, 1.0);
             self.column(target.price.as_per_kwh(), 0.0, 0.0, wanted.max(0.0), &[(row, 1.0)]);
         }
@@ -341,6 +361,7 @@ impl Builder<'_> {
                 Options::Free(free) => {
                     let energy = work.energy.as_kwh();
                     let all = self.built.lp.add_row(energy, energy);
+                    self.built.lp.own(all, self.groups.len() + i, 0);
                     let mut power = Vec::new();
                     for (k, &most) in free.most.iter().enumerate() {
                         let t = free.start + k;
@@ -377,7 +398,7 @@ impl Builder<'_> {
             let able: Vec<usize> = (0..self.groups.len())
                 .filter(|&g| self.problem.storages[self.groups[g].members[0]].is_available(t))
                 .collect();
-            let power: f64 = able.iter().map(|&g| self.groups[g].discharge).sum();
+            let power: f64 = able.iter().map(|&g| self.most_out(g, t)).sum();
             let free = self.built.lp.add_row(-power, f64::INFINITY);
             let met = self.built.lp.add_row(need + self.going_on(t), f64::INFINITY);
             let kept: f64 = able.iter().map(|&g| self.efficiency(g) * self.groups[g].energy_min).sum();
@@ -396,7 +417,7 @@ impl Builder<'_> {
                 }
             }
             self.others_in(t, met);
-            let r = self.column(0.0, 0.0, 0.0, power, &[(free, -1.0), (met, 1.0), (energy, -h)]);
+            let r = self.column(0.0, 0.0, 0.0, power.max(0.0), &[(free, -1.0), (met, 1.0), (energy, -h)]);
             for &(earlier, hours) in &run {
                 self.built.lp.append(earlier, energy, -hours);
             }
@@ -418,6 +439,12 @@ impl Builder<'_> {
             }
             self.column(reserve.price.as_per_kwh(), 0.0, 0.0, wanted.as_kwh(), &[(row, 1.0)]);
         }
+    }
+
+    /// Most discharging power of a group in a step; below zero where charging is ordered.
+    fn most_out(&self, g: usize, t: usize) -> f64 {
+        let storage = &self.problem.storages[self.groups[g].members[0]];
+        if storage.ordered_in(t).is_some() { storage.most_out(t) } else { self.groups[g].discharge }
     }
 
     fn efficiency(&self, g: usize) -> f64 {

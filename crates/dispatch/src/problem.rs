@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use sos_units::{CarbonIntensity, CarbonPrice, Energy, FlexibleWork, Hours, Power, Price, Soc};
 use thiserror::Error;
 
+use crate::generator::Generator;
+
+use crate::ordered::Ordered;
+
 /// One step of the horizon. Steps follow each other in time; their lengths may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -104,6 +108,9 @@ pub struct Storage {
     /// States of charge wanted by a certain step, each elastic at its own price.
     #[serde(default)]
     pub targets: Vec<SocTarget>,
+    /// Power that people ordered of it.
+    #[serde(default)]
+    pub ordered: Option<Ordered>,
 }
 
 impl Storage {
@@ -155,6 +162,9 @@ pub struct Problem {
     pub curtailable: Vec<Curtailable>,
     /// Batteries.
     pub storages: Vec<Storage>,
+    /// Generators that burn something.
+    #[serde(default)]
+    pub generators: Vec<Generator>,
     /// Work that may be done earlier or later. It consumes; see [`FlexibleWork`].
     pub work: Vec<FlexibleWork>,
     /// The zone in which reasons name times.
@@ -173,13 +183,16 @@ pub struct Budget {
     pub gap: f64,
     /// Most simplex iterations of one linear programme.
     pub iterations: u32,
-    /// Most nodes of the search over start times.
+    /// Most nodes of the search over start times and commitments.
     pub nodes: u32,
+    /// Most threads, where they help; zero for as many as there are processors. The plan does not depend on it.
+    #[serde(default)]
+    pub threads: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { gap: 1e-3, iterations: 1_000_000, nodes: 200 }
+        Self { gap: 1e-3, iterations: 1_000_000, nodes: 200, threads: 0 }
     }
 }
 
@@ -230,10 +243,10 @@ pub enum Invalid {
 }
 
 /// Collects checks, so that each is one line.
-struct Check;
+pub(crate) struct Check;
 
 impl Check {
-    fn finite(what: &str, value: f64) -> Result<(), Invalid> {
+    pub(crate) fn finite(what: &str, value: f64) -> Result<(), Invalid> {
         // Beyond 1e9 of any unit the numbers are a mistake and the solver's tolerances are gone.
         if value.is_finite() && value.abs() <= 1e9 {
             Ok(())
@@ -243,7 +256,7 @@ impl Check {
             Err(Invalid::NotFinite { what: what.into() })
         }
     }
-    fn at_least_zero(what: &str, value: f64) -> Result<(), Invalid> {
+    pub(crate) fn at_least_zero(what: &str, value: f64) -> Result<(), Invalid> {
         Self::finite(what, value)?;
         if value < 0.0 {
             return Err(Invalid::Range { what: what.into(), value, expected: "zero or above" });
@@ -322,6 +335,10 @@ impl Problem {
         for storage in &self.storages {
             unique(&mut ids, &storage.id)?;
             validate_storage(storage, n)?;
+        }
+        for generator in &self.generators {
+            unique(&mut ids, &generator.id)?;
+            generator.validate(n)?;
         }
         for work in &self.work {
             unique(&mut ids, &work.id)?;
@@ -402,12 +419,32 @@ fn validate_storage(s: &Storage, steps: usize) -> Result<(), Invalid> {
     {
         return Err(Invalid::Length { what: of("availability"), expected: steps, found: list.len() });
     }
+    if let Some(ordered) = &s.ordered {
+        validate_ordered(s, ordered, steps)?;
+    }
     for target in &s.targets {
         Check::share(&of("target"), target.soc.as_fraction())?;
         Check::at_least_zero(&of("price of the target"), target.price.as_per_kwh())?;
         if target.step >= steps {
             let (what, value) = (of("step of the target"), target.step as f64);
             return Err(Invalid::Range { what, value, expected: "a step of the horizon" });
+        }
+    }
+    Ok(())
+}
+
+fn validate_ordered(s: &Storage, ordered: &Ordered, steps: usize) -> Result<(), Invalid> {
+    let what = format!("ordered power of {}", s.id);
+    if ordered.range.len() != steps {
+        return Err(Invalid::Length { what, expected: steps, found: ordered.range.len() });
+    }
+    let (least, most) = (-s.max_charge.as_kw() - 1e-9, s.max_discharge.as_kw() + 1e-9);
+    for (low, high) in ordered.range.iter().flatten().map(|(low, high)| (low.as_kw(), high.as_kw())) {
+        Check::finite(&what, low)?;
+        Check::finite(&what, high)?;
+        if low > high || low < least || high > most {
+            let expected = "a range within the powers of the storage";
+            return Err(Invalid::Range { what, value: low, expected });
         }
     }
     Ok(())

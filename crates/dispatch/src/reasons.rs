@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use sos_units::{Power, Price};
 
+use crate::generator::Generator;
+use crate::ordered::Ordered;
 use crate::problem::{Problem, Storage};
-use crate::schedule::{Reason, ReasonCode, Schedule, StorageSchedule};
+use crate::schedule::{BreachKind, GeneratorSchedule, Reason, ReasonCode, Schedule, StorageSchedule};
 
 /// Power below which an asset counts as idle, kW.
 const IDLE: f64 = 1e-3;
@@ -26,6 +28,11 @@ pub fn explain(problem: &Problem, schedule: &Schedule) -> BTreeMap<String, Vec<R
         let used = schedule.generation.get(&item.id).map_or(&[][..], Vec::as_slice);
         let reasons = used.iter().zip(&item.available).map(|(&used, &available)| generation(used, available));
         because.insert(item.id.clone(), reasons.collect());
+    }
+    for item in &problem.generators {
+        if let Some(plan) = schedule.generators.get(&item.id) {
+            because.insert(item.id.clone(), facts.generator(item, plan));
+        }
     }
     for work in &problem.work {
         because.insert(work.id.clone(), facts.work(work));
@@ -53,11 +60,22 @@ fn price(value: Price) -> String {
     format!("{:.2}", value.as_per_kwh())
 }
 
+/// Power of a storage in words.
+fn flow(power: f64) -> String {
+    match power {
+        p if p > IDLE => format!("{p:.1} kW discharging"),
+        p if p < -IDLE => format!("{:.1} kW charging", -p),
+        _ => "0 kW".to_owned(),
+    }
+}
+
 struct Facts<'a> {
     problem: &'a Problem,
     schedule: &'a Schedule,
     prices: Vec<Price>,
     times: Vec<String>,
+    /// Power of all storages together, kW, discharge positive, per step.
+    storages: Vec<f64>,
 }
 
 impl<'a> Facts<'a> {
@@ -67,7 +85,11 @@ impl<'a> Facts<'a> {
             let civil = problem.zone.to_datetime(step.start);
             format!("{:02}:{:02}", civil.hour(), civil.minute())
         };
-        Self { problem, schedule, prices, times: problem.steps.iter().map(clock).collect() }
+        let mut storages = vec![0.0; problem.len()];
+        for plan in schedule.storage.values() {
+            storages.iter_mut().zip(&plan.power).for_each(|(sum, power)| *sum += power.as_kw());
+        }
+        Self { problem, schedule, prices, times: problem.steps.iter().map(clock).collect(), storages }
     }
 
     fn storage(&self, s: &Storage, plan: &StorageSchedule) -> Vec<Reason> {
@@ -92,6 +114,9 @@ impl<'a> Facts<'a> {
         if !s.is_available(t) {
             return reason(ReasonCode::Unavailable, "0 kW: not available".into());
         }
+        if let Some(ordered) = s.ordered.as_ref().filter(|_| s.ordered_in(t).is_some()) {
+            return self.ordered(s, ordered, power, t);
+        }
         if power < -IDLE {
             self.charging(t, later)
         } else if power > IDLE {
@@ -101,6 +126,23 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Who ordered it and why; and where it cannot be so, what is in the way.
+    fn ordered(&self, s: &Storage, ordered: &Ordered, power: f64, t: usize) -> Reason {
+        let mut text = format!("{}: {}", flow(power), ordered.because);
+        let whole = s.ordered_in(t).is_some_and(|(low, high)| low == high);
+        let wanted = ordered.power.as_kw();
+        if whole && (power - wanted).abs() > IDLE {
+            let limit = if wanted < 0.0 { "full" } else { "empty" };
+            text = format!("{text}; {} is not possible, it is {limit}", flow(wanted));
+        }
+        let breach = self.schedule.breaches.iter().find(|b| b.step == t && b.kind != BreachKind::Reserve);
+        if let Some(breach) = breach.filter(|b| (b.kind == BreachKind::Import) == (power < 0.0)) {
+            let (kind, over) = (if power < 0.0 { "import" } else { "export" }, breach.over.as_kw());
+            text = format!("{text}; the {kind} limit would be exceeded by {over:.1} kW and will narrow it");
+        }
+        reason(ReasonCode::Ordered, text)
+    }
+
     fn then(&self, later: Option<usize>) -> String {
         match later {
             Some(t) => format!("{} at {}", price(self.prices[t]), self.times[t]),
@@ -108,14 +150,9 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Power of all storages together, discharge positive.
-    fn all_storages(&self, t: usize) -> f64 {
-        self.schedule.storage.values().map(|plan| plan.power[t].as_kw()).sum()
-    }
-
     fn charging(&self, t: usize, later: Option<usize>) -> Reason {
         let grid = self.schedule.grid[t].as_kw();
-        let without = grid + self.all_storages(t).min(0.0);
+        let without = grid + self.storages[t].min(0.0);
         if let Some(limit) = self.problem.connection.export_limit[t].map(Power::as_kw)
             && -without > limit + IDLE
         {
@@ -133,7 +170,7 @@ impl<'a> Facts<'a> {
 
     fn discharging(&self, plan: &StorageSchedule, t: usize) -> Reason {
         let grid = self.schedule.grid[t].as_kw();
-        let without = grid + self.all_storages(t).max(0.0);
+        let without = grid + self.storages[t].max(0.0);
         if let Some(limit) = self.problem.connection.import_limit[t].map(Power::as_kw)
             && without > limit + IDLE
         {
@@ -177,6 +214,61 @@ impl<'a> Facts<'a> {
         let at = (t..self.prices.len().min(t + 100))
             .find(|&k| limits[k].is_some_and(|limit| -low.fixed[k] > limit))?;
         Some(&self.times[at])
+    }
+
+    fn generator(&self, generator: &Generator, plan: &GeneratorSchedule) -> Vec<Reason> {
+        let pieces = generator.pieces(self.problem.connection.carbon_price);
+        let mut reasons = Vec::with_capacity(plan.on.len());
+        for (t, (&on, power)) in plan.on.iter().zip(&plan.power).enumerate() {
+            let power = power.as_kw();
+            let next = (t + 1..plan.on.len()).find(|&later| plan.on[later] != on);
+            let until = next.map_or_else(|| "the end of the plan".to_owned(), |t| self.times[t].clone());
+            reasons.push(if !generator.is_available(t) {
+                reason(ReasonCode::Unavailable, "off: not available".into())
+            } else if !on {
+                reason(ReasonCode::GeneratorOff, self.off(generator, t, &until))
+            } else if power < generator.least() + IDLE && generator.most() > generator.least() {
+                let text = format!(
+                    "runs at its least, {power:.1} kW, until {until}: to stop and start again would cost more or is not possible"
+                );
+                reason(ReasonCode::GeneratorStays, text)
+            } else {
+                reason(ReasonCode::GeneratorRuns, self.running(generator, &pieces, power, t))
+            });
+        }
+        reasons
+    }
+
+    fn off(&self, generator: &Generator, t: usize, until: &str) -> String {
+        let most = generator.most();
+        let own = generator.fuel(Power::kw(most)).get() / most.max(1e-9)
+            + (self.problem.connection.carbon_price * generator.emissions).as_per_kwh();
+        match self.schedule.shadow.site_price.get(t) {
+            Some(site) => format!(
+                "off until {until}: a kWh of it costs at least {own:.2} and a start {:.2}, elsewhere it costs {} now",
+                generator.start_cost.get(),
+                price(*site)
+            ),
+            None => format!("off until {until}: others are cheaper or it is not needed"),
+        }
+    }
+
+    fn running(&self, generator: &Generator, pieces: &[(f64, f64)], power: f64, t: usize) -> String {
+        if power > generator.most() - IDLE {
+            return match self.schedule.shadow.site_price.get(t) {
+                Some(site) => {
+                    format!("runs at its most, {power:.1} kW: one kWh more would save {}", price(*site))
+                }
+                None => format!("runs at its most, {power:.1} kW"),
+            };
+        }
+        let mut from = generator.least();
+        let piece = pieces.iter().find(|(width, _)| {
+            from += width;
+            power < from - IDLE
+        });
+        let next = piece.map_or(0.0, |(_, cost)| *cost);
+        format!("runs at {power:.1} kW: its next kWh costs {next:.2}, and no other is cheaper")
     }
 
     fn work(&self, work: &sos_units::FlexibleWork) -> Vec<Reason> {

@@ -74,6 +74,8 @@ pub enum ReasonCode {
     Full,
     /// Idle: moving energy would cost more than it earns.
     NotWorth,
+    /// People ordered it.
+    Ordered,
     /// May not be used.
     Unavailable,
     /// Work runs at its cheapest time.
@@ -88,6 +90,12 @@ pub enum ReasonCode {
     Curtailed,
     /// Generation is used.
     Generating,
+    /// A generator runs where its cost curve meets the price, or as much as it can.
+    GeneratorRuns,
+    /// A generator runs at its least power, because stopping would cost more or is not possible.
+    GeneratorStays,
+    /// A generator is off.
+    GeneratorOff,
     /// A rule took the place of the solver.
     Rule,
 }
@@ -101,6 +109,15 @@ pub struct Shadow {
     pub stored_value: BTreeMap<String, Vec<Price>>,
 }
 
+/// What a generator does, per step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GeneratorSchedule {
+    /// Whether it runs.
+    pub on: Vec<bool>,
+    /// Its power, kW, zero or above.
+    pub power: Vec<Power>,
+}
+
 /// A plan for every step of a problem.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -110,6 +127,9 @@ pub struct Schedule {
     pub storage: BTreeMap<String, StorageSchedule>,
     /// Generation used of what may be turned down, kW, zero or above.
     pub generation: BTreeMap<String, Vec<Power>>,
+    /// Per generator.
+    #[serde(default)]
+    pub generators: BTreeMap<String, GeneratorSchedule>,
     /// Consumption of work, kW, zero or above.
     pub work: BTreeMap<String, Vec<Power>>,
     /// Energy of work that is neither done in this horizon nor left for the time after it, kWh.
@@ -127,8 +147,14 @@ pub struct Schedule {
 pub struct Costs {
     /// Paid for import less earned by export.
     pub energy: Money,
-    /// Carbon price times emissions of import.
+    /// Carbon price times emissions of import and of generators.
     pub carbon: Money,
+    /// Cost curves of generators.
+    #[serde(default)]
+    pub fuel: Money,
+    /// Starts of generators.
+    #[serde(default)]
+    pub starts: Money,
     /// Wear of storages.
     pub wear: Money,
     /// Breaches of connection limits.
@@ -151,6 +177,8 @@ impl Costs {
     pub fn total(&self) -> Money {
         self.energy
             + self.carbon
+            + self.fuel
+            + self.starts
             + self.wear
             + self.breach
             + self.reserve

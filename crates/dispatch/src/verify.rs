@@ -8,7 +8,9 @@
 use serde::{Deserialize, Serialize};
 use sos_units::{FlexibleWork, Money};
 
+use crate::generator::Generator;
 use crate::problem::{Problem, Storage};
+use crate::running::{check_generator, generator_cost, least_cost};
 use crate::schedule::{BreachKind, Schedule};
 
 /// A constraint that does not hold.
@@ -48,6 +50,7 @@ pub fn verify(problem: &Problem, schedule: &Schedule) -> Verification {
     let objective = if check.shape() {
         check.storages();
         check.generation();
+        check.generators();
         check.work();
         check.balance();
         check.breaches();
@@ -95,6 +98,13 @@ impl Checker<'_> {
             let used = schedule.generation.get(&item.id).map(|p| p.iter().map(|p| p.as_kw()).collect());
             lists.push((format!("power of {}", item.id), used));
         }
+        for generator in &self.problem.generators {
+            let plan = schedule.generators.get(&generator.id);
+            let power = plan.map(|p| p.power.iter().map(|p| p.as_kw()).collect());
+            lists.push((format!("power of {}", generator.id), power));
+            let on = plan.map(|p| p.on.iter().map(|&on| f64::from(u8::from(on))).collect());
+            lists.push((format!("state of {}", generator.id), on));
+        }
         for work in &self.problem.work {
             let used = schedule.work.get(&work.id).map(|p| p.iter().map(|p| p.as_kw()).collect());
             lists.push((format!("power of {}", work.id), used));
@@ -141,6 +151,10 @@ impl Checker<'_> {
                 if s.available.as_ref().is_some_and(|a| !a[t]) {
                     self.at_most_zero(power.abs(), t, || format!("power of {id} while not available, kW"));
                 }
+                if let Some((least, most)) = s.ordered.as_ref().and_then(|ordered| ordered.range[t]) {
+                    let off = (least.as_kw() - power).max(power - most.as_kw());
+                    self.at_most_zero(off, t, || format!("power of {id} beside what was ordered, kW"));
+                }
                 if let Some(soc) = plan.soc_after.get(t) {
                     let off = (soc.as_fraction() * capacity - after).abs();
                     self.at_most_zero(off, t, || format!("state of charge of {id} against its energy, kWh"));
@@ -159,6 +173,20 @@ impl Checker<'_> {
                 self.at_most_zero(over, t, || format!("power of {} above what is available, kW", item.id));
             }
         }
+    }
+
+    fn generators(&mut self) {
+        for generator in &self.problem.generators {
+            let plan = &self.schedule.generators[&generator.id];
+            for (what, step, by) in check_generator(self.problem, generator, plan) {
+                self.at_most_zero(by, step, || what.clone());
+            }
+        }
+    }
+
+    fn generator_costs(&self) -> f64 {
+        let cost = |g: &Generator| generator_cost(self.problem, g, &self.schedule.generators[&g.id]);
+        self.problem.generators.iter().map(cost).sum()
     }
 
     fn work(&mut self) {
@@ -237,6 +265,12 @@ impl Checker<'_> {
                 self.problem.storages.iter().map(|s| schedule.storage[&s.id].power[t].as_kw()).sum::<f64>();
             sum +=
                 self.problem.curtailable.iter().map(|c| schedule.generation[&c.id][t].as_kw()).sum::<f64>();
+            sum += self
+                .problem
+                .generators
+                .iter()
+                .map(|g| schedule.generators[&g.id].power[t].as_kw())
+                .sum::<f64>();
             sum -= self.problem.work.iter().map(|w| schedule.work[&w.id][t].as_kw()).sum::<f64>();
             self.at_most_zero(sum.abs(), t, || "balance of the site, kW".into());
         }
@@ -277,7 +311,7 @@ impl Checker<'_> {
             let over = above(c.import_limit[t], kwh) + above(c.export_limit[t], -kwh);
             total += over * c.breach_price.as_per_kwh();
         }
-        total + self.storage_costs() + self.work_costs()
+        total + self.storage_costs() + self.generator_costs() + self.work_costs()
     }
 
     fn storage_costs(&self) -> f64 {
@@ -353,6 +387,11 @@ fn least(points: &[f64], low: f64, high: f64, cost: impl Fn(f64) -> f64) -> f64 
     inside.chain([low, high]).map(cost).fold(f64::INFINITY, f64::min)
 }
 
+/// The least of a linear function on an interval.
+fn least_of(slope: f64, low: f64, high: f64) -> f64 {
+    (slope * low).min(slope * high)
+}
+
 impl<'a> Bound<'a> {
     fn new(problem: &'a Problem, schedule: &'a Schedule) -> Option<Self> {
         let n = problem.steps.len();
@@ -376,6 +415,12 @@ impl<'a> Bound<'a> {
                 total -= earns.max(0.0);
             }
         }
+        total += self
+            .problem
+            .generators
+            .iter()
+            .map(|generator| least_cost(self.problem, generator, &self.site))
+            .sum::<f64>();
         total + self.problem.work.iter().map(|work| self.work(work)).sum::<f64>()
     }
 
@@ -406,7 +451,8 @@ impl<'a> Bound<'a> {
         let charge: f64 = p.storages.iter().map(|s| s.max_charge.as_kw()).sum();
         let discharge: f64 = p.storages.iter().map(|s| s.max_discharge.as_kw()).sum();
         let work: f64 = p.work.iter().map(|w| w.max_power.as_kw()).sum();
-        let generation: f64 = p.curtailable.iter().map(|c| c.available[t].as_kw()).sum();
+        let burnt: f64 = p.generators.iter().map(Generator::most).sum();
+        let generation: f64 = p.curtailable.iter().map(|c| c.available[t].as_kw()).sum::<f64>() + burnt;
         ((charge + work - fixed).max(0.0), (discharge + generation + fixed).max(0.0))
     }
 
@@ -421,8 +467,12 @@ impl<'a> Bound<'a> {
             if s.available.as_ref().is_none_or(|a| a[t]) {
                 let charging = self.site[t] + wear - value[t] * s.charge_efficiency;
                 let discharging = value[t] / s.discharge_efficiency + wear - self.site[t];
-                let flows =
-                    charging.min(0.0) * s.max_charge.as_kw() + discharging.min(0.0) * s.max_discharge.as_kw();
+                let range = s.ordered.as_ref().and_then(|ordered| ordered.range[t]);
+                let (low, high) = range.unwrap_or((-s.max_charge, s.max_discharge));
+                // Both flows are free of each other, which only lowers the bound.
+                let flow = |cost: f64, least: f64, most: f64| least_of(cost, least.max(0.0), most.max(0.0));
+                let flows = flow(charging, -high.as_kw(), -low.as_kw())
+                    + flow(discharging, low.as_kw(), high.as_kw());
                 total += flows * step.duration.get();
             }
             let next = value.get(t + 1).copied().unwrap_or(s.end_value.as_per_kwh());

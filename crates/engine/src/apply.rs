@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sos_model::{Declared, Kind, Referrer};
 use sos_store::{AuditEntry, PutOutcome, Resource, Store, StoreError, Tx};
 
+use crate::people::ORDERED_BY;
 use crate::resources;
 
 /// What an apply did, or would do, to one resource.
@@ -27,6 +28,8 @@ pub struct Applying<'a> {
     pub manager: &'a str,
     /// The person or program, for the audit record.
     pub who: &'a str,
+    /// Why, where somebody said so.
+    pub why: Option<&'a str>,
     /// Takes over what another manager owns.
     pub force: bool,
     /// Only says what would happen.
@@ -53,6 +56,7 @@ pub fn apply(store: &Store, declared: &[Declared], how: &Applying<'_>) -> Result
             let result = one_applied(one, &outcome);
             if result.action != "unchanged" && !how.dry_run {
                 tx.audit(&entry(how, "apply", &one.id(), before.as_ref(), Some(one.to_json())))?;
+                author(tx, one, how)?;
             }
             applied.push(result);
         }
@@ -73,6 +77,15 @@ pub fn apply(store: &Store, declared: &[Declared], how: &Applying<'_>) -> Result
         Ok(applied)
     };
     store.commit(work)
+}
+
+/// Orders of people keep their author, so that everyone who sees one knows whom to ask.
+fn author(tx: &mut Tx<'_>, declared: &Declared, how: &Applying<'_>) -> Result<(), StoreError> {
+    if declared.kind() == Kind::Override {
+        let status = json!({ ORDERED_BY: how.who, "orderedAt": how.now.to_string() });
+        tx.put_status(declared.kind().name(), declared.name.as_str(), "sos/apply", &status)?;
+    }
+    Ok(())
 }
 
 fn one_applied(declared: &Declared, outcome: &PutOutcome) -> Applied {
@@ -111,7 +124,7 @@ fn entry(
         who: how.who.to_owned(),
         what: what.to_owned(),
         target: target.to_owned(),
-        why: format!("declared by {}", how.manager),
+        why: how.why.map_or_else(|| format!("declared by {}", how.manager), ToOwned::to_owned),
         before: before.map(resources::manifest),
         after,
     }
@@ -190,7 +203,7 @@ mod tests {
 
     fn applied(manager: &str, prune: bool) -> Applying<'_> {
         let now = Timestamp::UNIX_EPOCH;
-        Applying { manager, who: "test", force: false, dry_run: false, prune, now }
+        Applying { manager, who: "test", why: None, force: false, dry_run: false, prune, now }
     }
 
     #[test]

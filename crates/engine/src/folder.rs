@@ -1,15 +1,16 @@
 //! Reading a folder of manifests and the series files they name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use sos_model::{
-    CarbonSource, Declared, MAX_MANIFEST_BYTES, PriceSource, Problem, SignalSource, SignalSpec, SiteSpec,
-    load_checked, series, too_large,
+    AssetSpec, CarbonSource, Declared, MAX_MANIFEST_BYTES, PowerSource, PriceSource, Problem, SignalSource,
+    SignalSpec, SiteSpec, load_checked, series, too_large,
 };
 
 use crate::resources::anchor;
@@ -26,6 +27,20 @@ const MAX_FILES: usize = 10_000;
 /// # Errors
 /// All problems of all files at once.
 pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec<Problem>> {
+    read_with_series(paths, stored).map(|(declared, _)| declared)
+}
+
+/// Series by the names of their signals.
+pub type Series = BTreeMap<String, Arc<SignalSeries>>;
+
+/// As [`read`], with the series of all signals that have a file.
+///
+/// # Errors
+/// All problems of all files at once.
+pub fn read_with_series(
+    paths: &[PathBuf],
+    stored: &[Declared],
+) -> Result<(Vec<Declared>, Series), Vec<Problem>> {
     let mut problems = Vec::new();
     let files = match files(paths) {
         Ok(files) => files,
@@ -46,16 +61,18 @@ pub fn read(paths: &[PathBuf], stored: &[Declared]) -> Result<Vec<Declared>, Vec
         let base = Path::new(&path).parent().map(absolute).unwrap_or_default();
         anchor(one, &base);
     }
-    for one in &declared {
-        if let Some(signal) = one.signal()
-            && let Err(mut found) = load_signal(one.name.as_str(), signal, &sites(&declared, stored))
-        {
-            problems.append(&mut found);
+    let (users, mut series) = (Users::new(&declared, stored), Series::new());
+    for (name, read) in load_each(&declared, &users) {
+        match read {
+            Ok(read) => drop(series.insert(name.to_owned(), Arc::new(read))),
+            Err(mut found) => problems.append(&mut found),
         }
     }
     problems.extend(crate::calls::check(&declared));
     problems.sort();
-    if problems.is_empty() { Ok(declared) } else { Err(problems) }
+    // Signals of one file share its problems.
+    problems.dedup();
+    if problems.is_empty() { Ok((declared, series)) } else { Err(problems) }
 }
 
 /// What is declared in these files as far as they can be read, with absolute paths. For those who look something up; what
@@ -148,28 +165,62 @@ fn is_description(path: &Path) -> bool {
             .any(|line| names.iter().any(|name| line.replace(['"', '\''], "").starts_with(name)))
 }
 
-/// The declared sites, and those of `stored` that are not declared anew.
-#[must_use]
-pub fn sites<'a>(declared: &'a [Declared], stored: &'a [Declared]) -> BTreeMap<&'a str, &'a SiteSpec> {
-    let of = |one: &'a Declared| Some((one.name.as_str(), one.site()?));
-    stored.iter().chain(declared).filter_map(of).collect()
+/// Who may use signals: sites by name, and their assets.
+#[derive(Clone, Debug, Default)]
+pub struct Users<'a> {
+    sites: BTreeMap<&'a str, &'a SiteSpec>,
+    /// Sites of the assets whose expected power comes from a signal.
+    of_powers: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
-/// The sites whose prices or carbon intensity come from a signal.
-fn users<'a>(signal: &str, sites: &BTreeMap<&'a str, &'a SiteSpec>) -> Vec<(&'a str, &'a TimeZone)> {
-    let uses = |site: &SiteSpec| {
-        let connection = &site.connection;
-        let prices = std::iter::once(&connection.import_price).chain(&connection.export_price);
-        let price =
-            prices.filter_map(|price| if let PriceSource::Signal(name) = price { Some(name) } else { None });
-        let carbon = match &connection.carbon_intensity {
-            Some(CarbonSource::Signal(name)) => Some(name),
-            _ => None,
-        };
-        price.chain(carbon).any(|name| name.as_str() == signal)
+impl<'a> Users<'a> {
+    /// What is declared, and of `stored` what is not declared anew.
+    #[must_use]
+    pub fn new(declared: &'a [Declared], stored: &'a [Declared]) -> Self {
+        let all = || stored.iter().chain(declared);
+        let assets: BTreeMap<&str, &AssetSpec> =
+            all().filter_map(|one| Some((one.name.as_str(), one.asset()?))).collect();
+        let mut of_powers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for asset in assets.values() {
+            powers(asset).for_each(|signal| {
+                of_powers.entry(signal).or_default().insert(asset.site.as_str());
+            });
+        }
+        let sites = all().filter_map(|one| Some((one.name.as_str(), one.site()?))).collect();
+        Self { sites, of_powers }
+    }
+
+    /// The sites whose prices, carbon intensity or expected powers come from a signal, with their zones.
+    fn of(&self, signal: &str) -> Vec<(&'a str, &'a TimeZone)> {
+        let by_asset = self.of_powers.get(signal);
+        let users = self
+            .sites
+            .iter()
+            .filter(|(name, site)| uses(site, signal) || by_asset.is_some_and(|sites| sites.contains(*name)));
+        users.map(|(name, site)| (*name, site.time_zone.zone())).collect()
+    }
+}
+
+/// Whether a price or the carbon intensity of a site comes from a signal.
+fn uses(site: &SiteSpec, signal: &str) -> bool {
+    let connection = &site.connection;
+    let prices = std::iter::once(&connection.import_price).chain(&connection.export_price);
+    let price =
+        prices.filter_map(|price| if let PriceSource::Signal(name) = price { Some(name) } else { None });
+    let carbon = match &connection.carbon_intensity {
+        Some(CarbonSource::Signal(name)) => Some(name),
+        _ => None,
     };
-    let users = sites.iter().filter(|(_, site)| uses(site));
-    users.map(|(name, site)| (*name, site.time_zone.zone())).collect()
+    price.chain(carbon).any(|name| name.as_str() == signal)
+}
+
+/// The signals that an asset's expected power comes from.
+fn powers(asset: &AssetSpec) -> impl Iterator<Item = &str> {
+    let available = asset.solar.as_ref().and_then(|solar| solar.available_power.as_ref());
+    asset.power.iter().chain(available).filter_map(|source| match source {
+        PowerSource::Signal(name) => Some(name.as_str()),
+        PowerSource::Fixed(_) => None,
+    })
 }
 
 /// The zone of local times in a signal's file: that of the sites that use it, where they agree.
@@ -179,10 +230,10 @@ enum Zone<'a> {
     Unclear(String),
 }
 
-fn zone_of<'a>(signal: &str, sites: &BTreeMap<&'a str, &'a SiteSpec>) -> Zone<'a> {
-    let users = users(signal, sites);
+fn zone_of<'a>(signal: &str, all: &Users<'a>) -> Zone<'a> {
+    let users = all.of(signal);
     let Some((_, first)) = users.first() else {
-        return Zone::Of(sites.values().next().map(|site| site.time_zone.zone()));
+        return Zone::Of(all.sites.values().next().map(|site| site.time_zone.zone()));
     };
     if users.iter().all(|(_, zone)| zone == first) {
         return Zone::Of(Some(first));
@@ -273,16 +324,22 @@ pub fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
+/// What is wrong with a signal whose values come with lines, where there are none.
+#[must_use]
+pub fn without_file(name: &str) -> (String, &'static str) {
+    let message = format!("signal {name} has its values from the lines of sos control");
+    (message, "expected source: { file: … } for every other command")
+}
+
 /// Loads the series of a signal. Times without offset in its file are local times of the sites that use it.
 ///
 /// # Errors
 /// All problems of its file; also local times when sites of different zones use it.
-pub fn load_signal(
-    name: &str,
-    signal: &SignalSpec,
-    sites: &BTreeMap<&str, &SiteSpec>,
-) -> Result<SignalSeries, Vec<Problem>> {
-    let SignalSource::File(source) = &signal.source;
+pub fn load_signal(name: &str, signal: &SignalSpec, users: &Users<'_>) -> Result<SignalSeries, Vec<Problem>> {
+    let SignalSource::File(source) = &signal.source else {
+        let (message, help) = without_file(name);
+        return Err(vec![Problem::in_file("", message, help)]);
+    };
     let unreadable = |error: std::io::Error| {
         vec![Problem::in_file(&source.path, format!("signal {name} cannot be read: {error}"), "")]
     };
@@ -297,7 +354,7 @@ pub fn load_signal(
     let read = |zone: Option<&TimeZone>, file: File| {
         series::read_series(&source.path, source, &signal.unit, zone, signal.step, BufReader::new(file))
     };
-    let found = match zone_of(name, sites) {
+    let found = match zone_of(name, users) {
         Zone::Of(zone) => read(zone, file)?,
         Zone::Unclear(users) => read(None, file).map_err(|problems| {
             let help = format!(
@@ -317,19 +374,82 @@ pub fn load_signal(
     Ok(SignalSeries::new(name, found.grid, found.values, signal.known_ahead))
 }
 
+/// Signals of one file with the same times: its path, their column, zone and step.
+type Together<'a> = (&'a str, &'a str, Option<&'a str>, Option<SignedDuration>);
+
+/// A signal with its series, or what is wrong with it.
+type Loaded<'a> = (&'a str, Result<SignalSeries, Vec<Problem>>);
+
+/// Reads the series of all signals that have a file, those of one file at once: a community has thousands of columns in one file.
+fn load_each<'a>(declared: &'a [Declared], users: &Users<'_>) -> Vec<Loaded<'a>> {
+    let mut files: BTreeMap<Together<'_>, Vec<(&str, &SignalSpec)>> = BTreeMap::new();
+    let mut read = Vec::new();
+    for one in declared {
+        let Some(signal) = one.signal() else { continue };
+        let (name, SignalSource::File(source)) = (one.name.as_str(), &signal.source) else { continue };
+        match zone_of(name, users) {
+            Zone::Of(zone) => {
+                let key = (&*source.path, &*source.time, zone.and_then(TimeZone::iana_name), signal.step);
+                files.entry(key).or_default().push((name, signal));
+            }
+            Zone::Unclear(_) => read.push((name, load_signal(name, signal, users))),
+        }
+    }
+    for signals in files.into_values() {
+        // What is wrong is told signal by signal.
+        let together = if signals.len() > 1 { load_together(&signals, users) } else { None };
+        match together {
+            Some(series) => read.extend(series),
+            None => {
+                read.extend(signals.iter().map(|(name, signal)| (*name, load_signal(name, signal, users))))
+            }
+        }
+    }
+    read
+}
+
+/// Series out of one file; none when something is wrong.
+fn load_together<'a>(signals: &[(&'a str, &'a SignalSpec)], users: &Users<'_>) -> Option<Vec<Loaded<'a>>> {
+    let (first, signal) = signals.first()?;
+    let (SignalSource::File(source), Zone::Of(zone)) = (&signal.source, zone_of(first, users)) else {
+        return None;
+    };
+    let column = |(_, signal): &(&'a str, &'a SignalSpec)| match &signal.source {
+        SignalSource::File(source) => Some(source.column.as_str()),
+        SignalSource::Lines(_) => None,
+    };
+    let wanted: BTreeSet<&str> = signals.iter().filter_map(column).collect();
+    let wanted: Vec<&str> = wanted.into_iter().collect();
+    let columns =
+        series::Columns { path: &source.path, time: &source.time, values: &wanted, zone, step: signal.step };
+    let file =
+        File::open(&source.path).ok().filter(|file| file.metadata().is_ok_and(|known| known.is_file()))?;
+    let table = series::read_table(&columns, BufReader::new(file)).ok()?;
+    let one = |(name, signal): &(&'a str, &'a SignalSpec)| {
+        let SignalSource::File(source) = &signal.source else { return None };
+        let values = series::signal_values(&table, source, &signal.unit)?;
+        Some((*name, Ok(SignalSeries::new(name, table.grid, values, signal.known_ahead))))
+    };
+    signals.iter().map(one).collect()
+}
+
 /// Loads all signals of a set of resources; those that cannot be read are named with their problems.
 #[must_use]
 pub fn load_signals(
     declared: &[Declared],
 ) -> (BTreeMap<String, Arc<SignalSeries>>, BTreeMap<String, Vec<Problem>>) {
     let (mut loaded, mut failed) = (BTreeMap::new(), BTreeMap::new());
-    let sites = sites(declared, &[]);
+    let users = Users::new(declared, &[]);
+    for (name, read) in load_each(declared, &users) {
+        match read {
+            Ok(series) => drop(loaded.insert(name.to_owned(), Arc::new(series))),
+            Err(problems) => drop(failed.insert(name.to_owned(), problems)),
+        }
+    }
     for one in declared {
-        let Some(signal) = one.signal() else { continue };
-        let name = one.name.to_string();
-        match load_signal(&name, signal, &sites) {
-            Ok(series) => drop(loaded.insert(name, Arc::new(series))),
-            Err(problems) => drop(failed.insert(name, problems)),
+        if one.signal().is_some_and(|signal| matches!(signal.source, SignalSource::Lines(_))) {
+            let (message, help) = without_file(one.name.as_str());
+            failed.insert(one.name.to_string(), vec![Problem::in_file("", message, help)]);
         }
     }
     (loaded, failed)

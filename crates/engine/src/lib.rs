@@ -11,6 +11,7 @@ pub mod clock;
 pub mod faults;
 pub mod folder;
 pub mod live;
+pub mod people;
 pub mod platform;
 pub mod policy;
 pub mod query;

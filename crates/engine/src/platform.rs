@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use jiff::Timestamp;
 use sos_call::Egress;
 use sos_model::Declared;
 use sos_runtime::DriverError;
@@ -15,6 +16,7 @@ use crate::calls::{CallOptions, Calls, RunningCalls};
 use crate::channels::{Channels, RunningChannels};
 use crate::clock::{Speed, wall_now};
 use crate::live::SiteState;
+use crate::people::{self, Held};
 use crate::relock;
 use crate::services::board::{Board, Orders};
 use crate::services::{Drivers, Places, ServiceLoop, ServiceOrders, Stop};
@@ -69,6 +71,7 @@ pub struct Platform {
     shared: Shared,
     places: Places,
     changed: watch::Sender<u64>,
+    people: watch::Sender<people::Orders>,
     _lease: ControllerLease,
 }
 
@@ -96,6 +99,7 @@ impl Platform {
             &Applying {
                 manager: &start.manager,
                 who: "sos up",
+                why: None,
                 force: false,
                 dry_run: false,
                 prune: true,
@@ -115,7 +119,14 @@ impl Platform {
         let options = CallOptions { egress: start.egress.clone(), seed };
         let calls = RunningCalls::start(&store, board.clone(), options);
         let channels = RunningChannels::start(&store, &start.data_dir, durability, seed)?;
-        let shared = Shared { store: store.clone(), epoch: lease.epoch(), board: board.clone(), orders };
+        let (people, people_rx) = watch::channel(people::read(&store)?);
+        let shared = Shared {
+            store: store.clone(),
+            epoch: lease.epoch(),
+            board: board.clone(),
+            orders,
+            people: people_rx,
+        };
         let platform = Self {
             store,
             drivers: services.drivers(),
@@ -132,6 +143,7 @@ impl Platform {
             shared,
             places,
             changed: watch::channel(0).0,
+            people,
             _lease: lease,
         };
         platform.refresh_sites();
@@ -142,6 +154,10 @@ impl Platform {
     /// Starts, restarts and ends sites so that they are as declared. Blocks until those that end have ended.
     pub fn refresh_sites(&self) {
         let _one_at_a_time = relock(&self.refreshing);
+        match people::read(&self.store) {
+            Ok(orders) => drop(self.people.send_replace(orders)),
+            Err(error) => tracing::error!(%error, "the orders of people cannot be read"),
+        }
         let prepared = match sites::prepare(&self.store) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -256,12 +272,13 @@ impl Platform {
         own: Own,
         retention: Retention,
     ) -> Result<(), StoreError> {
-        let (sites, boards) = (Arc::downgrade(self), Arc::downgrade(self));
+        let (sites, boards, holds) = (Arc::downgrade(self), Arc::downgrade(self), Arc::downgrade(self));
         let watching = Watching {
             external_url,
             own,
             boards: Arc::new(move || boards.upgrade().map(|platform| platform.board()).unwrap_or_default()),
             sites: Box::new(move || sites.upgrade()?.site_now()),
+            holds: Box::new(move || holds.upgrade().map(|platform| platform.holds()).unwrap_or_default()),
             retention,
         };
         let watch = Watch::start(&self.store, watching)?;
@@ -287,6 +304,45 @@ impl Platform {
     #[must_use]
     pub fn watch(&self) -> Option<&Watch> {
         self.watch.get()
+    }
+
+    /// The time of a site now; in lock-step that of its latest tick. `None` for a site that does not run.
+    #[must_use]
+    pub fn site_time(&self, name: &str) -> Option<Timestamp> {
+        let clock = self.shared.orders.borrow().clocks.get(name).copied()?;
+        let sites = relock(&self.sites);
+        let live = sites.get(name)?.live.borrow().clone();
+        let reached = live.map_or(clock.site_epoch, |state| state.time);
+        Some(match clock.speed {
+            Speed::LockStep => reached,
+            Speed::Factor(_) => clock.site_time(wall_now()).max(reached),
+        })
+    }
+
+    /// The orders of people.
+    #[must_use]
+    pub fn people(&self) -> people::Orders {
+        self.people.borrow().clone()
+    }
+
+    /// The holds that act now.
+    fn holds(&self) -> Vec<Held> {
+        let orders = self.people();
+        let held = |order: &people::PersonsOrder| {
+            let asset = order.spec.asset.to_string();
+            let site = self.site_of(&asset).filter(|_| order.spec.is_hold())?;
+            order.spec.acts_at(self.site_time(&site)?).then_some(())?;
+            let until = self.shared.orders.borrow().clocks.get(&site)?.wall_time(order.spec.until);
+            Some(Held { asset, until, who: order.who.clone(), reason: order.spec.reason.clone() })
+        };
+        orders.iter().filter_map(held).collect()
+    }
+
+    /// The running site that an asset belongs to.
+    fn site_of(&self, asset: &str) -> Option<String> {
+        let sites = relock(&self.sites);
+        let has = |handle: &SiteHandle| handle.model.assets.iter().any(|one| one.name == asset);
+        sites.iter().find(|(_, handle)| has(handle)).map(|(name, _)| name.clone())
     }
 
     /// The time that all sites have reached.

@@ -145,8 +145,9 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
             }
         }
         Spec::Signal(signal) => {
-            let SignalSource::File(file) = &mut signal.source;
-            absolute(&mut file.path);
+            if let SignalSource::File(file) = &mut signal.source {
+                absolute(&mut file.path);
+            }
         }
         Spec::Secret(secret) => {
             for reference in secret.data.values_mut() {
@@ -161,6 +162,6 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
             }
         }
         Spec::Channel(channel) => channel.files_mut().into_iter().for_each(absolute),
-        Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) | Spec::Machine(_) => {}
+        Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) | Spec::Machine(_) | Spec::Override(_) => {}
     }
 }

@@ -1,5 +1,8 @@
 //! Series that come from outside: prices, carbon intensities, temperatures.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use sos_model::KnownAhead;
 use sos_units::{Missing, Reading, TimeGrid};
@@ -9,15 +12,68 @@ use sos_units::{Missing, Reading, TimeGrid};
 pub struct SignalSeries {
     name: String,
     grid: TimeGrid,
-    values: Vec<Reading<f64>>,
+    /// As they were recorded; what lies behind them in the grid was told.
+    values: Arc<Vec<Reading<f64>>>,
     known_ahead: KnownAhead,
+    /// What was told since, by the index of its step: it replaces what was recorded, and is known.
+    told: BTreeMap<usize, Reading<f64>>,
 }
 
 impl SignalSeries {
     /// A series on a grid, in the canonical unit of its signal; one value per step.
     #[must_use]
     pub fn new(name: &str, grid: TimeGrid, values: Vec<Reading<f64>>, known_ahead: KnownAhead) -> Self {
-        Self { name: name.to_owned(), grid, values, known_ahead }
+        Self { name: name.to_owned(), grid, values: Arc::new(values), known_ahead, told: BTreeMap::new() }
+    }
+
+    /// Takes over a value of `from..to`, which is known from now on. Steps that begin before `from` and contain it get it too.
+    /// Nothing when the time cannot be reached by a grid.
+    pub fn tell(&mut self, from: Timestamp, to: Timestamp, value: Reading<f64>) {
+        if self.reach(from, to).is_none() {
+            return;
+        }
+        let Some(first) = self.grid.index_of(from) else { return };
+        for index in (first..self.grid.len()).take_while(|index| self.grid.at(*index) < to) {
+            self.told.insert(index, value);
+        }
+    }
+
+    /// Forgets what was told of the steps that begin at `from` or later, and of those that ended by `before`.
+    pub fn forget(&mut self, before: Timestamp, from: Timestamp) {
+        let grid = self.grid;
+        self.told.retain(|index, _| grid.at(*index) < from && grid.at(*index + 1) > before);
+    }
+
+    /// Makes the grid reach over `from..to`.
+    fn reach(&mut self, from: Timestamp, to: Timestamp) -> Option<()> {
+        let step = self.grid.step();
+        let seconds = step.as_secs();
+        if self.grid.is_empty() && self.told.is_empty() {
+            let start = from.as_second().div_euclid(seconds) * seconds;
+            self.grid = TimeGrid::new(Timestamp::from_second(start).ok()?, step, 0).ok()?;
+        }
+        let steps = |from: Timestamp, to: Timestamp| {
+            let seconds_apart = to.duration_since(from).as_secs().max(0);
+            usize::try_from((seconds_apart + seconds - 1).div_euclid(seconds)).ok()
+        };
+        let earlier = steps(from, self.grid.start())?;
+        if earlier > 0 {
+            let start = self.grid.start().checked_sub(step * i32::try_from(earlier).ok()?).ok()?;
+            self.grid = TimeGrid::new(start, step, self.grid.len() + earlier).ok()?;
+            let gaps = std::iter::repeat_n(Err(Missing::Gap), earlier);
+            self.values = Arc::new(gaps.chain(self.values.iter().copied()).collect());
+            let told = std::mem::take(&mut self.told);
+            self.told = told.into_iter().map(|(index, value)| (index + earlier, value)).collect();
+        }
+        let len = steps(self.grid.start(), to)?.max(self.grid.len());
+        self.grid = TimeGrid::new(self.grid.start(), step, len).ok()?;
+        Some(())
+    }
+
+    /// The value of a step, whenever it becomes known.
+    fn at(&self, index: usize) -> Reading<f64> {
+        let recorded = || self.values.get(index).copied().unwrap_or(Err(Missing::Gap));
+        self.told.get(&index).copied().unwrap_or_else(recorded)
     }
 
     /// Name of the signal.
@@ -48,7 +104,13 @@ impl SignalSeries {
     /// for deciding.
     pub fn actual(&self, time: Timestamp) -> Reading<f64> {
         let index = self.grid.index_of(time).ok_or(Missing::Gap)?;
-        self.values.get(index).copied().unwrap_or(Err(Missing::Gap))
+        self.at(index)
+    }
+
+    /// Whether any value is known at `now`.
+    #[must_use]
+    pub fn has_value(&self, now: Timestamp) -> bool {
+        (0..self.grid.len()).any(|index| self.known(self.grid.at(index), now).is_ok())
     }
 
     /// The value in force at `time`; in a gap the last one before it, before the first one the first. Zero for a series
@@ -58,9 +120,9 @@ impl SignalSeries {
         if let Ok(value) = self.actual(time) {
             return value;
         }
-        let end = self.grid.index_of(time).unwrap_or(if time < self.start() { 0 } else { self.values.len() });
-        let before = self.values[..end.min(self.values.len())].iter().rev().find_map(|value| value.ok());
-        before.or_else(|| self.values.iter().find_map(|value| value.ok())).unwrap_or(0.0)
+        let end = self.grid.index_of(time).unwrap_or(if time < self.start() { 0 } else { self.grid.len() });
+        let before = (0..end).rev().find_map(|index| self.at(index).ok());
+        before.or_else(|| (end..self.grid.len()).find_map(|index| self.at(index).ok())).unwrap_or(0.0)
     }
 
     /// The value of the step that contains `time` as far as it is known at `now`.
@@ -70,14 +132,47 @@ impl SignalSeries {
     pub fn known(&self, time: Timestamp, now: Timestamp) -> Reading<f64> {
         let index = self.grid.index_of(time).ok_or(Missing::Gap)?;
         let known = match &self.known_ahead {
+            _ if self.told.contains_key(&index) => true,
             KnownAhead::Always => true,
             KnownAhead::Never => self.grid.at(index + 1) <= now,
             KnownAhead::For(ahead) => self.grid.at(index) <= now + *ahead,
         };
-        if known {
-            self.values.get(index).copied().unwrap_or(Err(Missing::Gap))
-        } else {
-            Err(Missing::NotYet)
+        if known { self.at(index) } else { Err(Missing::NotYet) }
+    }
+
+    /// The mean over `from..to`, each value weighed by its time, whenever it becomes known.
+    ///
+    /// # Errors
+    /// The first time without a value.
+    pub fn mean(&self, from: Timestamp, to: Timestamp) -> Result<f64, Timestamp> {
+        self.mean_of(from, to, |time| self.actual(time))
+    }
+
+    /// The mean over `from..to` as far as it is known at `now`; `None` when a part of it is not.
+    #[must_use]
+    pub fn known_mean(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> Option<f64> {
+        self.mean_of(from, to, |time| self.known(time, now)).ok()
+    }
+
+    fn mean_of(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        value: impl Fn(Timestamp) -> Reading<f64>,
+    ) -> Result<f64, Timestamp> {
+        let (mut at, mut sum) = (from, 0.0);
+        loop {
+            let index = self.grid.index_of(at).ok_or(at)?;
+            let (one, end) = (value(at).map_err(|_| at)?, self.grid.at(index + 1));
+            // Within one value its mean is that value, to the last bit.
+            if at == from && end >= to {
+                return Ok(one);
+            }
+            sum += one * end.min(to).duration_since(at).as_secs_f64();
+            at = end;
+            if at >= to {
+                return Ok(sum / to.duration_since(from).as_secs_f64());
+            }
         }
     }
 
@@ -96,7 +191,7 @@ impl SignalSeries {
         let step = self.grid.step();
         let first = self.grid.index_of(after.max(self.start())).unwrap_or(self.grid.len()).saturating_sub(1);
         (first..self.grid.len())
-            .map(move |i| (self.grid.at(i), self.values.get(i).copied().unwrap_or(Err(Missing::Gap))))
+            .map(move |i| (self.grid.at(i), self.at(i)))
             .skip_while(move |(start, _)| *start + step <= after)
             .take_while(move |(start, _)| *start + step <= until)
     }
@@ -124,6 +219,20 @@ mod tests {
         let seen: Vec<_> = series.completed(minutes(30), minutes(180)).map(|(_, v)| v).collect();
         assert_eq!(seen, [Ok(1.0), Ok(2.0), Err(Missing::Gap)]);
         assert_eq!(series.completed(minutes(60), minutes(119)).count(), 0);
+    }
+
+    #[test]
+    fn a_mean_weighs_by_time_and_names_the_first_gap() {
+        let series = series(KnownAhead::Always);
+        let minutes = |m| series.start() + SignedDuration::from_mins(m);
+        assert_eq!(series.mean(minutes(15), minutes(30)), Ok(1.0));
+        assert_eq!(series.mean(minutes(30), minutes(120)), Ok((0.5 + 2.0) / 1.5));
+        assert_eq!(series.mean(minutes(90), minutes(130)), Err(minutes(120)));
+        assert_eq!(series.mean(minutes(200), minutes(250)), Err(minutes(240)));
+        assert_eq!(series.mean(minutes(-1), minutes(30)), Err(minutes(-1)));
+        let measured = self::series(KnownAhead::Never);
+        assert_eq!(measured.known_mean(minutes(0), minutes(60), minutes(59)), None);
+        assert_eq!(measured.known_mean(minutes(0), minutes(60), minutes(60)), Some(1.0));
     }
 
     #[test]

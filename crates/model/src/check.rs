@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sos_units::Power;
+
 use crate::currency::Currency;
 use crate::declared::{Declared, Outline, Spec};
 use crate::kind::Kind;
 use crate::kinds::{
-    AssetSpec, AssetType, CarbonSource, DeviceHost, Dimension, EnvSource, NotifierSpec, PriceSource,
-    ProbeAction, Receiver, SecretKey, ServiceSpec, SiteSpec, ValueFrom,
+    AssetModel, AssetSpec, AssetType, Battery, CarbonSource, DeviceHost, Dimension, EnvSource, Generator,
+    Mode, NotifierSpec, OverrideSpec, OverrideValue, PowerSource, PriceSource, ProbeAction, Receiver,
+    SecretKey, ServiceSpec, SiteSpec, ValueFrom,
 };
 use crate::problem::{Problem, did_you_mean, known_list, shown};
 use crate::reference::{Reference, references};
@@ -75,6 +78,7 @@ fn checked<'a>(
                     checker.secret_key(one, &format!("spec.{path}"), wanted);
                 }
             }
+            Spec::Override(spec) => checker.overriding(one, spec),
             Spec::Signal(_) | Spec::Secret(_) | Spec::AlertRule(_) | Spec::Machine(_) => {}
         }
     }
@@ -359,10 +363,13 @@ impl<'a> Checker<'a> {
 
     fn asset(&mut self, one: &'a Declared, spec: &AssetSpec) {
         let site = self.find(one, "spec.site", Kind::Site, &spec.site);
-        let wear = spec.battery.as_ref().and_then(|battery| battery.wear_cost);
-        if let (Some(site), Some(cost)) = (site, wear) {
-            self.currency(one, "spec.battery.wearCost", cost.currency, site);
+        if let (Some(site), Some(battery)) = (site, &spec.battery) {
+            self.battery_prices(one, battery, site);
         }
+        if let (Some(site), Some(generator)) = (site, &spec.generator) {
+            self.generator_prices(one, generator, site);
+        }
+        self.expected_power(one, spec);
         if let Some(via) = &spec.via {
             let adapter = self.find(one, "spec.via.service", Kind::Service, &via.service);
             if adapter.and_then(Declared::service).is_some_and(|service| !service.adapter.is_on()) {
@@ -376,6 +383,48 @@ impl<'a> Checker<'a> {
             }
         }
         self.net_of(one, spec);
+    }
+
+    fn generator_prices(&mut self, one: &'a Declared, generator: &Generator, site: &'a Declared) {
+        let sums = [("idleCost", generator.idle_cost), ("startCost", generator.start_cost)];
+        for (field, sum) in sums {
+            if let Some(sum) = sum {
+                self.currency(one, &format!("spec.generator.{field}"), sum.currency, site);
+            }
+        }
+        for (i, piece) in generator.fuel_cost.iter().enumerate() {
+            self.currency(one, &format!("spec.generator.fuelCost[{i}].price"), piece.price.currency, site);
+        }
+    }
+
+    fn battery_prices(&mut self, one: &'a Declared, battery: &Battery, site: &'a Declared) {
+        let mut prices = vec![
+            ("spec.battery.wearCost".to_owned(), battery.wear_cost),
+            ("spec.battery.endValue".to_owned(), battery.end_value),
+        ];
+        let targets = battery.targets.iter().enumerate();
+        prices.extend(targets.map(|(i, target)| (format!("spec.battery.targets[{i}].price"), target.price)));
+        for (field, price) in prices {
+            if let Some(price) = price {
+                self.currency(one, &field, price.currency, site);
+            }
+        }
+    }
+
+    /// A signal of expected power must be a power.
+    fn expected_power(&mut self, one: &'a Declared, spec: &AssetSpec) {
+        let available = spec.solar.as_ref().and_then(|solar| solar.available_power.as_ref());
+        let sources = [("spec.power", spec.power.as_ref()), ("spec.solar.availablePower", available)];
+        for (field, source) in sources {
+            let Some(PowerSource::Signal(name)) = source else { continue };
+            let field = format!("{field}.signal");
+            let found = self.find(one, &field, Kind::Signal, name).and_then(Declared::signal);
+            let Some(unit) = found.map(|signal| &signal.unit) else { continue };
+            if unit.dimension != Dimension::Power {
+                let message = format!("Signal/{} is in {}", shown(name), shown(&unit.text));
+                self.report(one, &field, message, "expected a power, such as kW");
+            }
+        }
     }
 
     fn net_of(&mut self, one: &'a Declared, spec: &AssetSpec) {
@@ -398,6 +447,24 @@ impl<'a> Checker<'a> {
                 let message = format!("Asset/{name} is itself measured together with others");
                 self.report(one, &field, message, "expected assets that are measured by themselves");
             }
+        }
+    }
+
+    /// An order about an asset: one at a time, and only what the asset can ever do.
+    fn overriding(&mut self, one: &'a Declared, spec: &OverrideSpec) {
+        let asset = self.find(one, "spec.asset", Kind::Asset, &spec.asset).and_then(Declared::asset);
+        let others = self.index.get(&Kind::Override).into_iter().flat_map(BTreeMap::values);
+        let other = others.filter_map(|entry| entry.resource).find(|other| {
+            other.name != one.name && other.overriding().is_some_and(|o| o.asset == spec.asset)
+        });
+        if let Some(other) = other {
+            let message = format!("Asset/{} has an order already: {}", spec.asset, other.id());
+            let help = "an asset has one at a time: take the same name to replace it, or delete it";
+            self.report(one, "spec.asset", message, help);
+        }
+        let (Some(asset), OverrideValue::Power(power)) = (asset, &spec.what) else { return };
+        if let Some((message, help)) = refused(&spec.asset, asset, *power) {
+            self.report(one, "spec.power", message, help);
         }
     }
 
@@ -456,6 +523,30 @@ impl<'a> Checker<'a> {
             self.report(one, &format!("{field}[{index}]"), message, "remove one of them");
         }
     }
+}
+
+/// Why a power can never be ordered of an asset, with what to do instead.
+fn refused(name: &str, asset: &AssetSpec, power: Power) -> Option<(String, String)> {
+    if asset.mode != Mode::Control {
+        let message = format!("Asset/{name} is not commanded: its mode is {}", asset.mode);
+        let help = match asset.r#type {
+            AssetType::Load => "a load is not commanded; only a hold can be ordered of it",
+            AssetType::Generator => "generators are not commanded yet",
+            _ => "set mode: control in its manifest; only a hold can be ordered of it as it is",
+        };
+        return Some((message, help.to_owned()));
+    }
+    let (low, high) = match asset.model() {
+        AssetModel::Battery(battery) => (-battery.max_charge, battery.max_discharge),
+        AssetModel::Solar(solar) if solar.curtailable => (Power::ZERO, solar.peak_power),
+        AssetModel::Solar(_) | AssetModel::Generator(_) | AssetModel::Load => {
+            let message = format!("the power of Asset/{name} cannot be chosen");
+            return Some((message, "expected a battery or a solar plant with curtailable: true".to_owned()));
+        }
+    };
+    let outside = power < low || power > high;
+    let message = format!("Asset/{name} can never have {power:.3}");
+    outside.then(|| (message, format!("expected {low:.3} … {high:.3}; above zero flows into the site")))
 }
 
 /// The circles of a graph, each starting at its smallest member; circles that share members count once.

@@ -9,8 +9,8 @@ use crate::declare::record;
 use crate::field::{Cx, Field};
 use crate::kind::{API_VERSION, Kind};
 use crate::kinds::{
-    AlertRuleSpec, AssetSpec, ChannelSpec, MachineSpec, NotifierSpec, SecretSpec, ServiceSpec, SignalSpec,
-    SiteSpec,
+    AlertRuleSpec, AssetSpec, ChannelSpec, MachineSpec, NotifierSpec, OverrideSpec, SecretSpec, ServiceSpec,
+    SignalSpec, SiteSpec,
 };
 use crate::node::{Key, Node, Value};
 use crate::problem::{Position, Problem, did_you_mean, known_list, shown};
@@ -51,6 +51,8 @@ pub enum Spec {
     Channel(Box<ChannelSpec>),
     /// A machine that services run on.
     Machine(MachineSpec),
+    /// A person's order about an asset.
+    Override(Box<OverrideSpec>),
 }
 
 /// A declared resource with the place it was read from.
@@ -103,6 +105,7 @@ impl Spec {
             Self::Notifier(_) => Kind::Notifier,
             Self::Channel(_) => Kind::Channel,
             Self::Machine(_) => Kind::Machine,
+            Self::Override(_) => Kind::Override,
         }
     }
 
@@ -117,6 +120,7 @@ impl Spec {
             Kind::Notifier => Box::read(node, cx).map(Self::Notifier),
             Kind::Channel => Box::read(node, cx).map(Self::Channel),
             Kind::Machine => MachineSpec::read(node, cx).map(Self::Machine),
+            Kind::Override => Box::read(node, cx).map(Self::Override),
         }
     }
 
@@ -131,6 +135,7 @@ impl Spec {
             Self::Notifier(spec) => spec.write(),
             Self::Channel(spec) => spec.write(),
             Self::Machine(spec) => spec.write(),
+            Self::Override(spec) => spec.write(),
         }
     }
 
@@ -145,6 +150,7 @@ impl Spec {
             Kind::Notifier => NotifierSpec::schema(),
             Kind::Channel => ChannelSpec::schema(),
             Kind::Machine => MachineSpec::schema(),
+            Kind::Override => OverrideSpec::schema(),
         }
     }
 }
@@ -172,6 +178,7 @@ impl Declared {
     spec_getter!(notifier, Notifier, NotifierSpec);
     spec_getter!(channel, Channel, ChannelSpec);
     spec_getter!(machine, Machine, MachineSpec);
+    spec_getter!(overriding, Override, OverrideSpec);
 
     /// The kind.
     #[must_use]

@@ -26,6 +26,8 @@ pub enum Kind {
     Channel,
     /// A machine that services run on.
     Machine,
+    /// A person's order about an asset.
+    Override,
 }
 
 /// A kind that `sos` writes and people only read.
@@ -54,7 +56,7 @@ pub enum AnyKind {
 
 impl Kind {
     /// All declared kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Service,
         Self::Site,
         Self::Asset,
@@ -64,6 +66,7 @@ impl Kind {
         Self::Notifier,
         Self::Channel,
         Self::Machine,
+        Self::Override,
     ];
 
     /// The name as in `kind:`.
@@ -79,6 +82,7 @@ impl Kind {
             Self::Notifier => "Notifier",
             Self::Channel => "Channel",
             Self::Machine => "Machine",
+            Self::Override => "Override",
         }
     }
 
@@ -95,6 +99,7 @@ impl Kind {
             Self::Notifier => "notifiers",
             Self::Channel => "channels",
             Self::Machine => "machines",
+            Self::Override => "overrides",
         }
     }
 
@@ -111,6 +116,7 @@ impl Kind {
             Self::Notifier => &["ntf"],
             Self::Channel => &["ch"],
             Self::Machine => &["mc"],
+            Self::Override => &["ovr"],
         }
     }
 
@@ -211,7 +217,7 @@ mod tests {
         assert_eq!(AnyKind::resolve("ev"), Ok(AnyKind::ReadOnly(ReadOnlyKind::Event)));
         assert_eq!(
             Kind::resolve("Servce").unwrap_err(),
-            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel, Machine"
+            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel, Machine, Override"
         );
     }
 }

@@ -390,6 +390,14 @@ fn parse_duration(text: &str) -> Result<SignedDuration, Wrong> {
     Ok(SignedDuration::from_millis(millis.round() as i64))
 }
 
+/// Reads a power that a person gave on the command line: `-2 kW`, `500 W`.
+///
+/// # Errors
+/// What is wrong and what was expected, in one line.
+pub fn read_power(text: &str) -> Result<Power, String> {
+    POWER.parse(text).map(Power::kw).map_err(|(message, help)| format!("{message}; {help}"))
+}
+
 /// Reads a duration that a person gave on the command line: `24h`, `15 min`, `7 d`.
 ///
 /// # Errors

@@ -90,15 +90,19 @@ pub fn read_series(
     input: impl Read,
 ) -> Result<Series, Vec<Problem>> {
     let columns = Columns { path, time: &source.time, values: &[source.column.as_str()], zone, step };
-    let Table { grid, mut columns, notes } = read_table(&columns, input)?;
+    let table = read_table(&columns, input)?;
+    let values = signal_values(&table, source, unit).unwrap_or_default();
+    Ok(Series { grid: table.grid, values, notes: table.notes })
+}
+
+/// The values of a signal in a table that holds its column: in the canonical unit and with generation positive.
+#[must_use]
+pub fn signal_values(table: &Table, source: &FileSource, unit: &SignalUnit) -> Option<Vec<Reading<f64>>> {
     let sign = if source.sign == Some(SignConvention::Consumption) { -1.0 } else { 1.0 };
     let factor = sign * unit.scale;
-    let mut values = columns.remove(&source.column).unwrap_or_default();
-    for value in values.iter_mut().flatten() {
-        // Adding zero turns -0 into 0.
-        *value = *value * factor + 0.0;
-    }
-    Ok(Series { grid, values, notes })
+    // Adding zero turns -0 into 0.
+    let scaled = |value: &Reading<f64>| value.map(|value| value * factor + 0.0);
+    Some(table.columns.get(&source.column)?.iter().map(scaled).collect())
 }
 
 /// Reads columns as a stream; memory grows with the rows of the wanted columns only.
@@ -248,16 +252,23 @@ impl<'a> Rows<'a> {
             names.push(name.trim());
         }
         self.width = names.len();
-        let time = self.find(record, &names, self.want.time);
+        let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        names.iter().enumerate().for_each(|(i, name)| places.entry(name).or_default().push(i));
+        let time = self.find(record, &places, &names, self.want.time);
         let values: Vec<Option<usize>> =
-            self.want.values.iter().map(|name| self.find(record, &names, name)).collect();
+            self.want.values.iter().map(|name| self.find(record, &places, &names, name)).collect();
         Some((time?, values.into_iter().collect::<Option<_>>()?))
     }
 
     /// The index of a column that must be there once.
-    fn find(&mut self, record: &ByteRecord, names: &[&str], wanted: &str) -> Option<usize> {
-        let found: Vec<usize> = (0..names.len()).filter(|&i| names[i] == wanted.trim()).collect();
-        match found.as_slice() {
+    fn find(
+        &mut self,
+        record: &ByteRecord,
+        places: &BTreeMap<&str, Vec<usize>>,
+        names: &[&str],
+        wanted: &str,
+    ) -> Option<usize> {
+        match places.get(wanted.trim()).map(Vec::as_slice).unwrap_or_default() {
             [one] => Some(*one),
             [] => {
                 let help = format!(

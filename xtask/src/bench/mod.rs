@@ -1,6 +1,8 @@
 //! `cargo xtask bench NAME`: measures the built product. To add a benchmark, write a function and a line in
 //! [`BENCHMARKS`].
 
+mod community;
+mod control;
 mod forecast;
 mod series;
 mod services;
@@ -39,6 +41,21 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
     ),
     ("gateway", "the gateway beside nginx: CPU and latency; [SECONDS ROUNDS]", gateway),
     ("services", "100 processes until all are ready; 1,000 simulated services at rest", services::run),
+    (
+        "community",
+        "homes behind one connection through `sos optimize`, beside HiGHS; [HOMES…] [--no-peer]",
+        community::run,
+    ),
+    (
+        "control",
+        "answers of `sos control` for a site of 100 assets; [--all] with all forecasters",
+        control::run,
+    ),
+    (
+        "household",
+        "a home in France under `sos control` against the perfect plan; --data FOLDER",
+        control::household,
+    ),
     ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
@@ -183,6 +200,20 @@ fn output(command: &mut Command) -> Result<Output, String> {
     Err(format!("{program} ended with {}:\n{}", output.status, messages.trim_end()))
 }
 
+/// Numbers from 0 to 1 that look like chance (Knuth's multiplier for 64 bits).
+struct Chance(u64);
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
 /// A target and whether it is met, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Check {
@@ -243,7 +274,7 @@ mod tests {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
         assert_eq!(
             message,
-            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, rules"
+            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, community, control, household, rules"
         );
     }
 

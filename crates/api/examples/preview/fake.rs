@@ -18,12 +18,13 @@ use sos_api::{
     AlarmView, ApplyRequest, AuditEntry, Exposition, Identity, IngestBatch, IngestOutcome, LiveEvent,
     OutboxEntry, Platform, Problem, Reply, Role, RuleGroupView,
     wire::{
-        ActualPoint, ApplyResult, AssetLive, CallAnswer, CallRequest, ChannelView, Compared, ComparedCount,
-        Connection, ContractDetail, ContractSummary, DeadLetter, DiffResult, EventPage, EventRecord,
-        ForecastAccuracy, ForecastQuantile, ForecastStep, GroupView, HandedEvent, LogAnswer, LogQuery,
-        LogRecord, MeasuredStep, PeriodTotals, PlacedEvent, PlanLive, PlanPoint, PlanStep, Published,
-        Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SeriesForecast, ServiceLive,
-        SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, Totals, wire_time,
+        ActualPoint, ApplyResult, AssetLive, AssetOrder, AssetOrdered, CallAnswer, CallRequest, ChannelView,
+        Compared, ComparedCount, Connection, ContractDetail, ContractSummary, DeadLetter, DiffResult,
+        EventPage, EventRecord, ForecastAccuracy, ForecastQuantile, ForecastStep, GroupView, HandedEvent,
+        LogAnswer, LogQuery, LogRecord, MeasuredStep, PeriodTotals, PlacedEvent, PlanLive, PlanPoint,
+        PlanStep, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale,
+        SeriesForecast, ServiceLive, SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport,
+        SiteSummary, Totals, wire_time,
     },
 };
 use sos_watch::{Labels, Query, alerts::Silence};
@@ -694,6 +695,20 @@ impl Platform for Fake {
     }
     fn redrive<'a>(&'a self, channel: &'a str, _which: Redrive) -> Reply<'a, u64> {
         done(calling::known(channel).map(|()| 0))
+    }
+    fn order_asset<'a>(
+        &'a self,
+        asset: &'a str,
+        power_kw: Option<f64>,
+        order: AssetOrder,
+        who: &'a str,
+    ) -> Reply<'a, AssetOrdered> {
+        let order = json!({ "kind": "Override", "metadata": { "name": asset },
+            "spec": { "asset": asset, "power": power_kw, "reason": order.reason }, "status": { "orderedBy": who } });
+        done(Ok(AssetOrdered { order, replaced: None }))
+    }
+    fn clear_order<'a>(&'a self, _asset: &'a str, _hold: bool) -> Reply<'a, ()> {
+        done(Ok(()))
     }
     fn scale<'a>(&'a self, service: &'a str, replicas: Option<u32>) -> Reply<'a, Scale> {
         done(known_service(service).map(|()| Scale { replicas }))

@@ -40,6 +40,9 @@ fn body_for(path: &str) -> String {
         p if p.ends_with("/events") || p.ends_with("/settle") => "[]".to_owned(),
         p if p.ends_with("/groups/{group}") => json!({ "from": "earliest" }).to_string(),
         p if p.ends_with("/rollout") => json!({ "order": "retry" }).to_string(),
+        p if p.starts_with("/api/v1/assets/") => {
+            json!({ "power_kw": -2.0, "order": { "for_seconds": 3600, "reason": "inspection" } }).to_string()
+        }
         p if p.ends_with("/scale") => json!({ "replicas": 2 }).to_string(),
         _ => "{}".to_owned(),
     }

@@ -147,6 +147,58 @@ prop_compose! {
     }
 }
 
+/// What people order of an asset moves the others, not the limits.
+#[test]
+fn an_override_stays_where_it_is_while_others_give_way_and_gives_way_itself_when_they_cannot() {
+    let state = site(vec![battery("a"), battery("b")], -10.0, 12.0);
+    let ordered = order(Source::People, Target::Asset("a".into()), Some(-4.0), Some(-4.0));
+    let result = guard(&[set("a", -4.0), set("b", 0.0)], &[ordered], &state);
+    assert_eq!(powers(&result), [-4.0, 2.0]);
+    assert!(result[0].narrowed_by.is_empty(), "{result:?}");
+    assert_eq!(result[1].narrowed_by[0].source, Source::Connection);
+    let alone = site(vec![battery("a")], -10.0, 12.0);
+    let ordered = order(Source::People, Target::Asset("a".into()), Some(-4.0), Some(-4.0));
+    let result = guard(&[set("a", -4.0)], &[ordered], &alone);
+    assert_eq!(powers(&result), [-2.0]);
+    assert_eq!(result[0].narrowed_by[0].reason, "import limit 12.0 kW");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// No order of people, and no set-point, state or limit with it, leaves the device or an avoidable breach.
+    #[test]
+    fn no_override_leads_out_of_device_and_connection(
+        assets in (asset("a"), asset("b"), asset("c")),
+        ordered in (wild(), prop::option::of(wild())),
+        asked in wild(),
+        net in wild(),
+        limit in wild(),
+        tick in wild(),
+    ) {
+        let assets = vec![assets.0, assets.1, assets.2];
+        let tick = Hours::new(tick);
+        let state =
+            GuardState { assets, net: Some(Power::kw(net)), import_limit: Some(Power::kw(limit)), export_limit: None, tick };
+        let of = |asset: &str, kw: f64| order(Source::People, Target::Asset(asset.into()), Some(kw), Some(kw));
+        let orders: Vec<Narrowing> = std::iter::once(of("a", ordered.0)).chain(ordered.1.map(|kw| of("b", kw))).collect();
+        let points = [set("a", ordered.0), set("b", ordered.1.unwrap_or(asked)), set("c", asked)];
+        let result = guard(&points, &orders, &state);
+        let free = guard(&points, &[], &state);
+        let sum = |all: &[Guarded]| all.iter().map(|g| g.power.as_kw()).sum::<f64>();
+        for (guarded, asset) in result.iter().zip(&state.assets) {
+            prop_assert!(guarded.power.is_finite());
+            prop_assert!(asset.low <= guarded.power && guarded.power <= asset.high, "{guarded:?}");
+            let changed = (guarded.power - guarded.was).abs().as_kw() > 1e-6;
+            prop_assert!(!changed || !guarded.narrowed_by.is_empty(), "{guarded:?}");
+        }
+        if net.is_finite() && net.abs() < 1e6 && limit.is_finite() && limit.abs() < 1e6 {
+            let over = |all: &[Guarded]| (-net - sum(all) - limit.max(0.0)).max(0.0);
+            prop_assert!(over(&result) <= over(&free) + 1e-6, "{} over instead of {}", over(&result), over(&free));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -6,8 +6,10 @@ mod brute;
 mod cases;
 mod checks;
 mod follower;
+mod generators;
 mod guarding;
 mod make;
+mod orders;
 mod properties;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;

@@ -39,6 +39,7 @@ pub(crate) fn problem(hours: f64, prices: &[f64], net: &[f64]) -> Problem {
         reserve: None,
         curtailable: Vec::new(),
         storages: Vec::new(),
+        generators: Vec::new(),
         work: Vec::new(),
         zone: jiff::tz::TimeZone::UTC,
     }
@@ -59,6 +60,7 @@ pub(crate) fn battery(id: &str, capacity: f64, power: f64, soc: f64) -> Storage 
         wear_cost: Price::ZERO,
         available: None,
         targets: Vec::new(),
+        ordered: None,
     }
 }
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use rand::{Rng, RngExt};
 use sos_dispatch::{
-    Budget, Pessimistic, PlanSource, Problem, Reserve, SocTarget, rule_plan, solve, solve_or_fallback, verify,
+    Budget, Ordered, Pessimistic, PlanSource, Problem, Reserve, SocTarget, rule_plan, solve,
+    solve_or_fallback, verify,
 };
 use sos_units::*;
 
@@ -64,6 +65,13 @@ fn nonsense(seed: u64) -> Problem {
     if rng.random_range(0..3) == 0 {
         let energy = (0..n).map(|_| Energy::kwh(rng.random_range(0.0..10.0))).collect();
         problem.reserve = Some(Reserve { energy, price: Price::per_kwh(0.1) });
+    }
+    for storage in &mut problem.storages {
+        if rng.random_range(0..4) == 0 {
+            let (power, hours) = (rng.random_range(-25.0..25.0), rng.random_range(-1.0..20.0));
+            let (power, until) = (Power::kw(power), make::at(hours));
+            storage.ordered = Some(Ordered::new(storage, &problem.steps, power, until, "ordered".into()));
+        }
     }
     problem
 }

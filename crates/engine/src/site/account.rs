@@ -319,7 +319,7 @@ fn estimate(
         let watts = tick.context.expected_w.get(index).copied().unwrap_or_default();
         ExactEnergy::watt_seconds(watts.saturating_mul(tick.seconds))
     };
-    let Kind::Load { net_of } = &model.assets[device].kind else { return Some(expected(device)) };
+    let Kind::Load { net_of, .. } = &model.assets[device].kind else { return Some(expected(device)) };
     let others = net_of.iter().map(|other| tick.of(*other).or_else(|| now.then(|| expected(*other))));
     others.sum::<Option<ExactEnergy>>().map(|others| expected(device) + others)
 }
@@ -333,7 +333,9 @@ fn flows(model: &SiteModel, tick: &OpenTick<TickContext>) -> TickFlows {
         match &asset.kind {
             Kind::Battery(_) => group.battery += energy(index),
             Kind::Solar { .. } => group.solar += energy(index),
-            Kind::Load { net_of } => {
+            // No site in the loop has one; see `Sites::prepare`.
+            Kind::Generator(_) => {}
+            Kind::Load { net_of, .. } => {
                 let together: ExactEnergy = net_of.iter().map(|other| energy(*other)).sum();
                 group.load += energy(index) - together;
             }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sos_dispatch::{
-    AssetState as Guardable, FollowInput, GuardState, LiveStorage, PlanStep, Storage, Tuning, follow, guard,
+    AssetState as Guardable, FollowInput, GuardState, LiveStorage, Narrowing, PlanStep, Reason, ReasonCode,
+    SetPoint, Source, Storage, Target, Tuning, follow, guard,
 };
 use sos_model::Mode;
 use sos_units::{Energy, Hours, Power, Reading, Soc};
 
 use super::account::Decision;
 use super::links::AssetReading;
-use super::model::{Kind, SiteModel};
+use super::model::{Asset, Kind, SiteModel};
 use super::outlook::NextTick;
+use super::people::{self, Standing};
 use super::plan::{SitePlan, storage};
 
 /// What is asked of an asset in a tick.
@@ -41,6 +43,8 @@ pub struct Snapshot<'a> {
     pub socs: &'a BTreeMap<usize, Soc>,
     /// The plan in force.
     pub plan: Option<&'a SitePlan>,
+    /// What people order now.
+    pub standing: &'a [Standing],
     /// What the tick may bring, work of services not included.
     pub next: Option<NextTick>,
     /// Work of services in this tick, as consumption.
@@ -57,7 +61,11 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
     let storages = storages(snapshot);
     let next = snapshot.next.unwrap_or_else(|| measured(snapshot));
     let idle: Power = uncommanded(snapshot);
-    let with = |net: Power| net + idle - snapshot.work;
+    let ordered: Vec<Option<Power>> = storages.iter().map(|one| ordered(snapshot, one, tick)).collect();
+    let given: Power = ordered.iter().flatten().copied().sum();
+    let others = |net: Power| net + idle - snapshot.work;
+    let with = |net: Power| others(net) + given;
+    let free = storages.iter().zip(&ordered).filter(|(_, ordered)| ordered.is_none());
     let input = FollowInput {
         plan: snapshot.plan.and_then(|plan| PlanStep::at(&plan.problem, &plan.schedule, snapshot.now)),
         net: with(next.net),
@@ -65,22 +73,22 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
         net_pessimistic_any: with(next.pessimistic_any),
         net_optimistic: with(next.optimistic),
         reserve: snapshot.reserve,
-        storages: storages.iter().map(|(_, storage)| storage.clone()).collect(),
+        storages: free.map(|((_, storage), _)| storage.clone()).collect(),
         tick,
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
         learned: next.learned,
         tuning: Tuning::default(),
     };
-    let wanted = follow(&input);
+    let (wanted, narrowings) = with_orders(snapshot, &storages, follow(&input));
     let state = GuardState {
         assets: storages.iter().map(|(index, storage)| guardable(snapshot, *index, storage)).collect(),
-        net: Some(input.net_pessimistic),
+        net: Some(others(next.pessimistic)),
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
         tick,
     };
-    let guarded = guard(&wanted, &[], &state);
+    let guarded = guard(&wanted, &narrowings, &state);
     let mut orders: Vec<Order> = storages
         .iter()
         .zip(wanted.iter().zip(&guarded))
@@ -97,8 +105,59 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
     orders.extend(advice(snapshot));
     orders.extend(curtailments(snapshot));
     orders.sort_by_key(|order| order.asset);
-    let decision = decision(snapshot, &input, &orders);
+    let need = [others(next.net), others(next.pessimistic)].map(|net| -net);
+    let decision = decision(snapshot, need, tick, &storages, &orders);
     (orders, decision)
+}
+
+/// The power that people order of a battery, as far as it can give it in this tick.
+fn ordered(snapshot: &Snapshot<'_>, (index, storage): &(usize, LiveStorage), tick: Hours) -> Option<Power> {
+    let power = people::of(snapshot.standing, *index)?.power?;
+    let room = (storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity / storage.charge_efficiency;
+    let stored =
+        (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity * storage.discharge_efficiency;
+    let least = -storage.max_charge.min(room / tick);
+    let most = storage.max_discharge.min(stored / tick);
+    // What is not known of the battery is left to the guard, which allows nothing then.
+    let known = least.is_finite() && most.is_finite() && least <= most;
+    Some(if known { power.clamp(least, most) } else { Power::ZERO })
+}
+
+/// Set-points for all storages, in their order: those that people order, the follower's for the others. And what keeps
+/// the ordered ones where they are while the guard moves the others.
+fn with_orders(
+    snapshot: &Snapshot<'_>,
+    storages: &[(usize, LiveStorage)],
+    followed: Vec<SetPoint>,
+) -> (Vec<SetPoint>, Vec<Narrowing>) {
+    let mut followed = followed.into_iter();
+    let (mut points, mut narrowings) = (Vec::new(), Vec::new());
+    for (index, storage) in storages {
+        let order = people::of(snapshot.standing, *index);
+        let Some((order, power)) = order.and_then(|order| Some((order, order.power?))) else {
+            points.extend(followed.next());
+            continue;
+        };
+        let text = format!("{}: {}", flow_text(power), order.because);
+        let because = Reason { code: ReasonCode::Ordered, text };
+        points.push(SetPoint { asset: storage.id.clone(), power, because });
+        narrowings.push(Narrowing {
+            source: Source::People,
+            target: Target::Asset(storage.id.clone()),
+            low: Some(power),
+            high: Some(power),
+            reason: order.because.clone(),
+        });
+    }
+    (points, narrowings)
+}
+
+fn flow_text(power: Power) -> String {
+    match power.as_kw() {
+        kw if kw > 0.0 => format!("discharging {kw:.1} kW"),
+        kw if kw < 0.0 => format!("charging {:.1} kW", -kw),
+        _ => "0 kW".to_owned(),
+    }
 }
 
 /// Devices take whole watts; rounding towards zero never leaves a limit.
@@ -109,7 +168,7 @@ fn whole_watts(power: Power) -> Power {
 fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
     let batteries = snapshot.model.batteries();
     batteries
-        .filter(|(_, asset, _)| asset.mode == Mode::Control)
+        .filter(|(index, asset, _)| commanded(snapshot, *index, asset))
         .filter_map(|(index, asset, battery)| {
             let soc = *snapshot.socs.get(&index)?;
             let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
@@ -119,6 +178,11 @@ fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
         .collect()
 }
 
+/// Whether anything may be written to an asset's device.
+fn commanded(snapshot: &Snapshot<'_>, index: usize, asset: &Asset) -> bool {
+    asset.mode == Mode::Control && !people::is_held(snapshot.standing, index)
+}
+
 /// Without a forecast, what was measured last goes on.
 fn measured(snapshot: &Snapshot<'_>) -> NextTick {
     let devices = snapshot.model.assets.iter().zip(snapshot.readings);
@@ -126,7 +190,7 @@ fn measured(snapshot: &Snapshot<'_>) -> NextTick {
         .filter(|(asset, _)| !matches!(asset.kind, Kind::Battery(_)))
         .filter_map(|(asset, reading)| {
             let own = reading.ok()?.power;
-            let Kind::Load { net_of } = &asset.kind else { return Some(own) };
+            let Kind::Load { net_of, .. } = &asset.kind else { return Some(own) };
             let others = net_of.iter().filter_map(|other| Some(snapshot.readings[*other].ok()?.power));
             Some(own - others.sum::<Power>())
         })
@@ -138,7 +202,7 @@ fn measured(snapshot: &Snapshot<'_>) -> NextTick {
 fn uncommanded(snapshot: &Snapshot<'_>) -> Power {
     let batteries = snapshot.model.batteries();
     batteries
-        .filter(|(index, asset, _)| asset.mode != Mode::Control || !snapshot.socs.contains_key(index))
+        .filter(|(index, asset, _)| !commanded(snapshot, *index, asset) || !snapshot.socs.contains_key(index))
         .filter_map(|(index, _, _)| Some(snapshot.readings[index].ok()?.power))
         .sum()
 }
@@ -177,7 +241,9 @@ fn advice(snapshot: &Snapshot<'_>) -> Vec<Order> {
     let Some((plan, t)) = snapshot.plan.and_then(|plan| Some((plan, plan.step_at(snapshot.now)?))) else {
         return Vec::new();
     };
-    let advised = snapshot.model.batteries().filter(|(_, asset, _)| asset.mode == Mode::Advise);
+    let advised = snapshot.model.batteries().filter(|(index, asset, _)| {
+        asset.mode == Mode::Advise && !people::is_held(snapshot.standing, *index)
+    });
     advised
         .filter_map(|(index, asset, _)| {
             let power = *plan.schedule.storage.get(&asset.name)?.power.get(t)?;
@@ -199,17 +265,24 @@ fn curtailments(snapshot: &Snapshot<'_>) -> Vec<Order> {
     let chosen = snapshot.model.assets.iter().enumerate();
     chosen
         .filter_map(|(index, asset)| {
-            let Kind::Solar { peak, curtailable: true } = asset.kind else { return None };
-            if asset.mode == Mode::Observe {
+            let Kind::Solar { peak, curtailable: true, .. } = asset.kind else { return None };
+            if asset.mode == Mode::Observe || people::is_held(snapshot.standing, index) {
                 return None;
             }
+            let order = people::of(snapshot.standing, index).and_then(|order| order.power);
             let used = *plan.schedule.generation.get(&asset.name)?.get(t)?;
             let available = plan.available(&asset.name, snapshot.now)?;
+            // An order holds when there is more sun than expected too.
             let turned_down = used + Power::kw(1e-3) < available;
+            let most = match (turned_down, order) {
+                (true, Some(most)) => Some(used.min(most)),
+                (true, None) => Some(used),
+                (false, order) => order,
+            };
             let because = plan.schedule.because.get(&asset.name).and_then(|reasons| reasons.get(t));
             Some(Order {
                 asset: index,
-                power: turned_down.then(|| whole_watts(used.clamp(Power::ZERO, peak))),
+                power: most.map(|most| whole_watts(most.clamp(Power::ZERO, peak))),
                 write: asset.mode == Mode::Control,
                 because: because
                     .map_or_else(|| "generating all there is".to_owned(), |reason| reason.text.clone()),
@@ -218,21 +291,26 @@ fn curtailments(snapshot: &Snapshot<'_>) -> Vec<Order> {
         .collect()
 }
 
-fn decision(snapshot: &Snapshot<'_>, input: &FollowInput, orders: &[Order]) -> Decision {
+fn decision(
+    snapshot: &Snapshot<'_>,
+    [expected, at_most]: [Power; 2],
+    tick: Hours,
+    storages: &[(usize, LiveStorage)],
+    orders: &[Order],
+) -> Decision {
     let watts = |power: Power| (power.as_kw() * 1000.0).round() as i64;
     let battery = |order: &&Order| matches!(snapshot.model.assets[order.asset].kind, Kind::Battery(_));
     let asked: Power = orders.iter().filter(battery).filter_map(|order| order.power).sum();
-    let able: Power = input
-        .storages
+    let able: Power = storages
         .iter()
-        .map(|storage| {
+        .map(|(_, storage)| {
             let stored = (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity;
-            storage.max_discharge.min((stored * storage.discharge_efficiency) / input.tick)
+            storage.max_discharge.min((stored * storage.discharge_efficiency) / tick)
         })
         .sum();
     Decision {
-        expected_w: -watts(input.net),
-        at_most_w: -watts(input.net_pessimistic),
+        expected_w: watts(expected),
+        at_most_w: watts(at_most),
         asked_w: watts(asked),
         able_w: watts(able),
         missing: u32::try_from(snapshot.readings.iter().filter(|reading| reading.is_err()).count())
@@ -274,6 +352,7 @@ mod tests {
             readings,
             socs,
             plan: None,
+            standing: &[],
             next: None,
             work: Power::ZERO,
             reserve: Energy::ZERO,
@@ -301,19 +380,48 @@ mod tests {
         assert_eq!(decision.expected_w, 6000);
     }
 
+    fn ordered(kw: Option<f64>) -> Standing {
+        Standing {
+            asset: 0,
+            power: kw.map(Power::kw),
+            until: "2016-08-01T20:00:00Z".parse().unwrap(),
+            by: ["anna".into(), "inspection".into()],
+            because: "ordered by anna until 20:00: inspection".into(),
+        }
+    }
+
+    #[test]
+    fn an_order_goes_before_the_follower_and_behind_the_guard() {
+        let model = testing::site("mode: control");
+        let socs = BTreeMap::from([(0, Soc::fraction(0.5))]);
+        let readings = readings(&model, &[Some(0.0), Some(-1.0)]);
+        let decided =
+            |standing: &[Standing]| decide(&Snapshot { standing, ..snapshot(&model, &readings, &socs) }).0;
+        let orders = decided(&[ordered(Some(-2.0))]);
+        assert_eq!(orders[0].power, Some(Power::kw(-2.0)));
+        assert_eq!(orders[0].because, "charging 2.0 kW: ordered by anna until 20:00: inspection");
+        let orders = decided(&[ordered(Some(-4.5))]);
+        assert_eq!(orders[0].power, Some(Power::kw(-3.0)));
+        assert!(orders[0].because.ends_with("inspection; import limit 4.0 kW"), "{orders:?}");
+        assert_eq!(decided(&[ordered(None)]), [], "nothing is written on hold");
+    }
+
     proptest! {
-        /// No reading and no state of charge whatever brings a set-point outside the device.
+        /// No reading, no state of charge and no order whatever brings a set-point outside the device.
         #[test]
         fn set_points_stay_within_the_device(
             load in prop::option::of(prop::num::f64::ANY),
             battery in prop::option::of(prop::num::f64::ANY),
             soc in prop::num::f64::ANY,
             work in 0.0..50.0f64,
+            order in prop::option::of(prop::num::f64::ANY),
         ) {
             let model = testing::site("mode: control");
             let socs = BTreeMap::from([(0, Soc::fraction(soc))]);
             let readings = readings(&model, &[battery, load]);
-            let (orders, _) = decide(&Snapshot { work: Power::kw(work), ..snapshot(&model, &readings, &socs) });
+            let standing: Vec<Standing> = order.into_iter().map(|kw| ordered(Some(kw))).collect();
+            let work = Power::kw(work);
+            let (orders, _) = decide(&Snapshot { work, standing: &standing, ..snapshot(&model, &readings, &socs) });
             for order in orders {
                 let power = order.power.unwrap();
                 prop_assert!(power.is_finite() && power.abs() <= Power::kw(5.0), "{power}");

@@ -205,6 +205,7 @@ impl Links {
                         Kind::Battery(_) => AssetType::Battery,
                         Kind::Solar { .. } => AssetType::Solar,
                         Kind::Load { .. } => AssetType::Load,
+                        Kind::Generator(_) => continue,
                     },
                     host,
                     port,

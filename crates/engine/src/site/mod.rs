@@ -2,6 +2,8 @@
 
 pub mod account;
 mod background;
+pub mod case;
+pub mod control;
 mod core;
 pub mod decide;
 pub mod drift;
@@ -12,8 +14,10 @@ pub mod model;
 mod observe;
 pub mod orders;
 pub mod outlook;
+pub mod people;
 pub mod periods;
 pub mod plan;
+mod planner;
 mod record;
 pub mod reference;
 mod renew;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_model::{
-    AssetModel, AssetSpec, Battery, CarbonSource, DeviceHost, Forecasting, Mode, PortRef, PriceSource,
-    SiteSpec,
+    AssetModel, AssetSpec, Battery, CarbonSource, DeviceHost, Forecasting, Generator, Mode, PortRef,
+    PowerSource, PriceSource, SiteSpec,
 };
 use sos_units::{CarbonIntensity, CarbonPrice, Power, Price};
 
@@ -99,11 +99,17 @@ pub enum Kind {
         peak: Power,
         /// Whether it can be reduced.
         curtailable: bool,
+        /// What it is declared to be able to give, kW, site sign.
+        available: Option<Value<Power>>,
     },
+    /// Burns fuel.
+    Generator(Generator),
     /// Consumes; its device measures it together with the assets of these indices.
     Load {
         /// Indices into [`SiteModel::assets`].
         net_of: Vec<usize>,
+        /// What it is declared to use, kW, site sign: zero or below.
+        power: Option<Value<Power>>,
     },
 }
 
@@ -114,7 +120,38 @@ impl Kind {
         match self {
             Self::Battery(_) => "battery",
             Self::Solar { .. } => "solar",
+            Self::Generator(_) => "generator",
             Self::Load { .. } => "load",
+        }
+    }
+
+    /// The declared expected power of a load or of solar power before any reduction, kW, site sign.
+    #[must_use]
+    pub const fn expected(&self) -> Option<&Value<Power>> {
+        match self {
+            Self::Battery(_) | Self::Generator(_) => None,
+            Self::Solar { available, .. } => available.as_ref(),
+            Self::Load { power, .. } => power.as_ref(),
+        }
+    }
+}
+
+impl Kind {
+    /// As [`Self::expected`].
+    const fn expected_mut(&mut self) -> Option<&mut Value<Power>> {
+        match self {
+            Self::Battery(_) | Self::Generator(_) => None,
+            Self::Solar { available, .. } => available.as_mut(),
+            Self::Load { power, .. } => power.as_mut(),
+        }
+    }
+
+    /// Declares the expected power of a load or of solar power; of nothing else.
+    pub(super) fn expect(&mut self, value: Option<Value<Power>>) {
+        match self {
+            Self::Battery(_) | Self::Generator(_) => {}
+            Self::Solar { available, .. } => *available = value,
+            Self::Load { power, .. } => *power = value,
         }
     }
 }
@@ -176,12 +213,12 @@ pub fn assemble(
         .iter()
         .map(|(name, asset)| {
             let group_index = groups.binary_search(&group_of(name, asset)).unwrap_or_default();
-            one_asset(name, asset, group_index, &index)
+            one_asset(name, asset, group_index, &index, signals)
         })
         .collect::<Result<Vec<_>, _>>()?;
 
     let connection = connection(site, signals)?;
-    let step = data_step(&connection);
+    let step = data_step(&connection, &assets);
     let replaying = site.replay.get();
     let (tick, plan_every) = match replaying {
         Some(_) => (site.tick.or(step), site.plan_every.or(step)),
@@ -192,7 +229,7 @@ pub fn assemble(
     let replay = match replaying {
         None => None,
         Some(replay) => {
-            let span = data_span(&connection).ok_or_else(|| {
+            let span = data_span(&connection, &assets).ok_or_else(|| {
                 AssembleError(format!("site {name} replays recorded data, but none of its signals has any"))
             })?;
             Some((replay.from.unwrap_or(span.0), replay.until.unwrap_or(span.1)))
@@ -220,6 +257,7 @@ fn one_asset(
     spec: &AssetSpec,
     group_index: usize,
     index: &BTreeMap<&str, usize>,
+    signals: &BTreeMap<String, std::sync::Arc<SignalSeries>>,
 ) -> Result<Asset, AssembleError> {
     let net_of = spec
         .net_of
@@ -234,8 +272,13 @@ fn one_asset(
         .collect::<Result<Vec<_>, _>>()?;
     let kind = match spec.model() {
         AssetModel::Battery(battery) => Kind::Battery(battery.clone()),
-        AssetModel::Solar(solar) => Kind::Solar { peak: solar.peak_power, curtailable: solar.curtailable },
-        AssetModel::Load => Kind::Load { net_of },
+        AssetModel::Solar(solar) => Kind::Solar {
+            peak: solar.peak_power,
+            curtailable: solar.curtailable,
+            available: expected_power(solar.available_power.as_ref(), signals, 1.0)?,
+        },
+        AssetModel::Generator(generator) => Kind::Generator(generator.clone()),
+        AssetModel::Load => Kind::Load { net_of, power: expected_power(spec.power.as_ref(), signals, -1.0)? },
     };
     let via = spec.via.as_ref().map(|via| Route {
         adapter: via.service.to_string(),
@@ -261,14 +304,32 @@ fn one_asset(
     })
 }
 
+fn usable(
+    signals: &BTreeMap<String, std::sync::Arc<SignalSeries>>,
+    name: &str,
+) -> Result<std::sync::Arc<SignalSeries>, AssembleError> {
+    signals.get(name).cloned().ok_or_else(|| AssembleError(format!("there is no usable signal {name}")))
+}
+
+/// An expected power; a fixed one is declared as a size, `sign` gives it that of the site. Series have it already.
+fn expected_power(
+    source: Option<&PowerSource>,
+    signals: &BTreeMap<String, std::sync::Arc<SignalSeries>>,
+    sign: f64,
+) -> Result<Option<Value<Power>>, AssembleError> {
+    Ok(match source {
+        None => None,
+        Some(PowerSource::Fixed(power)) => Some(Value::Fixed(*power * sign)),
+        Some(PowerSource::Signal(name)) => Some(Value::Series(usable(signals, name)?)),
+    })
+}
+
 fn connection(
     site: &SiteSpec,
     signals: &BTreeMap<String, std::sync::Arc<SignalSeries>>,
 ) -> Result<Connection, AssembleError> {
     let declared = &site.connection;
-    let series = |name: &str| {
-        signals.get(name).cloned().ok_or_else(|| AssembleError(format!("there is no usable signal {name}")))
-    };
+    let series = |name: &str| usable(signals, name);
     let price = |source: &PriceSource| match source {
         PriceSource::Fixed(amount) => Ok(Value::Fixed(amount.value)),
         PriceSource::Signal(name) => series(name.as_str()).map(Value::Series),
@@ -289,7 +350,8 @@ fn connection(
 }
 
 impl Connection {
-    fn series(&self) -> impl Iterator<Item = &SignalSeries> {
+    /// The series of prices and carbon intensity.
+    pub(super) fn series(&self) -> impl Iterator<Item = &SignalSeries> {
         let carbon = as_series(&self.carbon);
         [as_series(&self.import_price), as_series(&self.export_price), carbon].into_iter().flatten()
     }
@@ -302,21 +364,61 @@ fn as_series<T>(value: &Value<T>) -> Option<&SignalSeries> {
     }
 }
 
-fn data_step(connection: &Connection) -> Option<SignedDuration> {
-    connection.series().map(SignalSeries::step).min()
+/// Every series that a site is planned with.
+fn series<'a>(connection: &'a Connection, assets: &'a [Asset]) -> impl Iterator<Item = &'a SignalSeries> {
+    connection.series().chain(assets.iter().filter_map(|asset| asset.kind.expected().and_then(as_series)))
+}
+
+fn data_step(connection: &Connection, assets: &[Asset]) -> Option<SignedDuration> {
+    series(connection, assets).map(SignalSeries::step).min()
 }
 
 /// The span that all series cover.
-fn data_span(connection: &Connection) -> Option<(Timestamp, Timestamp)> {
-    let spans = connection.series().map(|series| (series.start(), series.end()));
+fn data_span(connection: &Connection, assets: &[Asset]) -> Option<(Timestamp, Timestamp)> {
+    let spans = series(connection, assets).map(|series| (series.start(), series.end()));
     spans.reduce(|a, b| (a.0.max(b.0), a.1.min(b.1))).filter(|(from, until)| from < until)
 }
 
+/// Puts another series in the place of one.
+fn replace<T>(value: &mut Value<T>, name: &str, by: &std::sync::Arc<SignalSeries>) {
+    if let Value::Series(series) = value
+        && series.name() == name
+    {
+        *series = std::sync::Arc::clone(by);
+    }
+}
+
 impl SiteModel {
+    /// Puts a series in the place of that of the same signal, wherever it is used.
+    pub fn renew_series(&mut self, by: &std::sync::Arc<SignalSeries>) {
+        let (name, connection) = (by.name(), &mut self.connection);
+        replace(&mut connection.import_price, name, by);
+        replace(&mut connection.export_price, name, by);
+        replace(&mut connection.carbon, name, by);
+        for asset in &mut self.assets {
+            if let Some(value) = asset.kind.expected_mut() {
+                replace(value, name, by);
+            }
+        }
+    }
+
+    /// Every series that the site is planned with, once for each use.
+    pub fn series(&self) -> impl Iterator<Item = &SignalSeries> {
+        series(&self.connection, &self.assets)
+    }
+
     /// Seconds of a tick.
     #[must_use]
     pub fn tick_seconds(&self) -> i64 {
         self.tick.as_secs().max(1)
+    }
+
+    /// The generators.
+    pub fn generators(&self) -> impl Iterator<Item = (&Asset, &Generator)> {
+        self.assets.iter().filter_map(|asset| match &asset.kind {
+            Kind::Generator(generator) => Some((asset, generator)),
+            _ => None,
+        })
     }
 
     /// The batteries with their indices.

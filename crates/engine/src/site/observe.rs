@@ -8,17 +8,13 @@ use jiff::Timestamp;
 use sos_store::EventType;
 use sos_units::{Missing, Power, Reading};
 
-use super::decide::Order;
 use super::links::{AssetReading, Ticked};
-use super::model::{Address, Kind, SiteModel};
+use super::model::{Address, SiteModel};
 use super::task::{LONGEST_START, Site};
 use super::telemetry::own_power;
 use crate::clock::Speed;
 use crate::services::board::Board;
 use crate::services::secrets::adapter_token;
-
-/// Generation within this much of its limit is held back by it: devices count in percent of their rated power.
-const LIMIT_REACHED: Power = Power::kw(0.05);
 
 impl Site {
     /// Hands out the time and reads every device. Returns the jobs that worked in the step.
@@ -138,20 +134,6 @@ impl Site {
     /// The services that the assets depend on.
     pub(super) fn needed(&self) -> impl Iterator<Item = &String> {
         (0..self.task.model.assets.len()).flat_map(|index| concerns(&self.task.model, index))
-    }
-
-    /// What plants that were turned down in the step from `start` could have given, by the forecast that the plan was
-    /// made with. A plant that gave less than its limit was short of sun, not turned down.
-    pub(super) fn turned_down(&self, start: Timestamp) -> Vec<(usize, Power)> {
-        let Some(plan) = &self.plan else { return Vec::new() };
-        let could = |order: &Order| {
-            let asset = &self.task.model.assets[order.asset];
-            let (Kind::Solar { .. }, Some(limit)) = (&asset.kind, order.power) else { return None };
-            let made = self.own[order.asset].ok()?;
-            let available = plan.available(&asset.name, start)?;
-            (made >= limit - LIMIT_REACHED && available > made).then_some((order.asset, available))
-        };
-        self.orders.iter().filter(|order| order.write).filter_map(could).collect()
     }
 
     /// Tells when an asset becomes unavailable and when it is back.

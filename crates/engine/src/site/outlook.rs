@@ -103,7 +103,7 @@ impl Outlook {
                         config.maximum = Some(peak.as_kw() * 1.2);
                         (1.0, config)
                     }
-                    Kind::Battery(_) => return Ok(None),
+                    Kind::Battery(_) | Kind::Generator(_) => return Ok(None),
                 };
                 config.quantiles = QUANTILES.to_vec();
                 let forecaster = Forecaster::new(config).map_err(|error| error.to_string())?;
@@ -133,6 +133,11 @@ impl Outlook {
             step,
             zone,
         })
+    }
+
+    /// Step of the forecasts of power.
+    pub(super) const fn step(&self) -> SignedDuration {
+        self.step
     }
 
     /// Learns the tick `start..end`: own power of every asset, positive into the site; what belongs to a battery is
@@ -197,12 +202,16 @@ impl Outlook {
         for (index, member) in self.members.iter_mut().enumerate() {
             let Some(member) = member else { continue };
             let forecast = member.tracked.forecast(now, horizon);
-            let powers: Vec<Power> =
-                steps.iter().map(|step| Power::kw(member.sign * mean_over(&forecast, step))).collect();
+            let declared = model.assets[index].kind.expected();
+            let power = |step: &Step| {
+                let forecast = || Power::kw(member.sign * mean_over(&forecast, step));
+                declared.and_then(|value| known(value, now, step)).unwrap_or_else(forecast)
+            };
+            let powers: Vec<Power> = steps.iter().map(power).collect();
             let chosen = super::plan::plans_with(model, index)
                 && matches!(model.assets[index].kind, Kind::Solar { curtailable: true, .. });
             if chosen {
-                curtailable.insert(index, powers);
+                curtailable.insert(index, super::plan::turned_down(powers, &mut net));
             } else {
                 net.iter_mut().zip(&powers).for_each(|(sum, power)| *sum += *power);
             }
@@ -251,14 +260,21 @@ impl Outlook {
             (Value::Series(series), None) => steps
                 .iter()
                 .map(|step| {
-                    CarbonIntensity::kg_per_kwh(series.known(step.start, now).unwrap_or(0.0).max(0.0))
+                    let known = series.known(step.start, now);
+                    CarbonIntensity::kg_per_kwh(
+                        known.unwrap_or_else(|_| series.actual_or_before(now)).max(0.0),
+                    )
                 })
                 .collect(),
             (Value::Series(series), Some(carbon)) => {
                 let forecast = carbon.forecast(now, count(now, end, series.step()));
                 steps
                     .iter()
-                    .map(|step| CarbonIntensity::kg_per_kwh(mean_over(&forecast, step).max(0.0)))
+                    .map(|step| {
+                        let known = series.known_mean(step.start, step.start + hours(step), now);
+                        let kg = known.unwrap_or_else(|| mean_over(&forecast, step));
+                        CarbonIntensity::kg_per_kwh(kg.max(0.0))
+                    })
                     .collect()
             }
         }
@@ -336,6 +352,14 @@ fn mean_over(forecast: &Forecast, step: &Step) -> f64 {
     if weight > 0.0 { sum / weight } else { forecast.mean.get(first).copied().unwrap_or(0.0) }
 }
 
+/// The declared power over a step, as far as it is known at `now`.
+fn known(declared: &Value<Power>, now: Timestamp, step: &Step) -> Option<Power> {
+    match declared {
+        Value::Fixed(power) => Some(*power),
+        Value::Series(series) => series.known_mean(step.start, step.start + hours(step), now).map(Power::kw),
+    }
+}
+
 /// Prices of the steps as far as they are published; beyond that, what held a day before.
 fn prices(value: &Value<Price>, now: Timestamp, steps: &[Step]) -> Vec<Price> {
     const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -351,7 +375,8 @@ fn prices(value: &Value<Price>, now: Timestamp, steps: &[Step]) -> Vec<Price> {
             }
             time -= DAY;
         }
-        Price::per_kwh(series.actual_or_before(now - series.step()))
+        let last = series.known(now, now);
+        Price::per_kwh(last.unwrap_or_else(|_| series.actual_or_before(now - series.step())))
     };
     steps.iter().map(|step| at(step.start)).collect()
 }
@@ -449,6 +474,27 @@ mod tests {
             mean.add(start + step, start + step * 2, step, Err(Missing::Gap)),
             Some((start + step, Err(Missing::Gap)))
         );
+    }
+
+    #[test]
+    fn a_declared_power_is_planned_with_as_far_as_it_is_known() {
+        let mut model = super::super::testing::site("");
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let hour = SignedDuration::from_hours(1);
+        let steps: Vec<Step> =
+            (0..2).map(|t| Step { start: start + hour * t, duration: sos_units::Hours::new(1.0) }).collect();
+        let mut net = |power| {
+            let load = model.assets.iter_mut().find(|asset| asset.name == "load").unwrap();
+            load.kind = Kind::Load { net_of: Vec::new(), power };
+            Outlook::new(&model).unwrap().expected(&model, start, &steps).net
+        };
+        let forecast = net(None);
+        assert_eq!(net(Some(Value::Fixed(Power::kw(-2.0)))), [Power::kw(-2.0); 2]);
+        let grid = sos_units::TimeGrid::new(start, hour, 2).unwrap();
+        let ahead = sos_model::KnownAhead::For(SignedDuration::from_mins(30));
+        let series = crate::signals::SignalSeries::new("load", grid, vec![Ok(-3.0), Ok(-4.0)], ahead);
+        let known = net(Some(Value::Series(std::sync::Arc::new(series))));
+        assert_eq!(known, [Power::kw(-3.0), forecast[1]], "the second hour is not known yet");
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
-    Budget, Connection, Curtailable, PlanSource, Problem, Reserve, Schedule, Step, Storage,
-    solve_or_fallback, verify,
+    Before, Budget, Connection, CostPoint, Curtailable, Generator, PlanSource, Planned, Problem, Reserve,
+    Schedule, SocTarget, Step, Storage, solve_or_fallback, verify,
 };
 use sos_model::{Battery, Mode};
-use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Power, Price, Soc};
+use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Money, Power, Price, Reading, Soc};
 
+use super::links::AssetReading;
 use super::model::{Asset, Kind, SiteModel};
+use super::people::{self, Standing};
 use crate::live::{PlanState, PlanStepState};
 
 /// Price of a kWh beyond a limit when the site declares none, in its currency: far above any energy price.
@@ -22,6 +24,29 @@ const RESERVE_PRICE: f64 = 0.1;
 const NO_GAIN: f64 = 1e-5;
 /// How far below the import limit plans stay, as a share of it: room for what forecasts miss within a step.
 const LIMIT_MARGIN: f64 = 1.0 / 12.0;
+
+/// What a plan allows for because it does not know everything.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Caution {
+    /// How far below the import limit it stays, as a share of the limit, 0…1.
+    pub limit_margin: f64,
+    /// Least wear it reckons with per kWh charged and discharged, zero or above.
+    pub least_wear: Price,
+}
+
+impl Caution {
+    /// Of the loop, which plans with forecasts.
+    #[must_use]
+    pub const fn of_forecasts() -> Self {
+        Self { limit_margin: LIMIT_MARGIN, least_wear: Price::per_kwh(NO_GAIN) }
+    }
+
+    /// None: what is expected comes true.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { limit_margin: 0.0, least_wear: Price::ZERO }
+    }
+}
 
 /// What is expected over the steps of a plan.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +61,7 @@ pub struct Expected {
     pub export_price: Vec<Price>,
     /// Carbon intensity of import.
     pub carbon: Vec<CarbonIntensity>,
-    /// Energy to be kept for the import limit at the start of each step.
+    /// Energy to be kept for the import limit at the start of each step; empty for none.
     pub reserve: Vec<Energy>,
 }
 
@@ -53,6 +78,8 @@ pub struct SitePlan {
     pub source: String,
     /// Whether a fallback made it.
     pub fallback: bool,
+    /// What plants that may be turned down could give, whatever people order of them, by name.
+    pub could: BTreeMap<String, Vec<Power>>,
 }
 
 /// The steps of a plan made at `now`: the rest of the running step, then whole steps up to the horizon.
@@ -71,6 +98,12 @@ pub fn steps(now: Timestamp, epoch: Timestamp, every: SignedDuration, horizon: S
 
 fn hours(seconds: i64) -> Hours {
     Hours::from_seconds(seconds as f64)
+}
+
+/// What of a plant's power may be turned down, zero or above; what it uses itself at night goes into `net`.
+pub(super) fn turned_down(powers: Vec<Power>, net: &mut [Power]) -> Vec<Power> {
+    net.iter_mut().zip(&powers).for_each(|(sum, power)| *sum += power.min(Power::ZERO));
+    powers.into_iter().map(|power| power.max(Power::ZERO)).collect()
 }
 
 /// Energy between the lowest and the highest state of charge of all batteries.
@@ -95,6 +128,48 @@ pub(super) fn storage(asset: &Asset, battery: &Battery, soc: Soc) -> Storage {
         wear_cost: Price::ZERO,
         available: None,
         targets: Vec::new(),
+        ordered: None,
+    }
+}
+
+/// A generator as dispatch sees it.
+pub(super) fn generator(asset: &Asset, declared: &sos_model::Generator) -> Generator {
+    let hours = |duration: SignedDuration| Hours::from_seconds(duration.as_secs_f64());
+    let money = |amount: &Option<sos_model::Amount<Money>>| amount.map_or(Money::ZERO, |amount| amount.value);
+    // Cost of an hour at a power: what is idle, and the pieces below it.
+    let cost = |power: Power| {
+        let (mut from, mut sum) = (Power::ZERO, money(&declared.idle_cost));
+        for piece in &declared.fuel_cost {
+            let to = piece.up_to.unwrap_or(Power::kw(f64::INFINITY)).min(power);
+            sum += piece.price.value * ((to - from).max(Power::ZERO) * Hours::new(1.0));
+            from = from.max(to);
+        }
+        CostPoint { power, per_hour: sum }
+    };
+    let (least, most) = (declared.min_power, declared.max_power);
+    let kinks = declared.fuel_cost.iter().filter_map(|piece| piece.up_to);
+    let kinks = kinks.filter(|power| *power > least && *power < most);
+    let last = (most > least).then_some(most);
+    // A minute's ramp is declared.
+    let ramp = |per_minute: Option<Power>| per_minute.map(|power| power * 60.0);
+    let rested = Before { on: false, hours: hours(declared.min_down_time), power: Power::ZERO };
+    Generator {
+        id: asset.name.clone(),
+        curve: std::iter::once(least).chain(kinks).chain(last).map(cost).collect(),
+        start_cost: money(&declared.start_cost),
+        emissions: declared.emissions,
+        min_up: hours(declared.min_up_time),
+        min_down: hours(declared.min_down_time),
+        ramp_up: ramp(asset.ramp.0),
+        ramp_down: ramp(asset.ramp.1),
+        start_power: None,
+        stop_power: None,
+        before: declared.initially.as_ref().map_or(rested, |before| Before {
+            on: before.running,
+            hours: hours(before.since),
+            power: if before.running { before.power.unwrap_or(least) } else { Power::ZERO },
+        }),
+        available: None,
     }
 }
 
@@ -106,20 +181,23 @@ pub fn problem(
     expected: &Expected,
     socs: &BTreeMap<usize, Soc>,
     work: Vec<FlexibleWork>,
+    caution: Caution,
 ) -> Problem {
     let n = steps.len();
     let site = &model.connection;
+    let breach_price = site.breach_price.unwrap_or(Price::per_kwh(BREACH_PRICE));
     let price = |t: usize| expected.import_price[t] + model.carbon_price * expected.carbon[t];
     let cheapest = (0..n).map(price).reduce(Price::min).unwrap_or(Price::ZERO);
-    let planned_limit = site.import_limit.map(|limit| limit * (1.0 - LIMIT_MARGIN));
+    let planned_limit = site.import_limit.map(|limit| limit * (1.0 - caution.limit_margin));
     let storages = model
         .batteries()
         .filter_map(|(index, asset, battery)| {
             let soc = *socs.get(&index)?;
-            let wear = battery.wear_cost.as_ref().map_or(Price::per_kwh(NO_GAIN), |amount| amount.value);
+            let worth = || cheapest.max(Price::ZERO) * battery.discharge_efficiency.get();
             Some(Storage {
-                end_value: cheapest.max(Price::ZERO) * battery.discharge_efficiency.get(),
-                wear_cost: wear,
+                end_value: battery.end_value.map_or_else(worth, |amount| amount.value),
+                wear_cost: battery.wear_cost.map_or(caution.least_wear, |amount| amount.value),
+                targets: targets(battery, &steps, breach_price),
                 ..storage(asset, battery, soc)
             })
         })
@@ -132,7 +210,7 @@ pub fn problem(
             export_price: expected.export_price.clone(),
             carbon_intensity: expected.carbon.clone(),
             carbon_price: model.carbon_price,
-            breach_price: site.breach_price.unwrap_or(Price::per_kwh(BREACH_PRICE)),
+            breach_price,
         },
         steps,
         fixed: expected.net.clone(),
@@ -147,8 +225,42 @@ pub fn problem(
             })
             .collect(),
         storages,
+        generators: Vec::new(),
         work,
         zone: model.zone.clone(),
+    }
+}
+
+/// The targets that fall into the steps. Each counts at the end of the last step that ends by its time; in the first step, at
+/// the end of that one.
+fn targets(battery: &Battery, steps: &[Step], breach_price: Price) -> Vec<SocTarget> {
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
+    let inside = battery.targets.iter().filter(|target| target.by > first.start && target.by <= end(last));
+    let target = |target: &sos_model::SocTarget| SocTarget {
+        step: steps.iter().rposition(|step| end(step) <= target.by).unwrap_or(0),
+        soc: target.soc,
+        price: target.price.map_or(breach_price, |amount| amount.value),
+    };
+    inside.map(target).collect()
+}
+
+/// The end of a step.
+pub(super) fn end(step: &Step) -> Timestamp {
+    step.start + SignedDuration::from_secs((step.duration.get() * 3600.0).round() as i64)
+}
+
+/// Puts what people order of batteries into the problem.
+pub(super) fn order(
+    problem: &mut Problem,
+    model: &SiteModel,
+    standing: &[Standing],
+    readings: &[Reading<AssetReading>],
+) {
+    for order in standing {
+        let name = &model.assets[order.asset].name;
+        let Some(storage) = problem.storages.iter_mut().find(|storage| storage.id == *name) else { continue };
+        let ordered = people::ordered(order, storage, &problem.steps, &readings[order.asset]);
+        storage.ordered = Some(ordered);
     }
 }
 
@@ -165,19 +277,40 @@ fn reserve(at_start: &[Energy]) -> Option<Reserve> {
 /// When the problem itself makes no sense; the plan before then stays in force.
 pub fn make(problem: Problem, made_at: Timestamp) -> Result<SitePlan, String> {
     let planned = solve_or_fallback(&problem, &Budget::default()).map_err(|error| error.to_string())?;
-    let (source, fallback) = match &planned.source {
-        PlanSource::Solver => ("solver".to_owned(), false),
-        PlanSource::Rule { name, because } => (format!("rule {name} ({because})"), true),
-    };
-    let checked = verify(&problem, &planned.schedule);
-    if checked.violations.is_empty() {
-        return Ok(SitePlan { made_at, schedule: planned.schedule, problem, source, fallback });
-    }
-    let first = &checked.violations[0];
+    let Planned { schedule, source, .. } = verified(&problem, planned)?;
+    let fallback = source != PlanSource::Solver;
+    let could = BTreeMap::new();
+    Ok(SitePlan { made_at, schedule, problem, source: source_text(&source), fallback, could })
+}
+
+/// The plan when the verifier passes it, else that of the rule.
+///
+/// # Errors
+/// When the problem itself makes no sense.
+pub fn verified(problem: &Problem, planned: Planned) -> Result<Planned, String> {
+    let checked = verify(problem, &planned.schedule);
+    let Some(first) = checked.violations.first() else { return Ok(planned) };
     tracing::error!(what = first.what, by = first.by, "the plan does not hold; a rule takes its place");
-    let (schedule, _) = sos_dispatch::rule_plan(&problem).map_err(|error| error.to_string())?;
-    let source = format!("rule {} (the verifier found: {})", sos_dispatch::RULE, first.what);
-    Ok(SitePlan { made_at, schedule, problem, source, fallback: true })
+    by_rule(problem, format!("the verifier found: {}", first.what))
+}
+
+/// The plan of the rule, and why it is asked.
+///
+/// # Errors
+/// When the problem itself makes no sense.
+pub fn by_rule(problem: &Problem, because: String) -> Result<Planned, String> {
+    let (schedule, costs) = sos_dispatch::rule_plan(problem).map_err(|error| error.to_string())?;
+    let source = PlanSource::Rule { name: sos_dispatch::RULE.to_owned(), because };
+    Ok(Planned { schedule, costs, source, proof: None })
+}
+
+/// `solver`, or the rule's name with the reason.
+#[must_use]
+pub fn source_text(source: &PlanSource) -> String {
+    match source {
+        PlanSource::Solver => "solver".to_owned(),
+        PlanSource::Rule { name, because } => format!("rule {name} ({because})"),
+    }
 }
 
 impl SitePlan {
@@ -190,9 +323,7 @@ impl SitePlan {
     /// What a plant that may be turned down is expected to be able to give at a time.
     #[must_use]
     pub fn available(&self, asset: &str, now: Timestamp) -> Option<Power> {
-        let step = self.step_at(now)?;
-        let plant = self.problem.curtailable.iter().find(|one| one.id == asset)?;
-        plant.available.get(step).copied()
+        self.could.get(asset)?.get(self.step_at(now)?).copied()
     }
 
     /// Power of each work from `now` on, with its reason, as consumption.
@@ -258,4 +389,68 @@ pub fn plans_with(model: &SiteModel, index: usize) -> bool {
     let asset = &model.assets[index];
     matches!(asset.kind, Kind::Battery(_) | Kind::Solar { curtailable: true, .. })
         && asset.mode != Mode::Observe
+}
+
+#[cfg(test)]
+mod tests {
+    use sos_model::SocTarget as Wish;
+
+    use super::super::testing::site;
+    use super::*;
+
+    #[test]
+    fn a_target_counts_at_the_end_of_the_last_step_that_ends_by_its_time() {
+        let model = site("");
+        let (_, asset, battery) = model.batteries().next().unwrap();
+        let (now, hour): (Timestamp, _) =
+            ("2026-01-01T00:30:00Z".parse().unwrap(), SignedDuration::from_hours(1));
+        let epoch = "2026-01-01T00:00:00Z".parse().unwrap();
+        let steps = steps(now, epoch, hour, hour * 3);
+        let wish = |by: &str| Wish { by: by.parse().unwrap(), soc: Soc::fraction(0.8), price: None };
+        let battery = Battery {
+            targets: vec![
+                wish("2026-01-01T00:30:00Z"),
+                wish("2026-01-01T00:40:00Z"),
+                wish("2026-01-01T02:00:00Z"),
+                wish("2026-01-01T02:59:59Z"),
+                wish("2026-01-01T04:00:01Z"),
+            ],
+            ..battery.clone()
+        };
+        let found = targets(&battery, &steps, Price::per_kwh(5.0));
+        let at: Vec<usize> = found.iter().map(|target| target.step).collect();
+        assert_eq!(at, [0, 1, 1], "what is past or beyond the plan plays no part");
+        assert_eq!(found[0].price, Price::per_kwh(5.0));
+        assert_eq!(asset.name, "battery");
+    }
+
+    #[test]
+    fn a_plant_uses_at_night_what_cannot_be_turned_down() {
+        let mut net = vec![Power::kw(-1.0); 2];
+        let available = turned_down(vec![Power::kw(-0.25), Power::kw(3.0)], &mut net);
+        assert_eq!(available, [Power::ZERO, Power::kw(3.0)]);
+        assert_eq!(net, [Power::kw(-1.25), Power::kw(-1.0)]);
+    }
+
+    #[test]
+    fn only_forecasts_are_met_with_caution() {
+        let model = site("mode: advise");
+        let steps = vec![Step { start: Timestamp::UNIX_EPOCH, duration: hours(3600) }];
+        let expected = Expected {
+            net: vec![Power::ZERO],
+            import_price: vec![Price::per_kwh(0.3)],
+            export_price: vec![Price::ZERO],
+            carbon: vec![CarbonIntensity::ZERO],
+            ..Expected::default()
+        };
+        let socs = model.batteries().map(|(index, _, _)| (index, Soc::fraction(0.5))).collect();
+        let with = |caution| problem(&model, steps.clone(), &expected, &socs, Vec::new(), caution);
+        let (careful, sure) = (with(Caution::of_forecasts()), with(Caution::none()));
+        assert_eq!(sure.connection.import_limit, [Some(Power::kw(4.0))]);
+        assert!(careful.connection.import_limit[0] < sure.connection.import_limit[0]);
+        assert_eq!(sure.storages[0].wear_cost, Price::ZERO);
+        assert!(careful.storages[0].wear_cost > Price::ZERO);
+        assert_eq!(sure.reserve, None);
+        assert_eq!(sure.storages[0].end_value, Price::per_kwh(0.3 * 0.95));
+    }
 }

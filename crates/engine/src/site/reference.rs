@@ -208,6 +208,7 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
                 )
             })
             .collect(),
+        generators: Vec::new(),
         work: work.whole(&model.zone, period.from, period.to),
         zone: model.zone.clone(),
     }

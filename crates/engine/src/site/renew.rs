@@ -23,12 +23,7 @@ impl Site {
     /// At the first plan of each local day, and after a start.
     pub(super) fn renew_forecasts(&mut self, now: Timestamp) {
         let model = std::sync::Arc::clone(&self.task.model);
-        let today = model.zone.to_datetime(now).date();
-        if self.outlook.renewed.replace(today) == Some(today) {
-            return;
-        }
-        self.outlook.lend_shapes(now);
-        let adopted = self.outlook.refit_changed(&model, now);
+        let adopted = self.outlook.renew(&model, now);
         if adopted.is_empty() {
             return;
         }
@@ -59,6 +54,16 @@ fn event(model: &SiteModel, subject: &Subject, refit: &Refit, now: Timestamp) ->
 }
 
 impl Outlook {
+    /// What is done once on each local day; what was learned anew.
+    pub(super) fn renew(&mut self, model: &SiteModel, now: Timestamp) -> Vec<(Subject, Refit)> {
+        let today = model.zone.to_datetime(now).date();
+        if self.renewed.replace(today) == Some(today) {
+            return Vec::new();
+        }
+        self.lend_shapes(now);
+        self.refit_changed(model, now)
+    }
+
     /// What is younger than a week takes the shape of the day from what is older, of the same kind.
     fn lend_shapes(&mut self, now: Timestamp) {
         let mut lent: BTreeMap<bool, Vec<Shape>> = BTreeMap::new();

@@ -13,16 +13,19 @@ use super::account::{Accounts, Decision, Late, TickContext};
 use super::core::OneCore;
 use super::decide::{Order, Snapshot, decide};
 use super::links::{AssetReading, Failures, Links, Ticked, Written};
-use super::model::{Kind, SiteModel};
+use super::model::SiteModel;
 use super::observe::concerns;
 use super::orders::Sent;
 use super::outlook::Outlook;
-use super::plan::{self, SitePlan};
+use super::people::Standing;
+use super::plan::SitePlan;
+use super::planner::{self, Basis, Seen};
 use super::telemetry::SeriesIds;
 use super::work::WorkBook;
 use crate::clock::{SiteClock, Speed, wall_now};
 use crate::faults::Faults;
 use crate::live::SiteState;
+use crate::people as orders_of_people;
 use crate::report::Durations;
 use crate::services::board::{Board, Orders};
 
@@ -52,6 +55,8 @@ pub struct SiteTask {
     pub board: watch::Receiver<Arc<Board>>,
     /// What is asked of the services.
     pub orders: watch::Sender<Orders>,
+    /// What people order of the assets.
+    pub people: watch::Receiver<orders_of_people::Orders>,
     /// The picture of the site.
     pub live: watch::Sender<Option<Arc<SiteState>>>,
     /// Whether to stop.
@@ -136,6 +141,9 @@ pub(super) struct Site {
     pub(super) accounts: Accounts,
     pub(super) plan: Option<SitePlan>,
     pub(super) planned_with: BTreeSet<usize>,
+    /// Orders of people that act in the tick that is at work, and those that the plan was made with.
+    pub(super) standing: Vec<Standing>,
+    planned_standing: Vec<Standing>,
     pub(super) orders: Vec<Order>,
     pub(super) decision: Decision,
     pub(super) last: Option<Timestamp>,
@@ -200,6 +208,8 @@ impl Site {
             accounts: Accounts::new(&model),
             plan: None,
             planned_with: BTreeSet::new(),
+            standing: Vec::new(),
+            planned_standing: Vec::new(),
             orders: Vec::new(),
             decision: Decision::default(),
             last: None,
@@ -319,6 +329,7 @@ impl Site {
             self.tell("Service", &service, EventType::Warning, "DeadlineMissed", text);
         }
         self.outlook.refresh(&model, now);
+        self.hear_people(now);
         if self.plan_is_due(now) {
             self.renew_forecasts(now);
             self.make_plan(now);
@@ -356,7 +367,7 @@ impl Site {
         let alive = |service: &str| alive.contains(service);
         let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, carbon, alive);
         self.work_power = mean(work, seconds);
-        self.available = self.turned_down(start);
+        self.available = planner::turned_down(&model, self.plan.as_ref(), &self.orders, &self.own, start);
         let (mut could, mut curtailed) = (self.own.clone(), ExactEnergy::ZERO);
         for &(index, available) in &self.available {
             let made = std::mem::replace(&mut could[index], Ok(available)).unwrap_or(available);
@@ -373,25 +384,19 @@ impl Site {
         late
     }
 
-    /// At every `planEvery`, and whenever what can be planned with has changed.
     fn plan_is_due(&self, now: Timestamp) -> bool {
-        let Some(plan) = &self.plan else { return true };
-        let model = &self.task.model;
-        let every = model.plan_every.as_secs().max(1);
-        let boundary =
-            |time: Timestamp| time.duration_since(self.task.clock.site_epoch).as_secs().div_euclid(every);
-        let available: BTreeSet<usize> = self.socs.keys().copied().collect();
-        boundary(plan.made_at) != boundary(now) || available != self.planned_with
+        let seen = Seen { readings: &self.readings, socs: &self.socs, standing: &self.standing };
+        let basis = Basis { model: &self.task.model, now, epoch: self.task.clock.site_epoch, seen };
+        basis.is_due(self.plan.as_ref(), &self.planned_with, &self.planned_standing)
     }
 
     fn make_plan(&mut self, now: Timestamp) {
         let began = Instant::now();
         let model = Arc::clone(&self.task.model);
-        let steps = plan::steps(now, self.task.clock.site_epoch, model.plan_every, model.horizon);
-        let expected = self.outlook.expected(&model, now, &steps);
         let offers = self.task.work.offers(&model.zone, now);
-        let problem = plan::problem(&model, steps, &expected, &self.socs, offers);
-        match plan::make(problem, now) {
+        let seen = Seen { readings: &self.readings, socs: &self.socs, standing: &self.standing };
+        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen };
+        match basis.plan(&mut self.outlook, offers) {
             Ok(plan) => {
                 self.stats.plans += 1;
                 self.stats.fallbacks += u64::from(plan.fallback);
@@ -401,6 +406,7 @@ impl Site {
                 }
                 self.plan = Some(plan);
                 self.planned_with = self.socs.keys().copied().collect();
+                self.planned_standing.clone_from(&self.standing);
                 self.stats.ready.get_or_insert_with(|| self.task.started.elapsed());
             }
             Err(why) => {
@@ -414,31 +420,21 @@ impl Site {
 
     fn choose(&mut self, now: Timestamp) -> (Vec<Order>, Decision) {
         let model = Arc::clone(&self.task.model);
-        let next = self.outlook.next_tick(now, self.planned_net(now), self.measured_net());
+        let seen = Seen { readings: &self.readings, socs: &self.socs, standing: &self.standing };
+        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen };
+        let is_measured = |index: usize| model.assets[index].via.is_some();
+        let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &self.own, is_measured);
         decide(&Snapshot {
             model: &model,
             now,
             readings: &self.readings,
             socs: &self.socs,
             plan: self.plan.as_ref(),
+            standing: &self.standing,
             next,
             work: self.task.work.running_power(),
             reserve: self.outlook.reserve(&model, now),
         })
-    }
-
-    /// Net power that the plan expects, where one of its steps begins now.
-    fn planned_net(&self, now: Timestamp) -> Option<Power> {
-        let plan = self.plan.as_ref()?;
-        let step = plan.step_at(now)?;
-        (plan.problem.steps[step].start == now).then(|| plan.problem.fixed[step])
-    }
-
-    /// Net power of what cannot be chosen in the step that has ended, when all of it was measured.
-    fn measured_net(&self) -> Option<Power> {
-        let fixed = self.task.model.assets.iter().zip(&self.own);
-        let fixed = fixed.filter(|(asset, _)| asset.via.is_some() && !matches!(asset.kind, Kind::Battery(_)));
-        fixed.map(|(_, power)| power.ok()).try_fold(Power::ZERO, |sum, power| Some(sum + power?))
     }
 
     /// Sends the commands and reads them back.

@@ -206,7 +206,7 @@ impl SeriesIds {
 #[must_use]
 pub(crate) fn own_power(model: &SiteModel, device: &[Reading<Power>]) -> Vec<Reading<Power>> {
     let own = |(asset, reading): (&super::model::Asset, &Reading<Power>)| {
-        let super::model::Kind::Load { net_of } = &asset.kind else { return *reading };
+        let super::model::Kind::Load { net_of, .. } = &asset.kind else { return *reading };
         let mut power = (*reading)?;
         for other in net_of {
             power -= device[*other]?;

@@ -6,6 +6,7 @@ use sos_units::{Energy, Missing, Power, Reading, Soc};
 
 use super::model::{Kind, SiteModel};
 use super::outlook::Outlook;
+use super::people;
 use super::task::{Site, before, carbon_now};
 use super::telemetry::{AVAILABLE, DEVICE, GRID, PLANNED, SOC, grid, labels, own_power};
 use crate::live::{AssetState, ChartPoint, SiteState};
@@ -65,7 +66,9 @@ fn all_soc(model: &SiteModel, soc: impl Fn(usize) -> Option<Soc>) -> Option<Soc>
 fn asset(site: &Site, index: usize) -> AssetState {
     let asset = &site.task.model.assets[index];
     let order = site.orders.iter().find(|order| order.asset == index);
+    let held = people::of(&site.standing, index).filter(|order| order.is_hold());
     let reason = match (site.failures.get(&index), order) {
+        _ if held.is_some() => held.map(|order| order.because.clone()).unwrap_or_default(),
         (Some(why), _) => format!("unavailable: {why}"),
         (None, Some(order)) if order.write => order.because.clone(),
         (None, Some(order)) => format!("advice only: {}", order.because),

@@ -6,10 +6,12 @@
 //! - `config.rs`: resources → rules and routes, with their problems.
 //! - `rules.rs`: when a group is due, and one evaluation.
 //! - `watcher.rs`: the thread: evaluate → decide → store.
+//! - `holds.rs`: assets on hold → silences.
 //! - `outbox.rs`: stored notifications → receivers; `send.rs` one delivery.
 //! - `scrape.rs`: services and `sos` itself → metrics.
 
 pub mod config;
+mod holds;
 pub mod outbox;
 mod rules;
 pub mod scrape;
@@ -24,7 +26,7 @@ use tokio::task::JoinHandle;
 
 pub use rules::{RunningGroup, SiteNow};
 pub use upkeep::Retention;
-pub use watcher::{AlarmError, News, SiteClocks, Tell, WatchView, Watcher};
+pub use watcher::{AlarmError, Holds, News, SiteClocks, Tell, WatchView, Watcher};
 
 use outbox::Outbox;
 use scrape::{Boards, Own, Scraper};
@@ -39,6 +41,8 @@ pub struct Watching {
     pub boards: Boards,
     /// The time of the sites.
     pub sites: SiteClocks,
+    /// The assets that are on hold.
+    pub holds: Holds,
     /// How long metrics are kept.
     pub retention: Retention,
 }
@@ -80,7 +84,7 @@ impl Watch {
             News::Declared(config) => told.configure(&config.notifiers),
             News::Waiting(names) => told.wake(names),
         });
-        let watcher = Arc::new(Watcher::start(store, how.external_url, how.sites, tell)?);
+        let watcher = Arc::new(Watcher::start(store, how.external_url, how.sites, how.holds, tell)?);
         // Set once, here.
         let _ = seen.set(Arc::downgrade(&watcher));
         let scraper = Scraper::start(store, how.boards, how.own);

@@ -17,6 +17,7 @@ use sos_watch::rules::{AlertState, Transition};
 use super::config::{self, RuleClock, WatchConfig, WatchedGroup};
 use super::rules::{Counts, RunningGroup, SiteNow, store_samples};
 use crate::clock::wall_now;
+use crate::people::Held;
 use crate::query::Stored;
 use crate::relock;
 use crate::report::AlertReport;
@@ -60,6 +61,8 @@ pub enum AlarmError {
     Store(#[from] StoreError),
 }
 
+/// Where the holds come from that act now.
+pub type Holds = Box<dyn Fn() -> Vec<Held> + Send>;
 /// Where the time of the sites comes from.
 pub type SiteClocks = Box<dyn Fn() -> Option<SiteNow> + Send>;
 /// What the outbox is told.
@@ -104,11 +107,12 @@ impl Watcher {
         store: &Store,
         external_url: String,
         sites: SiteClocks,
+        holds: Holds,
         tell: Tell,
     ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared::open(store)?);
         let (orders, inbox) = mpsc::channel();
-        let mut task = Task::new(Arc::clone(&shared), external_url, sites, tell);
+        let mut task = Task::new(Arc::clone(&shared), external_url, sites, holds, tell);
         let thread = std::thread::Builder::new().name("watch".into()).spawn(move || task.run(&inbox));
         let thread = thread.map_err(|error| StoreError::Invalid { what: format!("no thread: {error}") })?;
         Ok(Self { shared, orders, thread: Mutex::new(Some(thread)) })
@@ -232,6 +236,7 @@ struct Task {
     groups: Vec<RunningGroup>,
     external_url: String,
     sites: SiteClocks,
+    holds: Holds,
     tell: Tell,
     refused_samples: u64,
     evaluated_at: Option<Timestamp>,
@@ -251,7 +256,7 @@ struct Found {
 }
 
 impl Task {
-    fn new(shared: Arc<Shared>, external_url: String, sites: SiteClocks, tell: Tell) -> Self {
+    fn new(shared: Arc<Shared>, external_url: String, sites: SiteClocks, holds: Holds, tell: Tell) -> Self {
         Self {
             stored: Stored::new(shared.store.clone()),
             shared,
@@ -260,6 +265,7 @@ impl Task {
             groups: Vec::new(),
             external_url,
             sites,
+            holds,
             tell,
             refused_samples: 0,
             evaluated_at: None,
@@ -404,8 +410,10 @@ impl Task {
         let shared = Arc::clone(&self.shared);
         let mut state = relock(&shared.notify);
         let active: Vec<_> = self.groups.iter().flat_map(|group| group.active(&self.external_url)).collect();
+        let mut silenced = state.clone();
+        super::holds::silence(&mut silenced, &(self.holds)(), wall);
         let Step { state: decided, notifications, next_ms } =
-            alerts::step(&self.config.alerts, state.clone(), &active, wall.as_millisecond());
+            alerts::step(&self.config.alerts, silenced, &active, wall.as_millisecond());
         // An alert that no notifier wants goes to the root, which has none.
         let told: Vec<&Notification> = notifications.iter().filter(|one| !one.notifier.is_empty()).collect();
         let counts = self.counted(&found.transitions);
@@ -564,7 +572,7 @@ mod tests {
 
     fn task(store: &Store) -> Task {
         let shared = Arc::new(Shared::open(store).unwrap());
-        Task::new(shared, "http://sos".to_owned(), Box::new(|| None), Box::new(|_| {}))
+        Task::new(shared, "http://sos".to_owned(), Box::new(|| None), Box::new(Vec::new), Box::new(|_| {}))
     }
 
     fn measure(store: &Store, second: i64, up: f64) {

@@ -16,8 +16,15 @@ const DAY: i32 = 96;
 /// The resources of the site, as they are when it was declared.
 fn declare(store: &Store) {
     let declared = sos_model::load_checked(&[("site.yaml".into(), SITE.as_bytes().to_vec())], &[]).unwrap();
-    let how =
-        Applying { manager: "dir", who: "test", force: false, dry_run: false, prune: false, now: epoch() };
+    let how = Applying {
+        manager: "dir",
+        who: "test",
+        why: None,
+        force: false,
+        dry_run: false,
+        prune: false,
+        now: epoch(),
+    };
     apply(store, &declared, &how).unwrap();
 }
 

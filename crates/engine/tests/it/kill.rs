@@ -151,6 +151,7 @@ impl Rig {
     ) -> Result<Outcome, SiteError> {
         let store = open(self.dir.path());
         let lease = store.lock_controller().unwrap();
+        let people = watch::channel(sos_engine::people::read(&store).unwrap()).1;
         store.inject_faults(hook);
         let (_board, board) = watch::channel(Arc::new(board(self.port)));
         let (_stop, stop) = watch::channel(false);
@@ -162,6 +163,7 @@ impl Rig {
             store: store.clone(),
             board,
             orders: self.orders.clone(),
+            people,
             live: watch::channel(None).0,
             stop,
             ticked: Vec::new(),

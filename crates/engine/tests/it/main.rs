@@ -7,3 +7,4 @@ mod channels;
 mod foresight;
 mod home;
 mod kill;
+mod people;

@@ -31,6 +31,14 @@ choice! {
     pub enum SignalSource {
         /// A column of a CSV file.
         File(FileSource),
+        /// The lines that `sos control` reads; for no other command.
+        Lines(LinesSource),
+    }
+}
+
+record! {
+    /// Values come with the lines of `sos control`, in the unit of the signal.
+    pub struct LinesSource {
     }
 }
 
@@ -157,7 +165,7 @@ fn check_file(file: &FileSource, node: &Node, cx: &mut Cx<'_>) {
 }
 
 fn check_signal(signal: &SignalSpec, node: &Node, cx: &mut Cx<'_>) {
-    let SignalSource::File(file) = &signal.source;
+    let SignalSource::File(file) = &signal.source else { return };
     let directed = matches!(signal.unit.dimension, Dimension::Power | Dimension::Energy);
     if file.sign.is_some() && !directed {
         let at = node.get("source").and_then(|n| n.get("file")).and_then(|n| n.get("sign"));

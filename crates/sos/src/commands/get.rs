@@ -4,7 +4,7 @@ use serde_json::Value;
 use sos_model::{AnyKind, Kind, ReadOnlyKind};
 
 use super::resource::{self, kind_name, text};
-use super::{block_on, events};
+use super::{block_on, events, people};
 use crate::client::ServerArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{self, OutputArgs, Table};
@@ -65,6 +65,9 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::Declared(Kind::Notifier) => (&["NAME", "RECEIVER", "MATCHERS"], notifier),
         AnyKind::Declared(Kind::Channel) => (&["NAME", "OVER", "AT", "READY", "MESSAGE"], channel),
         AnyKind::Declared(Kind::Machine) => (&["NAME", "IDLE", "MAX", "PUE", "EMBODIED"], machine),
+        AnyKind::Declared(Kind::Override) => {
+            (&["NAME", "ASSET", "ORDER", "UNTIL", "BY", "STATE", "REASON"], overriding)
+        }
         AnyKind::ReadOnly(ReadOnlyKind::Alert) => {
             (&["ALERT", "STATE", "SEVERITY", "SINCE", "SUMMARY", "ID"], alert)
         }
@@ -157,6 +160,19 @@ fn machine(object: &Value) -> Vec<String> {
         usual("maxPower"),
         pue,
         text(&spec["embodied"], &["emissions"]).to_owned(),
+    ]
+}
+
+fn overriding(object: &Value) -> Vec<String> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    vec![
+        name(object),
+        shown(&spec["asset"]),
+        people::ordered(object),
+        people::until(object),
+        people::author(object),
+        shown(&status["state"]),
+        shown(&spec["reason"]),
     ]
 }
 

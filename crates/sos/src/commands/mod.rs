@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod call;
 mod channels;
+mod control;
 mod data_dir;
 mod delete;
 mod describe;
@@ -17,7 +18,9 @@ mod get;
 mod import;
 mod internal;
 mod logs;
+mod optimize;
 mod parts;
+mod people;
 mod plan;
 mod publish;
 mod query;
@@ -31,6 +34,7 @@ mod token;
 mod top;
 mod up;
 mod validate;
+mod verify;
 
 use crate::outcome::{Failure, Outcome};
 
@@ -80,6 +84,10 @@ pub(crate) enum Command {
     Channels(channels::Args),
     /// Show the schedule in force of a site, with reasons and binding limits
     Plan(plan::Args),
+    /// Order a power of an asset up to an end, end such an order, or list them
+    Override(people::OverrideArgs),
+    /// Keep everything off an asset's device for maintenance, end that, or list it
+    Hold(people::HoldArgs),
     /// Ask for series in PromQL
     Query(query::Args),
     /// Show what fires, look after it, test rules
@@ -88,6 +96,12 @@ pub(crate) enum Command {
     Report(report::Args),
     /// Forecast a column of a CSV file, with quantiles; no server needed
     Forecast(Box<forecast::Args>),
+    /// Plan a site as cheaply as can be, with a bound and reasons; no server needed
+    Optimize(optimize::Args),
+    /// Answer measurements on stdin with set-points on stdout, a JSON object a line; no server needed
+    Control(control::Args),
+    /// Check a plan of `optimize` without the solver that made it; no server needed
+    Verify(verify::Args),
     /// Check the record of commands
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -138,10 +152,15 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Subscribe(args) => subscribe::run(&args),
         Command::Channels(args) => channels::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Override(args) => people::run_override(&args),
+        Command::Hold(args) => people::run_hold(&args),
         Command::Query(args) => query::run(&args),
         Command::Alerts(args) => alerts::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Forecast(args) => forecast::run(&args),
+        Command::Control(args) => control::run(&args),
+        Command::Optimize(args) => optimize::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Audit(audit) => audit::run(&audit),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),

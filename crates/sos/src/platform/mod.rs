@@ -11,6 +11,7 @@ mod ingest;
 mod live;
 mod logs;
 mod metrics;
+mod people;
 mod resources;
 mod series;
 mod services;
@@ -23,10 +24,10 @@ use futures::{FutureExt, stream::BoxStream};
 use jiff::Timestamp;
 use serde_json::Value;
 use sos_api::wire::{
-    ApplyResult, CallAnswer, CallRequest, ChannelView, ContractDetail, ContractSummary, DeadLetter,
-    DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer, LogQuery, Published, Redrive,
-    ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SettledEvent, SiteChart, SiteForecasts,
-    SiteLive, SiteReport, SiteSummary,
+    ApplyResult, AssetOrder, AssetOrdered, CallAnswer, CallRequest, ChannelView, ContractDetail,
+    ContractSummary, DeadLetter, DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer,
+    LogQuery, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SettledEvent,
+    SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
 };
 use sos_api::{
     AlarmView, ApplyRequest, AuditEntry, Bytes, Identity, IngestBatch, IngestOutcome, LiveEvent, Measures,
@@ -317,6 +318,22 @@ impl sos_api::Platform for Platform {
 
     fn redrive<'a>(&'a self, channel: &'a str, which: Redrive) -> Reply<'a, u64> {
         channels::redrive(&self.engine, channel, which).boxed()
+    }
+
+    fn order_asset<'a>(
+        &'a self,
+        asset: &'a str,
+        power_kw: Option<f64>,
+        order: AssetOrder,
+        who: &'a str,
+    ) -> Reply<'a, AssetOrdered> {
+        let (asset, who) = (asset.to_owned(), who.to_owned());
+        self.blocking(move |engine| people::order(engine, &asset, power_kw, &order, &who)).boxed()
+    }
+
+    fn clear_order<'a>(&'a self, asset: &'a str, hold: bool) -> Reply<'a, ()> {
+        let asset = asset.to_owned();
+        self.blocking(move |engine| people::clear(engine, &asset, hold)).boxed()
     }
 
     fn scale<'a>(&'a self, service: &'a str, replicas: Option<u32>) -> Reply<'a, Scale> {

@@ -96,8 +96,11 @@ pub(super) fn stored(store: &Store, kind: Kind, name: &str) -> Result<Resource, 
     Err(missing(kind.name(), name, &known))
 }
 
-fn object(engine: &Engine, resource: &Resource) -> Value {
+pub(super) fn object(engine: &Engine, resource: &Resource) -> Value {
     let mut object = resources::object(resource);
+    if resource.kind == Kind::Override.name() {
+        super::people::describe(engine, &mut object, resource);
+    }
     if resource.kind == Kind::Service.name()
         && let Some(view) = engine.board().services.get(&resource.name)
     {
@@ -328,16 +331,17 @@ fn read(engine: &Engine, manifest: &[u8]) -> Result<Vec<Declared>, Problem> {
     for one in &mut declared {
         resources::anchor(one, &engine.places().base_dir);
     }
-    let sites = folder::sites(&declared, &known);
+    let users = folder::Users::new(&declared, &known);
     let problems = declared.iter().filter_map(|one| {
         let signal = one.signal()?;
-        folder::load_signal(one.name.as_str(), signal, &sites).err()
+        folder::load_signal(one.name.as_str(), signal, &users).err()
     });
-    let problems: Vec<_> = problems.flatten().collect();
+    let over = super::people::over_already(engine, &declared, &known);
+    let problems: Vec<_> = problems.flatten().chain(over).collect();
     if problems.is_empty() { Ok(declared) } else { Err(bad_input(problems)) }
 }
 
-fn bad_input(problems: Vec<sos_model::Problem>) -> Problem {
+pub(super) fn bad_input(problems: Vec<sos_model::Problem>) -> Problem {
     let one = |problem: &sos_model::Problem| {
         json!({
             "path": problem.path, "line": problem.line, "column": problem.column,
@@ -353,6 +357,7 @@ pub(super) fn apply(engine: &Engine, request: &ApplyRequest) -> Result<Vec<Apply
     let how = Applying {
         manager: &request.manager,
         who: &request.who,
+        why: None,
         force: request.force,
         dry_run: request.dry_run,
         prune: false,
@@ -449,6 +454,9 @@ fn canonical(target: &str) -> String {
 
 fn before(store: &Store, action: &str, kind: &str, name: &str) -> Result<Option<Value>, Problem> {
     let Ok(kind) = Kind::resolve(kind) else { return Ok(None) };
+    if matches!(action, "override" | "override-clear" | "hold" | "hold-clear") {
+        return super::people::before(store, name);
+    }
     let Some(resource) = store.get(kind.name(), name).map_err(store_problem)? else { return Ok(None) };
     Ok(Some(match action {
         "scale" => {

@@ -16,16 +16,19 @@ mod client;
 #[path = "../../../../scripts/cluster/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the drivers, which need more of it")]
 mod cluster;
+mod control;
 mod devices;
 #[path = "../../../../scripts/dockerd.rs"]
 #[allow(dead_code, reason = "shared with the tests of the drivers, which need more of it")]
 mod dockerd;
 mod follow;
 mod forecast;
+mod optimize;
 mod page;
 mod peer;
 #[path = "../../../../scripts/peers.rs"]
 mod peers;
+mod people;
 mod replay;
 mod runtimes;
 mod services;

@@ -86,6 +86,7 @@ fn again(engine: &Engine, dir: &Path, manager: &str) {
     let how = Applying {
         manager,
         who: "sos up --watch",
+        why: None,
         force: false,
         dry_run: false,
         prune: true,

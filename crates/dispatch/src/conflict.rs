@@ -1,0 +1,265 @@
+//! Which limits cannot hold together: a small set, found without any price.
+//!
+//! A limit counts as held when some plan exceeds none of the set. Prices, wear and the worth of work play no part: with
+//! them gone, the least sum of breaches is zero exactly then. The set is made small by halving (U. Junker, QUICKXPLAIN,
+//! AAAI 2004), which asks k·log(n/k) times for k limits of n, where trying each one would ask n times.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sos_units::{CarbonPrice, Money, Price};
+
+use crate::problem::{Budget, Problem};
+use crate::schedule::{BreachKind, Schedule};
+use crate::solve::{Unsolvable, solve};
+
+/// A limit that a plan is to hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// On import in a step.
+    Import {
+        /// The step.
+        step: usize,
+    },
+    /// On export in a step.
+    Export {
+        /// The step.
+        step: usize,
+    },
+    /// A state of charge that is wanted; only one that is priced as high as a breach counts as a limit.
+    Target {
+        /// Id of the storage.
+        storage: String,
+        /// The step at whose end it counts.
+        step: usize,
+    },
+}
+
+/// Limits that cannot hold together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The limits in order; any plan exceeds one of them.
+    pub limits: Vec<Limit>,
+    /// Whether no limit can be taken out: without it, the others can hold.
+    pub irreducible: bool,
+}
+
+/// Breaches that add up to less are rounding of the solver, kWh.
+const NOTHING: f64 = 1e-4;
+
+/// Finds limits that cannot hold together; `None` when one plan holds all of them. `probes` is how often a programme may be solved
+/// for it, at least one; when they are spent, the set is larger than it had to be.
+///
+/// # Errors
+/// As [`solve`], when not even the first programme could be solved.
+pub fn conflict(problem: &Problem, probes: usize) -> Result<Option<Conflict>, Unsolvable> {
+    problem.validate()?;
+    let all = limits(problem);
+    let mut search = Search { problem, left: probes.saturating_sub(1), spent: false };
+    if holds(problem, &all.iter().cloned().collect())? {
+        return Ok(None);
+    }
+    let mut limits = search.smallest(&BTreeSet::new(), false, &all);
+    limits.sort();
+    Ok(Some(Conflict { limits, irreducible: !search.spent }))
+}
+
+fn limits(problem: &Problem) -> Vec<Limit> {
+    let c = &problem.connection;
+    let at = |list: &[Option<sos_units::Power>], limit: fn(usize) -> Limit| {
+        let limited = list.iter().enumerate().filter(|(_, most)| most.is_some());
+        limited.map(|(step, _)| limit(step)).collect::<Vec<_>>()
+    };
+    let mut all = at(&c.import_limit, |step| Limit::Import { step });
+    all.extend(at(&c.export_limit, |step| Limit::Export { step }));
+    for storage in &problem.storages {
+        let hard = storage.targets.iter().filter(|target| target.price >= c.breach_price);
+        all.extend(hard.map(|target| Limit::Target { storage: storage.id.clone(), step: target.step }));
+    }
+    all
+}
+
+struct Search<'a> {
+    problem: &'a Problem,
+    left: usize,
+    spent: bool,
+}
+
+impl Search<'_> {
+    /// A smallest part of `candidates` that cannot hold together with `kept`. `grown`: whether `kept` has just become larger.
+    fn smallest(&mut self, kept: &BTreeSet<Limit>, grown: bool, candidates: &[Limit]) -> Vec<Limit> {
+        if grown && !self.may_hold(kept) {
+            return Vec::new();
+        }
+        if candidates.len() <= 1 {
+            return candidates.to_vec();
+        }
+        let (first, second) = candidates.split_at(candidates.len() / 2);
+        let with = |more: &[Limit]| kept.iter().chain(more).cloned().collect::<BTreeSet<Limit>>();
+        let late = self.smallest(&with(first), true, second);
+        let early = self.smallest(&with(&late), !late.is_empty(), first);
+        early.into_iter().chain(late).collect()
+    }
+
+    /// Whether some plan holds these limits. When that cannot be found out any more, it is taken to be so, which makes the answer
+    /// larger and never wrong.
+    fn may_hold(&mut self, limits: &BTreeSet<Limit>) -> bool {
+        if self.left == 0 {
+            self.spent = true;
+            return true;
+        }
+        self.left -= 1;
+        holds(self.problem, limits).unwrap_or_else(|_| {
+            self.spent = true;
+            true
+        })
+    }
+}
+
+/// Whether some plan holds these limits and no others.
+fn holds(problem: &Problem, limits: &BTreeSet<Limit>) -> Result<bool, Unsolvable> {
+    let only = with_limits(problem, limits);
+    let solved = solve(&only, &Budget { gap: 1e-6, ..Budget::default() })?;
+    Ok(missing(&only, &solved.schedule) <= NOTHING)
+}
+
+/// The problem with these limits only, where nothing costs but a breach: one per kWh.
+fn with_limits(problem: &Problem, limits: &BTreeSet<Limit>) -> Problem {
+    let mut only = problem.clone();
+    let (n, one) = (problem.len(), Price::per_kwh(1.0));
+    let c = &mut only.connection;
+    c.import_price = vec![Price::ZERO; n];
+    c.export_price = vec![Price::ZERO; n];
+    (c.carbon_price, c.breach_price) = (CarbonPrice::ZERO, one);
+    for step in 0..n {
+        c.import_limit[step] = c.import_limit[step].filter(|_| limits.contains(&Limit::Import { step }));
+        c.export_limit[step] = c.export_limit[step].filter(|_| limits.contains(&Limit::Export { step }));
+    }
+    (only.pessimistic, only.reserve) = (None, None);
+    for storage in &mut only.storages {
+        (storage.end_value, storage.wear_cost) = (Price::ZERO, Price::ZERO);
+        let id = &storage.id;
+        storage.targets.retain_mut(|target| {
+            target.price = one;
+            limits.contains(&Limit::Target { storage: id.clone(), step: target.step })
+        });
+    }
+    for generator in &mut only.generators {
+        generator.curve.iter_mut().for_each(|point| point.per_hour = Money::ZERO);
+        generator.start_cost = Money::ZERO;
+    }
+    // Work that has not begun gives way to a limit; what cannot be stopped does not.
+    only.work.retain(|work| work.running && !work.interruptible);
+    only.work.iter_mut().for_each(|work| work.value = Money::ZERO);
+    only
+}
+
+/// By how much the limits are exceeded, kWh.
+fn missing(problem: &Problem, schedule: &Schedule) -> f64 {
+    let open = schedule.breaches.iter().filter(|breach| breach.kind != BreachKind::Reserve);
+    let over: f64 = open.map(|b| b.over.as_kw() * problem.steps[b.step].duration.get()).sum();
+    let short = problem.storages.iter().flat_map(|storage| {
+        let stored = &schedule.storage[&storage.id].stored_after;
+        storage.targets.iter().map(move |t| (t.soc * storage.capacity).as_kwh() - stored[t.step].as_kwh())
+    });
+    over + short.map(|kwh| kwh.max(0.0)).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use sos_units::{CarbonIntensity, Energy, Hours, Power, Soc};
+
+    use super::*;
+    use crate::problem::{Connection, SocTarget, Step, Storage};
+
+    /// Hours with these loads, 4 kW of import, 2 kW of export, and a battery of 4 kWh and 2 kW that is half full.
+    fn problem(net: &[f64]) -> Problem {
+        let n = net.len();
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let step = |t: i64| Step { start: start + SignedDuration::from_hours(t), duration: Hours::new(1.0) };
+        Problem {
+            steps: (0..n as i64).map(step).collect(),
+            connection: Connection {
+                import_limit: vec![Some(Power::kw(4.0)); n],
+                export_limit: vec![Some(Power::kw(2.0)); n],
+                import_price: vec![Price::per_kwh(0.3); n],
+                export_price: vec![Price::per_kwh(0.1); n],
+                carbon_intensity: vec![CarbonIntensity::ZERO; n],
+                carbon_price: CarbonPrice::ZERO,
+                breach_price: Price::per_kwh(5.0),
+            },
+            fixed: net.iter().map(|&kw| Power::kw(kw)).collect(),
+            pessimistic: None,
+            reserve: None,
+            curtailable: Vec::new(),
+            storages: vec![Storage {
+                id: "battery".into(),
+                capacity: Energy::kwh(4.0),
+                soc: Soc::fraction(0.5),
+                min_soc: Soc::fraction(0.0),
+                max_soc: Soc::fraction(1.0),
+                max_charge: Power::kw(2.0),
+                max_discharge: Power::kw(2.0),
+                charge_efficiency: 1.0,
+                discharge_efficiency: 1.0,
+                end_value: Price::ZERO,
+                wear_cost: Price::ZERO,
+                available: None,
+                targets: Vec::new(),
+                ordered: None,
+            }],
+            generators: Vec::new(),
+            work: Vec::new(),
+            zone: jiff::tz::TimeZone::UTC,
+        }
+    }
+
+    fn found(problem: &Problem) -> Option<Vec<Limit>> {
+        let conflict = conflict(problem, 500).unwrap()?;
+        assert!(conflict.irreducible);
+        Some(conflict.limits)
+    }
+
+    #[test]
+    fn limits_that_can_hold_are_no_conflict() {
+        assert_eq!(found(&problem(&[-1.0, -5.0, -6.0, -1.0])), None);
+    }
+
+    #[test]
+    fn one_peak_above_limit_and_battery_names_its_step_alone() {
+        let import = |step| Limit::Import { step };
+        assert_eq!(found(&problem(&[-1.0, -1.0, -6.5, -1.0])), Some(vec![import(2)]));
+        assert_eq!(found(&problem(&[-1.0, 4.5, -1.0])), Some(vec![Limit::Export { step: 1 }]));
+    }
+
+    #[test]
+    fn a_long_peak_names_the_steps_that_drain_the_battery() {
+        // 2 kWh are stored, and 1 kWh can be had in the hour before; four hours need 4 kWh.
+        let import = |step| Limit::Import { step };
+        let steps = found(&problem(&[-3.0, -5.0, -5.0, -5.0, -5.0, -1.0])).unwrap();
+        assert_eq!(steps, [0, 1, 2, 3, 4].map(import).to_vec());
+    }
+
+    #[test]
+    fn a_target_and_the_limits_that_keep_it_from_being_reached() {
+        let mut with = problem(&[-4.0, -4.0]);
+        let target = |price| SocTarget { step: 1, soc: Soc::fraction(1.0), price: Price::per_kwh(price) };
+        with.storages[0].targets = vec![target(5.0)];
+        let limits = found(&with).unwrap();
+        assert!(limits.contains(&Limit::Target { storage: "battery".into(), step: 1 }), "{limits:?}");
+        assert_eq!(limits.len(), 3, "both hours are needed to charge: {limits:?}");
+        with.storages[0].targets = vec![target(0.2)];
+        assert_eq!(found(&with), None, "a wish that is priced lower gives way");
+    }
+
+    #[test]
+    fn spent_probes_leave_a_larger_set_that_says_so() {
+        let conflict = conflict(&problem(&[-1.0, -1.0, -6.5, -1.0]), 1).unwrap().unwrap();
+        assert!(
+            !conflict.irreducible && conflict.limits.contains(&Limit::Import { step: 2 }),
+            "{conflict:?}"
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! When a plan is made and from what, and what is expected of the next tick: for the loop of a site, and for `sos control`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use sos_units::{FlexibleWork, Power, Reading, Soc};
+
+use super::decide::Order;
+use super::links::AssetReading;
+use super::model::{Kind, SiteModel};
+use super::outlook::{NextTick, Outlook};
+use super::people::{self, Standing};
+use super::plan::{self, SitePlan};
+
+/// Generation within this much of its limit is held back by it: devices count in percent of their rated power.
+const LIMIT_REACHED: Power = Power::kw(0.05);
+
+/// What a plan is made from, at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Basis<'a> {
+    pub(super) model: &'a SiteModel,
+    pub(super) now: Timestamp,
+    /// Where the steps of plans are counted from.
+    pub(super) epoch: Timestamp,
+    pub(super) seen: Seen<'a>,
+}
+
+/// What is seen of the assets at that time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    /// What the devices said.
+    pub(super) readings: &'a [Reading<AssetReading>],
+    /// States of charge of the batteries that can be planned with.
+    pub(super) socs: &'a BTreeMap<usize, Soc>,
+    /// What people order.
+    pub(super) standing: &'a [Standing],
+}
+
+impl Basis<'_> {
+    /// At every `planEvery`, and whenever what can be planned with has changed since the plan in force was made.
+    pub(super) fn is_due(
+        &self,
+        plan: Option<&SitePlan>,
+        planned_with: &BTreeSet<usize>,
+        planned_standing: &[Standing],
+    ) -> bool {
+        let Some(plan) = plan else { return true };
+        let every = self.model.plan_every.as_secs().max(1);
+        let boundary = |time: Timestamp| time.duration_since(self.epoch).as_secs().div_euclid(every);
+        boundary(plan.made_at) != boundary(self.now)
+            || !self.seen.socs.keys().eq(planned_with)
+            || self.seen.standing != planned_standing
+    }
+
+    /// Plans with what is expected and the work that is offered.
+    ///
+    /// # Errors
+    /// When the problem itself makes no sense; the plan before then stays in force.
+    pub(super) fn plan(&self, outlook: &mut Outlook, offers: Vec<FlexibleWork>) -> Result<SitePlan, String> {
+        let Self { model, now, epoch, seen: Seen { readings, socs, standing } } = *self;
+        let steps = plan::steps(now, epoch, model.plan_every, model.horizon);
+        let mut expected = outlook.expected(model, now, &steps);
+        let could = people::narrow(model, standing, &steps, &mut expected);
+        let caution = plan::Caution::of_forecasts();
+        let mut problem = plan::problem(model, steps, &expected, socs, offers, caution);
+        plan::order(&mut problem, model, standing, readings);
+        let mut plan = plan::make(problem, now)?;
+        plan.could = could;
+        people::explain(model, standing, &mut plan);
+        Ok(plan)
+    }
+
+    /// What the tick that begins now may bring, with the plan in force and the own powers that were measured;
+    /// `is_measured` says of which assets any are to be had.
+    pub(super) fn next_tick(
+        &self,
+        outlook: &mut Outlook,
+        plan: Option<&SitePlan>,
+        own: &[Reading<Power>],
+        is_measured: impl Fn(usize) -> bool,
+    ) -> Option<NextTick> {
+        let planned = plan.and_then(|plan| planned_net(plan, self.now));
+        outlook.next_tick(self.now, planned, measured_net(self.model, own, is_measured))
+    }
+}
+
+/// Net power that the plan expects, where one of its steps begins now.
+fn planned_net(plan: &SitePlan, now: Timestamp) -> Option<Power> {
+    let step = plan.step_at(now)?;
+    (plan.problem.steps[step].start == now).then(|| plan.problem.fixed[step])
+}
+
+/// Net power of what cannot be chosen in the step that has ended, when all of it was measured.
+fn measured_net(
+    model: &SiteModel,
+    own: &[Reading<Power>],
+    is_measured: impl Fn(usize) -> bool,
+) -> Option<Power> {
+    let fixed = model.assets.iter().zip(own).enumerate();
+    let fixed = fixed
+        .filter(|(index, (asset, _))| is_measured(*index) && !matches!(asset.kind, Kind::Battery(_)))
+        .map(|(_, (_, power))| power.ok());
+    fixed.into_iter().try_fold(Power::ZERO, |sum, power| Some(sum + power?))
+}
+
+/// What plants that were turned down in the step from `start` could have given, by the forecast that the plan was made
+/// with. A plant that gave less than its limit was short of sun, not turned down.
+pub(super) fn turned_down(
+    model: &SiteModel,
+    plan: Option<&SitePlan>,
+    orders: &[Order],
+    own: &[Reading<Power>],
+    start: Timestamp,
+) -> Vec<(usize, Power)> {
+    let Some(plan) = plan else { return Vec::new() };
+    let could = |order: &Order| {
+        let asset = &model.assets[order.asset];
+        let (Kind::Solar { .. }, Some(limit)) = (&asset.kind, order.power) else { return None };
+        let made = own[order.asset].ok()?;
+        let available = plan.available(&asset.name, start)?;
+        (made >= limit - LIMIT_REACHED && available > made).then_some((order.asset, available))
+    };
+    orders.iter().filter(|order| order.write).filter_map(could).collect()
+}

@@ -1,0 +1,447 @@
+//! The answer of `sos optimize`, which `sos verify` reads again.
+//!
+//! Powers are in kW, positive from the asset into the site and, for the grid, for import; energies in kWh; money in the
+//! site's currency; every list has one entry per step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use sos_dispatch::{
+    Breach, BreachKind, Conflict, Costs, GeneratorSchedule, Limit, PlanSource, Planned, Problem, Schedule,
+    Shadow, StorageSchedule, verify,
+};
+use sos_engine::site::case::Case;
+use sos_engine::site::plan::source_text;
+use sos_engine::time_text;
+use sos_units::{Energy, Money, Power, Price, Soc};
+
+/// What was decided, what it costs, how good that is, and why.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Answer {
+    pub(crate) status: Status,
+    /// What the plan costs.
+    pub(crate) objective: f64,
+    /// No plan costs less.
+    pub(crate) bound: f64,
+    pub(crate) bound_by: BoundBy,
+    /// See [`relative_gap`].
+    pub(crate) gap: f64,
+    /// The gap that was asked for.
+    pub(crate) wanted_gap: f64,
+    pub(crate) currency: String,
+    /// `solver`, or the rule that took its place and why.
+    pub(crate) source: String,
+    pub(crate) seconds: Seconds,
+    /// Starts of the steps, RFC 3339.
+    pub(crate) steps: Vec<String>,
+    pub(crate) grid_kw: Vec<f64>,
+    /// Assets and work by name.
+    pub(crate) solution: BTreeMap<String, Part>,
+    pub(crate) costs: Costs,
+    /// What the plan does not hold or leaves undone.
+    pub(crate) given_up: Vec<GivenUp>,
+    /// Limits that no plan holds together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) conflict: Option<ConflictRanges>,
+    pub(crate) multipliers: Multipliers,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Status {
+    /// Within the wanted gap of the bound, and every limit can hold.
+    Optimal,
+    /// Holds, but is not known to be that good.
+    Feasible,
+    /// No plan holds all limits; this one exceeds them as cheaply as can be.
+    Infeasible,
+}
+
+/// What proves the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BoundBy {
+    /// The multipliers: it can be computed from them again.
+    Multipliers,
+    /// The search over whole numbers, which leaves nothing to check.
+    Search,
+}
+
+/// How long it took.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Seconds {
+    /// Manifests and series.
+    pub(crate) read: f64,
+    /// From them to the problem.
+    pub(crate) build: f64,
+    /// The solver, the check of its plan, and the search for limits in conflict.
+    pub(crate) solve: f64,
+}
+
+/// One asset or piece of work.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Part {
+    pub(crate) power_kw: Vec<f64>,
+    /// Whether it runs; generators only, whose least power may be zero.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) on: Vec<bool>,
+    /// State of charge at the end of each step, 0…1; batteries only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) soc: Vec<f64>,
+    /// One sentence per step; empty for what was not decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) because: Vec<String>,
+}
+
+/// A limit that is exceeded, a target that is missed, or work that is not done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GivenUp {
+    pub(crate) limit: LimitName,
+    /// The battery or the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// Start of the step; for a target the one at whose end it counts. None for work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<String>,
+    /// By how much a limit is exceeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by_kw: Option<f64>,
+    /// What is missing from a target or left of work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by_kwh: Option<f64>,
+    /// The price of each kWh of it; none for work, which has a worth as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price_per_kwh: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LimitName {
+    Import,
+    Export,
+    Target,
+    Work,
+}
+
+/// Limits that cannot hold together, neighbouring steps as one range.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConflictRanges {
+    pub(crate) limits: Vec<LimitRange>,
+    /// Whether the others can hold when any one of them is lifted.
+    pub(crate) irreducible: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitRange {
+    pub(crate) limit: LimitName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// Start of the first step.
+    pub(crate) from: String,
+    /// End of the last step.
+    pub(crate) to: String,
+}
+
+/// Marginal values that prove the bound, per kWh.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Multipliers {
+    /// What one more kWh of load would cost.
+    pub(crate) site_price: Vec<Price>,
+    /// What one more stored kWh would save, by battery.
+    pub(crate) stored_value: BTreeMap<String, Vec<Price>>,
+}
+
+/// What a search found.
+pub(crate) struct Found {
+    pub(crate) planned: Planned,
+    pub(crate) conflict: Option<Conflict>,
+    pub(crate) wanted_gap: f64,
+    pub(crate) seconds: Seconds,
+}
+
+/// Below this size of money a relative gap says nothing.
+const CENT: f64 = 0.01;
+
+/// (objective − bound) / max(|objective|, gross import cost), at least zero.
+pub(crate) fn relative_gap(problem: &Problem, grid: &[Power], objective: f64, bound: f64) -> f64 {
+    let import = |(t, grid): (usize, &Power)| {
+        let price = problem.connection.full_import_price(t).as_per_kwh();
+        grid.as_kw().max(0.0) * price.max(0.0) * problem.steps[t].duration.get()
+    };
+    let gross: f64 = grid.iter().enumerate().take(problem.len()).map(import).sum();
+    (objective - bound).max(0.0) / objective.abs().max(gross).max(CENT)
+}
+
+/// Whether a gap is within what was wanted, solver's rounding aside.
+pub(crate) fn within(gap: f64, wanted: f64) -> bool {
+    gap <= wanted.max(1e-6)
+}
+
+/// Prices at which anything proves a bound, where no solver left better ones: what the grid asks, and what energy is worth at
+/// the end.
+fn plain_multipliers(problem: &Problem) -> Shadow {
+    let n = problem.len();
+    let worth = problem.storages.iter().map(|s| (s.id.clone(), vec![s.end_value; n]));
+    Shadow {
+        site_price: (0..n).map(|t| problem.connection.full_import_price(t)).collect(),
+        stored_value: worth.collect(),
+    }
+}
+
+impl Answer {
+    /// The answer of what was found for a case.
+    pub(crate) fn new(case: &Case, mut found: Found) -> Self {
+        let Case { model, problem, .. } = case;
+        let schedule = &mut found.planned.schedule;
+        if found.planned.source != PlanSource::Solver || schedule.shadow.site_price.len() != problem.len() {
+            schedule.shadow = plain_multipliers(problem);
+        }
+        let schedule = &found.planned.schedule;
+        let objective = found.planned.costs.total().get();
+        let (bound, bound_by) = bound(problem, &found);
+        let gap = relative_gap(problem, &schedule.grid, objective, bound);
+        let zone = &model.zone;
+        let start = |step: &sos_dispatch::Step| time_text(step.start, zone);
+        Self {
+            status: match (&found.conflict, within(gap, found.wanted_gap)) {
+                (Some(_), _) => Status::Infeasible,
+                (None, true) => Status::Optimal,
+                (None, false) => Status::Feasible,
+            },
+            objective,
+            bound,
+            bound_by,
+            gap,
+            wanted_gap: found.wanted_gap,
+            currency: model.currency.clone(),
+            source: source_text(&found.planned.source),
+            seconds: found.seconds,
+            steps: problem.steps.iter().map(start).collect(),
+            grid_kw: kilowatts(&schedule.grid, 1.0),
+            solution: parts(case, schedule),
+            costs: found.planned.costs,
+            given_up: given_up(problem, schedule, zone),
+            conflict: found.conflict.map(|conflict| ranges(problem, &conflict, zone)),
+            multipliers: Multipliers {
+                site_price: schedule.shadow.site_price.clone(),
+                stored_value: schedule.shadow.stored_value.clone(),
+            },
+        }
+    }
+
+    /// The schedule that the answer states.
+    pub(crate) fn schedule(&self, problem: &Problem) -> Schedule {
+        let power = |name: &str, sign: f64| -> Vec<Power> {
+            let part = self.solution.get(name).map(|part| part.power_kw.as_slice()).unwrap_or_default();
+            part.iter().map(|&kw| Power::kw(sign * kw)).collect()
+        };
+        let mut schedule =
+            Schedule { grid: self.grid_kw.iter().map(|&kw| Power::kw(kw)).collect(), ..Schedule::default() };
+        let here = |name: &String| self.solution.contains_key(name);
+        for storage in problem.storages.iter().filter(|storage| here(&storage.id)) {
+            let soc = self.solution[&storage.id].soc.iter();
+            let plan = StorageSchedule {
+                power: power(&storage.id, 1.0),
+                stored_after: soc.clone().map(|&soc| Soc::fraction(soc) * storage.capacity).collect(),
+                soc_after: soc.map(|&soc| Soc::fraction(soc)).collect(),
+            };
+            schedule.storage.insert(storage.id.clone(), plan);
+        }
+        for item in problem.curtailable.iter().filter(|item| here(&item.id)) {
+            schedule.generation.insert(item.id.clone(), power(&item.id, 1.0));
+        }
+        for item in problem.generators.iter().filter(|item| here(&item.id)) {
+            let plan =
+                GeneratorSchedule { on: self.solution[&item.id].on.clone(), power: power(&item.id, 1.0) };
+            schedule.generators.insert(item.id.clone(), plan);
+        }
+        for work in problem.work.iter().filter(|work| here(&work.id)) {
+            schedule.work.insert(work.id.clone(), power(&work.id, -1.0));
+        }
+        for given in &self.given_up {
+            self.give_up(given, &mut schedule);
+        }
+        schedule.shadow = Shadow {
+            site_price: self.multipliers.site_price.clone(),
+            stored_value: self.multipliers.stored_value.clone(),
+        };
+        schedule
+    }
+
+    fn give_up(&self, given: &GivenUp, schedule: &mut Schedule) {
+        let step = given.step.as_ref().and_then(|step| self.steps.iter().position(|one| one == step));
+        let kind = match given.limit {
+            LimitName::Import => BreachKind::Import,
+            LimitName::Export => BreachKind::Export,
+            LimitName::Work => {
+                if let (Some(name), Some(kwh)) = (&given.name, given.by_kwh) {
+                    schedule.work_not_done.insert(name.clone(), Energy::kwh(kwh));
+                }
+                return;
+            }
+            LimitName::Target => return,
+        };
+        if let (Some(step), Some(kw)) = (step, given.by_kw) {
+            schedule.breaches.push(Breach { step, kind, over: Power::kw(kw) });
+        }
+    }
+
+    /// Starts of the steps as they are written.
+    pub(crate) fn starts(&self) -> Result<Vec<Timestamp>, String> {
+        let read = |(step, text): (usize, &String)| {
+            text.parse().map_err(|_| format!("steps[{step}]: \"{text}\" is not a time; expected RFC 3339"))
+        };
+        self.steps.iter().enumerate().map(read).collect()
+    }
+}
+
+/// The bound with what proves it: one that can be computed again, unless only the search proves the wanted gap.
+fn bound(problem: &Problem, found: &Found) -> (f64, BoundBy) {
+    let objective = found.planned.costs.total();
+    let certified = verify(problem, &found.planned.schedule).bound.map(|bound| bound.min(objective).get());
+    let searched = found.planned.proof.map(|proof| proof.bound.min(objective).get());
+    let good = |bound: f64| {
+        let gap = relative_gap(problem, &found.planned.schedule.grid, objective.get(), bound);
+        within(gap, found.wanted_gap)
+    };
+    match (certified, searched) {
+        (Some(certified), Some(searched)) if searched > certified && !good(certified) => {
+            (searched, BoundBy::Search)
+        }
+        (Some(certified), _) => (certified, BoundBy::Multipliers),
+        (None, Some(searched)) => (searched, BoundBy::Search),
+        (None, None) => (Money::new(f64::MIN).get(), BoundBy::Search),
+    }
+}
+
+fn kilowatts(powers: &[Power], sign: f64) -> Vec<f64> {
+    // Adding zero turns -0 into 0.
+    powers.iter().map(|power| power.as_kw() * sign + 0.0).collect()
+}
+
+fn parts(case: &Case, schedule: &Schedule) -> BTreeMap<String, Part> {
+    let because = |name: &String| {
+        let reasons = schedule.because.get(name).map(Vec::as_slice).unwrap_or_default();
+        reasons.iter().map(|reason| reason.text.clone()).collect()
+    };
+    let mut parts = BTreeMap::new();
+    for (name, powers) in &case.given {
+        parts.insert(name.clone(), Part { power_kw: kilowatts(powers, 1.0), ..Part::default() });
+    }
+    for (name, plan) in &schedule.storage {
+        let soc = plan.soc_after.iter().map(|soc| soc.as_fraction()).collect();
+        parts.insert(
+            name.clone(),
+            Part { power_kw: kilowatts(&plan.power, 1.0), soc, because: because(name), ..Part::default() },
+        );
+    }
+    for (name, plan) in &schedule.generators {
+        let power_kw = kilowatts(&plan.power, 1.0);
+        parts.insert(
+            name.clone(),
+            Part { power_kw, on: plan.on.clone(), because: because(name), ..Part::default() },
+        );
+    }
+    let chosen = schedule.generation.iter().map(|(name, powers)| (name, powers, 1.0));
+    for (name, powers, sign) in chosen.chain(schedule.work.iter().map(|(name, powers)| (name, powers, -1.0)))
+    {
+        let part = Part { power_kw: kilowatts(powers, sign), because: because(name), ..Part::default() };
+        parts.insert(name.clone(), part);
+    }
+    parts
+}
+
+/// A target that is missed by less is rounding of the solver, kWh.
+const REACHED: f64 = 1e-6;
+
+fn given_up(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<GivenUp> {
+    let start = |step: usize| Some(time_text(problem.steps[step].start, zone));
+    let breach = |breach: &Breach| {
+        let limit = match breach.kind {
+            BreachKind::Import => LimitName::Import,
+            BreachKind::Export => LimitName::Export,
+            // There is no reserve in these problems.
+            BreachKind::Reserve => return None,
+        };
+        Some(GivenUp {
+            limit,
+            name: None,
+            step: start(breach.step),
+            by_kw: Some(breach.over.as_kw()),
+            by_kwh: None,
+            price_per_kwh: Some(problem.connection.breach_price.as_per_kwh()),
+        })
+    };
+    let mut all: Vec<GivenUp> = schedule.breaches.iter().filter_map(breach).collect();
+    all.extend(missed_targets(problem, schedule).into_iter().map(|(name, step, kwh, price)| GivenUp {
+        limit: LimitName::Target,
+        name: Some(name),
+        step: start(step),
+        by_kw: None,
+        by_kwh: Some(kwh),
+        price_per_kwh: Some(price.as_per_kwh()),
+    }));
+    all.extend(schedule.work_not_done.iter().map(|(name, energy)| GivenUp {
+        limit: LimitName::Work,
+        name: Some(name.clone()),
+        step: None,
+        by_kw: None,
+        by_kwh: Some(energy.as_kwh()),
+        price_per_kwh: None,
+    }));
+    all
+}
+
+/// Targets that are missed: battery, step, kWh and price of each.
+pub(crate) fn missed_targets(problem: &Problem, schedule: &Schedule) -> Vec<(String, usize, f64, Price)> {
+    let mut missed = Vec::new();
+    for storage in &problem.storages {
+        let Some(plan) = schedule.storage.get(&storage.id) else { continue };
+        for target in &storage.targets {
+            let Some(stored) = plan.stored_after.get(target.step) else { continue };
+            let kwh = (target.soc * storage.capacity - *stored).as_kwh();
+            if kwh > REACHED {
+                missed.push((storage.id.clone(), target.step, kwh, target.price));
+            }
+        }
+    }
+    missed
+}
+
+fn ranges(problem: &Problem, conflict: &Conflict, zone: &TimeZone) -> ConflictRanges {
+    let place = |limit: &Limit| match limit {
+        Limit::Import { step } => (LimitName::Import, None, *step),
+        Limit::Export { step } => (LimitName::Export, None, *step),
+        Limit::Target { storage, step } => (LimitName::Target, Some(storage.clone()), *step),
+    };
+    let places: Vec<_> = conflict.limits.iter().map(place).collect();
+    let adjoin = |a: &(LimitName, Option<String>, usize), b: &(LimitName, Option<String>, usize)| {
+        a.0 != LimitName::Target && a.0 == b.0 && a.2 + 1 == b.2
+    };
+    let range = |chunk: &[(LimitName, Option<String>, usize)]| {
+        let (limit, name, first) = chunk.first()?.clone();
+        let last = problem.steps[chunk.last()?.2];
+        let length = jiff::SignedDuration::from_secs((last.duration.get() * 3600.0).round() as i64);
+        let from = time_text(problem.steps[first].start, zone);
+        Some(LimitRange { limit, name, from, to: time_text(last.start + length, zone) })
+    };
+    ConflictRanges {
+        limits: places.chunk_by(adjoin).filter_map(range).collect(),
+        irreducible: conflict.irreducible,
+    }
+}
+
+/// Seconds of a duration.
+pub(crate) fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
