@@ -144,7 +144,7 @@ fn add_work(problem: &Problem, index: usize, plan: &WorkPlan, schedule: &mut Sch
     let in_time: f64 = (0..problem.len())
         .map(|t| {
             let step = problem.steps[t];
-            let late = crate::problem::end_of(step).duration_since(work.deadline).as_secs_f64() / 3600.0;
+            let late = step.end().duration_since(work.deadline).as_secs_f64() / 3600.0;
             let hours = (step.duration.get() - late.max(0.0)).max(0.0);
             (plan.power[t] * step.duration.get()).min(work.max_power.as_kw() * hours)
         })

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sos_units::{Energy, Hours, Power, Price, Soc};
 
 use crate::group::level;
-use crate::problem::{Problem, Storage, end_of};
+use crate::problem::{Problem, Storage};
 use crate::schedule::{BreachKind, Reason, ReasonCode, Schedule};
 
 /// What the plan wants of one storage in the step in force.
@@ -59,7 +59,7 @@ impl PlanStep {
     #[must_use]
     pub fn at(problem: &Problem, schedule: &Schedule, now: jiff::Timestamp) -> Option<Self> {
         let t = problem.steps.iter().rposition(|step| step.start <= now)?;
-        let end = end_of(problem.steps[t]);
+        let end = problem.steps[t].end();
         let grid = *schedule.grid.get(t)?;
         if now >= end {
             return None;

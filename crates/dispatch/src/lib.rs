@@ -45,5 +45,5 @@ pub use reasons::explain;
 pub use schedule::{
     Breach, BreachKind, Costs, GeneratorSchedule, Reason, ReasonCode, Schedule, Shadow, StorageSchedule,
 };
-pub use solve::{Solved, Stats, Status, Unsolvable, perfect, solve};
+pub use solve::{Solved, Stats, Status, Unsolvable, perfect, relative_gap, solve};
 pub use verify::{Verification, Violation, verify};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sos_units::Power;
 
-use crate::problem::{Step, Storage, end_of};
+use crate::problem::{Step, Storage};
 
 /// An order about a storage over a horizon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ fn around(s: &Storage, stored: f64, mean: f64, free: f64, hours: f64) -> (Power,
 /// The share of a step that lies before a time, 0…1.
 #[must_use]
 pub fn covered(step: Step, until: Timestamp) -> f64 {
-    if until >= end_of(step) {
+    if until >= step.end() {
         return 1.0;
     }
     let share = until.duration_since(step.start).as_secs_f64() / (step.duration.get() * 3600.0);

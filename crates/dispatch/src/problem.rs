@@ -20,6 +20,15 @@ pub struct Step {
     pub duration: Hours,
 }
 
+impl Step {
+    /// Its end.
+    #[must_use]
+    pub fn end(self) -> Timestamp {
+        let millis = (self.duration.get() * 3.6e6).round() as i64;
+        self.start.checked_add(jiff::SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// The site's connection to the grid. Every list has one entry per step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
@@ -305,7 +314,7 @@ impl Problem {
     /// The end of the last step.
     #[must_use]
     pub fn end(&self) -> Option<Timestamp> {
-        self.steps.last().map(|step| end_of(*step))
+        self.steps.last().map(|step| step.end())
     }
 
     /// Checks everything a solver relies on.
@@ -360,7 +369,7 @@ impl Problem {
             }
         }
         for (i, pair) in self.steps.windows(2).enumerate() {
-            let apart = pair[1].start.duration_since(end_of(pair[0])).as_secs_f64();
+            let apart = pair[1].start.duration_since(pair[0].end()).as_secs_f64();
             if apart.abs() > 1.0 {
                 return Err(Invalid::Order { step: i + 1 });
             }
@@ -380,12 +389,6 @@ impl Problem {
         Check::finite("carbon price", c.carbon_price.as_per_kg())?;
         Check::at_least_zero("breach price", c.breach_price.as_per_kwh())
     }
-}
-
-/// The end of a step.
-pub(crate) fn end_of(step: Step) -> Timestamp {
-    let millis = (step.duration.get() * 3.6e6).round() as i64;
-    step.start.checked_add(jiff::SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX)
 }
 
 fn unique<'a>(ids: &mut BTreeSet<&'a str>, id: &'a str) -> Result<(), Invalid> {

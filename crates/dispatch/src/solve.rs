@@ -1,7 +1,7 @@
 //! From a problem to a plan: relax, repair, branch only where it must be, split groups, explain.
 
 use serde::{Deserialize, Serialize};
-use sos_units::{Money, Price};
+use sos_units::{Money, Power, Price};
 use thiserror::Error;
 
 use crate::assemble::{GeneratorPlan, Raw, WorkPlan, assemble};
@@ -288,19 +288,20 @@ impl Search<'_> {
 /// Below this size of money a relative gap says nothing.
 const CENT: f64 = 0.01;
 
-fn gap(problem: &Problem, best: &Candidate, bound: f64) -> f64 {
-    let gross: f64 = best
-        .schedule
-        .grid
-        .iter()
-        .enumerate()
-        .map(|(t, grid)| {
-            let price = problem.connection.full_import_price(t).as_per_kwh();
-            grid.as_kw().max(0.0) * price.max(0.0) * problem.steps[t].duration.get()
-        })
-        .sum();
-    let objective = best.costs.total().get();
+/// How far a plan may be from the best one: (objective − bound) / max(|objective|, gross import cost), at least zero. `grid` has a power
+/// for each step, kW, import positive.
+#[must_use]
+pub fn relative_gap(problem: &Problem, grid: &[Power], objective: f64, bound: f64) -> f64 {
+    let import = |(t, grid): (usize, &Power)| {
+        let price = problem.connection.full_import_price(t).as_per_kwh();
+        grid.as_kw().max(0.0) * price.max(0.0) * problem.steps[t].duration.get()
+    };
+    let gross: f64 = grid.iter().enumerate().take(problem.len()).map(import).sum();
     (objective - bound).max(0.0) / objective.abs().max(gross).max(CENT)
+}
+
+fn gap(problem: &Problem, best: &Candidate, bound: f64) -> f64 {
+    relative_gap(problem, &best.schedule.grid, best.costs.total().get(), bound)
 }
 
 /// Whether all integers are whole.

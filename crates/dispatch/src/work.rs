@@ -2,7 +2,7 @@
 
 use sos_units::FlexibleWork;
 
-use crate::problem::{Problem, end_of};
+use crate::problem::Problem;
 
 /// What a piece of work can do within a horizon. Plain numbers: kW, kWh, currency.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ const HOURS_PER_SECOND: f64 = 1.0 / 3600.0;
 /// Hours of step `i` that lie between two instants.
 fn overlap(problem: &Problem, i: usize, from: jiff::Timestamp, to: jiff::Timestamp) -> f64 {
     let step = problem.steps[i];
-    let (start, end) = (step.start.max(from), end_of(step).min(to));
+    let (start, end) = (step.start.max(from), step.end().min(to));
     if end <= start { 0.0 } else { end.duration_since(start).as_secs_f64() * HOURS_PER_SECOND }
 }
 
@@ -96,7 +96,7 @@ fn blocks(problem: &Problem, work: &FlexibleWork) -> Vec<Profile> {
     let mut starts = Vec::new();
     for (i, step) in problem.steps.iter().enumerate() {
         let at = step.start.max(work.earliest);
-        if at >= end_of(*step) || at >= work.deadline {
+        if at >= step.end() || at >= work.deadline {
             continue;
         }
         let profile = profile(problem, work, i, at);

@@ -206,7 +206,7 @@ fn work(declared: &[Declared], site: &str, zone: &TimeZone, steps: &[Step]) -> V
     book.declare(site, &services);
     book.roll(zone, first.start);
     let mut offers = book.offers(zone, first.start);
-    offers.retain(|work| work.earliest < plan::end(last));
+    offers.retain(|work| work.earliest < last.end());
     offers
 }
 
@@ -215,13 +215,13 @@ fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
     let outside = model.batteries().flat_map(|(_, asset, battery)| {
         let targets = battery.targets.iter().map(|target| target.by);
-        targets.filter(|by| *by <= first.start || *by > plan::end(last)).map(move |by| (&asset.name, by))
+        targets.filter(|by| *by <= first.start || *by > last.end()).map(move |by| (&asset.name, by))
     });
     let note = |(name, by): (&String, Timestamp)| {
         let (by, from, to) = (
             crate::time_text(by, &model.zone),
             crate::time_text(first.start, &model.zone),
-            crate::time_text(plan::end(last), &model.zone),
+            crate::time_text(last.end(), &model.zone),
         );
         format!("Asset/{name}: the target at {by} is outside {from} … {to} and plays no part")
     };
@@ -327,11 +327,11 @@ impl Data<'_> {
             Value::Fixed(value) => return Ok(vec![number(*value); self.steps.len()]),
             Value::Series(series) => series,
         };
-        let mean = |step: &Step| series.mean(step.start, plan::end(step));
+        let mean = |step: &Step| series.mean(step.start, step.end());
         self.steps.iter().map(mean).collect::<Result<_, _>>().map_err(|time| {
             let zone = &self.model.zone;
             let shown = |time| crate::time_text(time, zone);
-            let (from, to) = (self.steps[0].start, self.steps.last().map_or(time, plan::end));
+            let (from, to) = (self.steps[0].start, self.steps.last().map_or(time, |step| step.end()));
             let needed = format!(
                 "{field}.signal of {} needs a value at every time from {} to {}",
                 owner.id(),

@@ -235,18 +235,13 @@ pub fn problem(
 /// the end of that one.
 fn targets(battery: &Battery, steps: &[Step], breach_price: Price) -> Vec<SocTarget> {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
-    let inside = battery.targets.iter().filter(|target| target.by > first.start && target.by <= end(last));
+    let inside = battery.targets.iter().filter(|target| target.by > first.start && target.by <= last.end());
     let target = |target: &sos_model::SocTarget| SocTarget {
-        step: steps.iter().rposition(|step| end(step) <= target.by).unwrap_or(0),
+        step: steps.iter().rposition(|step| step.end() <= target.by).unwrap_or(0),
         soc: target.soc,
         price: target.price.map_or(breach_price, |amount| amount.value),
     };
     inside.map(target).collect()
-}
-
-/// The end of a step.
-pub(super) fn end(step: &Step) -> Timestamp {
-    step.start + SignedDuration::from_secs((step.duration.get() * 3600.0).round() as i64)
 }
 
 /// Puts what people order of batteries into the problem.

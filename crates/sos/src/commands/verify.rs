@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sos_dispatch::{Schedule, Verification};
+use sos_dispatch::{Schedule, Verification, relative_gap};
 use sos_engine::site::case::Case;
 use sos_engine::time_text;
 
-use super::optimize::answer::{Answer, BoundBy, LimitName, Status, missed_targets, relative_gap, within};
+use super::optimize::answer::{Answer, BoundBy, LimitName, Status, missed_targets, within};
 use super::optimize::case_of;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{self, Format, OutputArgs, Table};

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sos_dispatch::{
     Breach, BreachKind, Conflict, Costs, GeneratorSchedule, Limit, PlanSource, Planned, Problem, Schedule,
-    Shadow, StorageSchedule, verify,
+    Shadow, StorageSchedule, relative_gap, verify,
 };
 use sos_engine::site::case::Case;
 use sos_engine::site::plan::source_text;
@@ -28,7 +28,7 @@ pub(crate) struct Answer {
     /// No plan costs less.
     pub(crate) bound: f64,
     pub(crate) bound_by: BoundBy,
-    /// See [`relative_gap`].
+    /// See [`sos_dispatch::relative_gap`].
     pub(crate) gap: f64,
     /// The gap that was asked for.
     pub(crate) wanted_gap: f64,
@@ -167,19 +167,6 @@ pub(crate) struct Found {
     pub(crate) conflict: Option<Conflict>,
     pub(crate) wanted_gap: f64,
     pub(crate) seconds: Seconds,
-}
-
-/// Below this size of money a relative gap says nothing.
-const CENT: f64 = 0.01;
-
-/// (objective − bound) / max(|objective|, gross import cost), at least zero.
-pub(crate) fn relative_gap(problem: &Problem, grid: &[Power], objective: f64, bound: f64) -> f64 {
-    let import = |(t, grid): (usize, &Power)| {
-        let price = problem.connection.full_import_price(t).as_per_kwh();
-        grid.as_kw().max(0.0) * price.max(0.0) * problem.steps[t].duration.get()
-    };
-    let gross: f64 = grid.iter().enumerate().take(problem.len()).map(import).sum();
-    (objective - bound).max(0.0) / objective.abs().max(gross).max(CENT)
 }
 
 /// Whether a gap is within what was wanted, solver's rounding aside.
