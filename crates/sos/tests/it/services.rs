@@ -190,6 +190,18 @@ impl Web {
 }
 
 #[test]
+fn what_is_declared_while_sos_starts_is_not_missed() {
+    let web = Web::start(&manifest("one", 0, "  replicas: 0\n"));
+    // The folder has been read once the store is there; what is written now is not yet answered for by a server.
+    let store = web.rig.data.join("sos.db");
+    wait_for("the store", || store.exists().then_some(()));
+    let second = manifest("two", 0, "  replicas: 0\n").replace("name: web", "name: second");
+    std::fs::write(web.rig.manifests.join("second.yaml"), second).unwrap();
+    wait_for("the second service", || web.json(&["get", "Service", "second"]));
+    web.end();
+}
+
+#[test]
 fn a_rolling_update_under_load_fails_no_request_and_undo_brings_the_old_version_back() {
     let web_of = |version: &str| manifest(version, 0, "  replicas: 2\n");
     let web = Web::start(&web_of("one"));

@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     // In lock-step a line a tick would be most of the work.
     let kept = if args.speed == Some(Speed::LockStep) { "warn" } else { "info" };
     logging::start(if quiet { "error" } else { "info" }, kept);
+    let seen = watch::stamps(&args.dir);
     let declared = sos_engine::folder::read(std::slice::from_ref(&args.dir), &[])
         .map_err(|problems| Failure::BadInput(problems.iter().map(ToString::to_string).collect()))?;
     let mut start = start(args, started)?;
@@ -106,8 +107,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 return Err(failure);
             }
         };
-        let follow =
-            || tokio::spawn(watch::follow(Arc::clone(&platform), args.dir.clone(), start.manager.clone()));
+        let follow = || {
+            tokio::spawn(watch::follow(Arc::clone(&platform), args.dir.clone(), start.manager.clone(), seen))
+        };
         let watch = args.watch.then(follow);
         let ended = wait(&platform, &mut view).await;
         view.finish();

@@ -21,13 +21,13 @@ use crate::platform::refresh;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Time and size of every manifest.
-type Stamps = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
+pub(super) type Stamps = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
 
-/// Follows a folder until it is aborted.
-pub(super) async fn follow(engine: Arc<Engine>, dir: PathBuf, manager: String) {
+/// Follows a folder until it is aborted. `seen` are the stamps from before it was read: what changes while the platform
+/// starts is a change as well.
+pub(super) async fn follow(engine: Arc<Engine>, dir: PathBuf, manager: String, mut seen: Stamps) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut seen = stamps(&dir);
     loop {
         look.tick().await;
         let (engine, dir, manager, before) = (Arc::clone(&engine), dir.clone(), manager.clone(), seen);
@@ -48,7 +48,8 @@ pub(super) async fn follow(engine: Arc<Engine>, dir: PathBuf, manager: String) {
     }
 }
 
-fn stamps(dir: &Path) -> Stamps {
+/// How the manifests of a folder are at this moment.
+pub(super) fn stamps(dir: &Path) -> Stamps {
     let stamp = |path: PathBuf| {
         let file = std::fs::metadata(&path).ok();
         let stamp = file.and_then(|file| Some((file.modified().ok()?, file.len())));
