@@ -8,6 +8,7 @@
 mod bench;
 mod deny;
 mod fontana;
+mod island;
 mod tally;
 mod tidy;
 mod tree;
@@ -23,7 +24,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   decisions                   rewrite the index in docs/decisions/README.md
   tally LOG…                  sum the results of cargo test, vitest, node --test and pytest logs
   bench NAME                  run a benchmark; `bench` alone lists them
-  fontana-data --from FOLDER  make examples/fontana/data again from the original data set";
+  fontana-data --from FOLDER  make examples/fontana/data again from the original data set
+  island-data --from FOLDER   make examples/island/data again from RTS-GMLC";
 
 /// How a command ended: `Failed` says that a check found a problem which has been printed already.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +56,7 @@ fn run(arguments: &[&str]) -> Result<Outcome, String> {
         ["tally", logs @ ..] => tally::run(logs),
         ["bench", rest @ ..] => bench::run(&root, rest),
         ["fontana-data", "--from", folder] => fontana::run(Path::new(folder), &root),
+        ["island-data", "--from", folder] => island::run(Path::new(folder), &root),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(Outcome::Done)

@@ -2,7 +2,8 @@
 //!
 //! One fault per line, `[UNIT] FAULT`, the first that fits wins:
 //! `rubbish` (arbitrary register contents), `nan` (all points not implemented), `short` (fewer registers than asked
-//! for), `late 3s`, `never`, `exception 4`. An empty or absent file means none.
+//! for), `late 3s`, `never`, `exception 4`; of a generator `trip` (its engine stops and does not start). An empty or
+//! absent file means none.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(crate) enum Fault {
     Late(Duration),
     Never,
     Exception(u8),
+    Trip,
 }
 
 /// The file with the faults, read at each request so that a test can change it at any time.
@@ -44,6 +46,7 @@ fn parse(line: &str, unit: u8) -> Option<Fault> {
         ("nan", _) => Some(Fault::NotImplemented),
         ("short", _) => Some(Fault::Short),
         ("never", _) => Some(Fault::Never),
+        ("trip", _) => Some(Fault::Trip),
         ("late", Some(time)) => {
             Some(Fault::Late(Duration::from_secs(u64::from(quantity::seconds(time).ok()?))))
         }

@@ -94,6 +94,8 @@ pub enum AssetType {
     Solar,
     /// A meter of consumption.
     Load,
+    /// A generator set: power above zero starts it, zero stops it.
+    Generator,
     /// A meter of a connection to the grid: import is positive.
     Connection,
 }
@@ -144,8 +146,9 @@ pub struct Write {
 pub struct Setpoint {
     /// Name of the asset.
     pub asset: String,
-    /// A battery's power (positive discharges), or the upper limit of a solar inverter, 0 or above. `null` releases
-    /// the asset: the battery idles, the inverter runs without a limit.
+    /// A battery's power (positive discharges), the upper limit of a solar inverter, 0 or above, or the power of a generator,
+    /// which starts above 0 and stops at 0. `null` releases the asset: the battery idles, the inverter runs without a limit,
+    /// the generator stops.
     pub power_kw: Option<f64>,
 }
 
@@ -252,9 +255,12 @@ pub struct Measurement {
     /// What these counters count before they begin again at zero; absent when they never do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter_range_kwh: Option<f64>,
-    /// The set-point (battery) or limit (solar) that the device follows now; absent when it follows none.
+    /// The set-point (battery, generator) or limit (solar) that the device follows now; absent when it follows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setpoint_kw: Option<f64>,
+    /// What the engine of a generator does; absent when the device does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Engine>,
     /// Power that a solar inverter could give, known only while no limit is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_kw: Option<f64>,
@@ -264,6 +270,20 @@ pub struct Measurement {
     /// Why the power is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<AssetError>,
+}
+
+/// What the engine of a generator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// It rests.
+    Off,
+    /// It starts and gives no power yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// It has stopped by itself and cannot start.
+    Fault,
 }
 
 /// Why an asset could not be read or commanded.

@@ -43,6 +43,7 @@ fn battery(number: usize, chance: &mut Chance) -> Storage {
         available: None,
         targets: Vec::new(),
         ordered: None,
+        dynamics: Default::default(),
     }
 }
 
@@ -91,13 +92,18 @@ fn community(homes: usize) -> Problem {
             carbon_intensity: vec![CarbonIntensity::kg_per_kwh(0.3); STEPS],
             carbon_price: CarbonPrice::per_kg(0.05),
             breach_price: Price::per_kwh(10.0),
+            charges: Vec::new(),
+            ramping: None,
         },
         fixed: fixed.into_iter().map(Power::kw).collect(),
         pessimistic: None,
         reserve: None,
+        spinning: None,
         curtailable: Vec::new(),
         storages,
         generators: Vec::new(),
+        feeders: Vec::new(),
+        carbon_cap: None,
         work: Vec::new(),
         zone: jiff::tz::TimeZone::UTC,
     }

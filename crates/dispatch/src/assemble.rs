@@ -3,8 +3,9 @@
 use sos_units::{Energy, Money, Power, Soc};
 
 use crate::generator::Generator;
-use crate::problem::Problem;
+use crate::problem::{Problem, Storage};
 use crate::schedule::{Breach, BreachKind, Costs, GeneratorSchedule, Schedule, Shadow, StorageSchedule};
+use crate::spinning;
 use crate::work::{Profile, price_after};
 
 /// Decisions in plain numbers, in the problem's order: kW and kWh.
@@ -12,6 +13,8 @@ use crate::work::{Profile, price_after};
 pub(crate) struct Raw {
     /// Power of each storage, discharge positive.
     pub(crate) storage: Vec<Vec<f64>>,
+    /// Of each storage, what its use goes without, kWh; empty for nothing.
+    pub(crate) missing: Vec<Vec<f64>>,
     /// Used generation.
     pub(crate) generation: Vec<Vec<f64>>,
     /// Power of each generator; zero when off. A least power of zero leaves on and off apart.
@@ -55,19 +58,12 @@ pub(crate) fn assemble(problem: &Problem, raw: &Raw) -> (Schedule, Costs) {
     let mut net: Vec<f64> = problem.fixed.iter().map(|p| p.as_kw()).collect();
     let mut costs = Costs::default();
     for (index, storage) in problem.storages.iter().enumerate() {
-        let plan = store(problem, index, &raw.storage[index]);
+        let missing = raw.missing.get(index).map_or(&[][..], Vec::as_slice);
+        let plan = store(problem, storage, &raw.storage[index], missing);
         for (sum, power) in net.iter_mut().zip(&plan.power) {
             *sum += power.as_kw();
         }
-        for (step, power) in problem.steps.iter().zip(&plan.power) {
-            costs.wear += storage.wear_cost * (power.abs() * step.duration);
-        }
-        let last = plan.stored_after.last().copied().unwrap_or_default();
-        costs.end_value += -(storage.end_value * last);
-        for target in &storage.targets {
-            let missing = (target.soc * storage.capacity - plan.stored_after[target.step]).max(Energy::ZERO);
-            costs.targets += target.price * missing;
-        }
+        price_storage(problem, storage, &plan, &mut costs);
         schedule.storage.insert(storage.id.clone(), plan);
     }
     for (item, used) in problem.curtailable.iter().zip(&raw.generation) {
@@ -84,34 +80,59 @@ pub(crate) fn assemble(problem: &Problem, raw: &Raw) -> (Schedule, Costs) {
         add_work(problem, index, plan, &mut schedule, &mut costs);
     }
     schedule.grid = net.iter().map(|&p| Power::kw(if p == 0.0 { 0.0 } else { -p })).collect();
+    feeders(problem, &mut schedule);
     exchange(problem, &mut schedule, &mut costs);
     reserve(problem, &mut schedule, &mut costs);
     stock(problem, &schedule, &mut costs);
+    spinning::price(problem, &mut schedule, &mut costs);
     (schedule, costs)
 }
 
 /// Follows the energy in store; rounding of the solver that would leave the limits is taken off the power.
-fn store(problem: &Problem, index: usize, power: &[f64]) -> StorageSchedule {
-    let s = &problem.storages[index];
-    let (low, high) = (s.energy_min().as_kwh(), s.energy_max().as_kwh());
+fn store(problem: &Problem, s: &Storage, power: &[f64], missing: &[f64]) -> StorageSchedule {
     let mut energy = (s.soc * s.capacity).as_kwh();
+    let mut floor = s.energy_min().as_kwh();
     let mut plan = StorageSchedule::default();
-    for (step, &wanted) in problem.steps.iter().zip(power) {
+    for (t, (step, &wanted)) in problem.steps.iter().zip(power).enumerate() {
         let h = step.duration.get();
-        let most_out = (energy - low).max(0.0) * s.discharge_efficiency / h;
-        let most_in = (high - energy).max(0.0) / (s.charge_efficiency * h);
+        let missing = missing.get(t).copied().unwrap_or(0.0);
+        let [into, out] = s.room(t, h, energy + missing, floor);
         // A trace below a milliwatt is the solver's rounding, not a decision.
         let wanted = if wanted.abs() < 1e-9 { 0.0 } else { wanted };
-        let power = wanted.clamp(-most_in.min(s.max_charge.as_kw()), most_out.min(s.max_discharge.as_kw()));
-        energy +=
-            if power > 0.0 { -power * h / s.discharge_efficiency } else { -power * h * s.charge_efficiency };
-        energy = energy.clamp(low, high);
+        let power = wanted.clamp(-into, out);
+        let moved = s.moved(t, h, energy, floor, power, missing);
+        energy = moved.after;
+        floor *= s.kept(h);
         let capacity = s.capacity.as_kwh();
         plan.power.push(Power::kw(power));
         plan.stored_after.push(Energy::kwh(energy));
         plan.soc_after.push(Soc::fraction(if capacity > 0.0 { energy / capacity } else { 0.0 }));
+        if s.dynamics.draw.is_some() {
+            plan.missing.push(Energy::kwh(moved.missing));
+        }
     }
     plan
+}
+
+/// What a storage costs: wear, use that goes without, what is held, missed targets; and what is left at the end.
+fn price_storage(problem: &Problem, s: &Storage, plan: &StorageSchedule, costs: &mut Costs) {
+    for ((step, power), stored) in problem.steps.iter().zip(&plan.power).zip(&plan.stored_after) {
+        costs.wear += s.wear_cost * (power.abs() * step.duration);
+        for &(above, more) in &s.dynamics.wear_above {
+            costs.wear += more * ((power.abs() - above).max(Power::ZERO) * step.duration);
+        }
+        costs.holding += (s.dynamics.holding_cost * *stored) * step.duration.get();
+    }
+    if let Some(draw) = &s.dynamics.draw {
+        let missing = plan.missing.iter().map(|missing| missing.max(Energy::ZERO));
+        costs.missing += draw.price * missing.sum::<Energy>();
+    }
+    let last = plan.stored_after.last().copied().unwrap_or_default();
+    costs.end_value += -(s.end_value * last);
+    for target in &s.targets {
+        let missing = (target.soc * s.capacity - plan.stored_after[target.step]).max(Energy::ZERO);
+        costs.targets += target.price * missing;
+    }
 }
 
 /// Prices what a generator does; rounding of the solver that would leave its limits is taken off.
@@ -159,27 +180,61 @@ fn add_work(problem: &Problem, index: usize, plan: &WorkPlan, schedule: &mut Sch
     schedule.work.insert(work.id.clone(), plan.power.iter().map(|&p| Power::kw(p)).collect());
 }
 
-/// Prices the exchange with the grid and lists breaches.
-fn exchange(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
-    let c = &problem.connection;
-    for (t, &grid) in schedule.grid.iter().enumerate() {
-        let hours = problem.steps[t].duration;
-        let (import, export) = (grid.max(Power::ZERO), (-grid).max(Power::ZERO));
-        costs.energy += c.import_price[t] * (import * hours);
-        costs.energy += -(c.export_price[t] * (export * hours));
-        costs.carbon += c.carbon_price * (c.carbon_intensity[t] * (import * hours));
-        let limits = [
-            (BreachKind::Import, import, c.import_limit[t]),
-            (BreachKind::Export, export, c.export_limit[t]),
-        ];
-        for (kind, power, limit) in limits {
-            let over = limit.map_or(Power::ZERO, |limit| (power - limit).max(Power::ZERO));
-            costs.breach += c.breach_price * (over * hours);
-            if over.as_kw() > HELD {
-                schedule.breaches.push(Breach { step: t, kind, over });
-            }
+/// What flows into each feeder.
+fn feeders(problem: &Problem, schedule: &mut Schedule) {
+    let mut net: Vec<Vec<Power>> = problem.feeders.iter().map(|feeder| feeder.fixed.clone()).collect();
+    for (id, feeders) in problem.behind() {
+        let powers = schedule.power(id);
+        for &feeder in &feeders {
+            net[feeder].iter_mut().zip(&powers).for_each(|(sum, power)| *sum += *power);
         }
     }
+    for (feeder, net) in problem.feeders.iter().zip(net) {
+        let into = net.into_iter().map(|power| Power::kw(0.0 - power.as_kw())).collect();
+        schedule.feeders.insert(feeder.id.clone(), into);
+    }
+}
+
+/// Prices what flows through connections and feeders, and lists breaches.
+fn exchange(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
+    let mut emitted = 0.0;
+    for meter in problem.meters() {
+        let c = meter.connection;
+        let flows = match meter.feeder {
+            None => &schedule.grid,
+            Some(feeder) => &schedule.feeders[&feeder.id],
+        };
+        for (t, &flow) in flows.iter().enumerate() {
+            let hours = problem.steps[t].duration;
+            let (import, export) = (flow.max(Power::ZERO), (-flow).max(Power::ZERO));
+            costs.energy += c.import_price[t] * (import * hours);
+            costs.energy += -(c.export_price[t] * (export * hours));
+            let carbon = c.carbon_intensity[t] * (import * hours);
+            costs.carbon += c.carbon_price * carbon;
+            emitted += carbon.as_kg();
+            let limits = [
+                (BreachKind::Import, import, c.import_limit[t]),
+                (BreachKind::Export, export, c.export_limit[t]),
+            ];
+            for (kind, power, limit) in limits {
+                let over = limit.map_or(Power::ZERO, |limit| (power - limit).max(Power::ZERO));
+                costs.breach += c.breach_price * (over * hours);
+                if over.as_kw() > HELD {
+                    let feeder = meter.feeder.map(|feeder| feeder.id.clone());
+                    schedule.breaches.push(Breach { step: t, kind, over, feeder });
+                }
+            }
+        }
+        costs.charges += Money::new(c.charges.iter().map(|charge| charge.cost(flows)).sum());
+        costs.ramping += Money::new(c.ramping.map_or(0.0, |ramping| ramping.cost(flows)));
+    }
+    let Some(cap) = problem.carbon_cap else { return };
+    for generator in &problem.generators {
+        let plan = &schedule.generators[&generator.id];
+        let powers = plan.power.iter().zip(&problem.steps);
+        emitted += powers.map(|(p, step)| (generator.emissions * (*p * step.duration)).as_kg()).sum::<f64>();
+    }
+    costs.carbon_cap += Money::new((emitted - cap.kg).max(0.0) * cap.price.as_per_kg());
 }
 
 /// Prices what the reserve for the pessimistic net power lacks: storages are asked for what they have left beyond
@@ -195,7 +250,7 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
     let mut spare = vec![0.0; problem.len()];
     for t in (0..problem.len()).rev() {
         let able = problem.storages.iter().filter(|s| s.is_available(t));
-        let left = |s: &crate::problem::Storage| {
+        let left = |s: &Storage| {
             (schedule.storage[&s.id].stored_after[t] - s.energy_min()).as_kwh() * s.discharge_efficiency
         };
         let later = spare.get(t + 1).copied().filter(|_| lacks(t + 1).is_some()).unwrap_or(f64::INFINITY);
@@ -217,7 +272,12 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
         let missing = Power::kw((over - extra).max(0.0));
         costs.reserve += low.price * (missing * hours);
         if missing.as_kw() > HELD {
-            schedule.breaches.push(Breach { step: t, kind: BreachKind::Reserve, over: missing });
+            schedule.breaches.push(Breach {
+                step: t,
+                kind: BreachKind::Reserve,
+                over: missing,
+                feeder: None,
+            });
         }
     }
 }
@@ -226,7 +286,7 @@ fn reserve(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
 fn stock(problem: &Problem, schedule: &Schedule, costs: &mut Costs) {
     let Some(reserve) = &problem.reserve else { return };
     for (t, &wanted) in reserve.energy.iter().enumerate() {
-        let kept = |s: &crate::problem::Storage| schedule.storage[&s.id].stored_after[t] - s.energy_min();
+        let kept = |s: &Storage| schedule.storage[&s.id].stored_after[t] - s.energy_min();
         let missing = (wanted - problem.storages.iter().map(kept).sum()).max(Energy::ZERO);
         costs.reserve += reserve.price * missing;
     }

@@ -1,7 +1,8 @@
 //! Which limits hold a plan back, told from the plan itself: every limit that a step is at.
 
+use crate::connection::Feeder;
 use crate::problem::{Problem, Storage};
-use crate::schedule::{BreachKind, Schedule};
+use crate::schedule::{Breach, BreachKind, Schedule};
 
 /// What is planned this near to a limit is at the limit, kW or kWh: plans are rounded by the solver.
 const NEAR: f64 = 0.005;
@@ -12,6 +13,7 @@ const NEAR: f64 = 0.005;
 #[must_use]
 pub fn binding(problem: &Problem, schedule: &Schedule, step: usize) -> Vec<String> {
     let mut limits = connection(problem, schedule, step);
+    limits.extend(problem.feeders.iter().flat_map(|feeder| at_feeder(feeder, schedule, step)));
     limits.extend(storages(problem, schedule, step));
     limits
 }
@@ -20,7 +22,8 @@ fn connection(problem: &Problem, schedule: &Schedule, step: usize) -> Vec<String
     let Some(grid) = schedule.grid.get(step) else { return Vec::new() };
     let of = |limits: &[Option<sos_units::Power>]| limits.get(step).copied().flatten();
     let over = |kind| {
-        let breach = schedule.breaches.iter().find(|breach| breach.step == step && breach.kind == kind);
+        let here = |breach: &&Breach| breach.step == step && breach.kind == kind && breach.feeder.is_none();
+        let breach = schedule.breaches.iter().find(here);
         breach.map_or(0.0, |breach| breach.over.as_kw())
     };
     let told = |what: &str, used: f64, limit: Option<f64>, over: f64| {
@@ -30,15 +33,31 @@ fn connection(problem: &Problem, schedule: &Schedule, step: usize) -> Vec<String
     };
     let import = of(&problem.connection.import_limit).map(|limit| limit.as_kw());
     let export = of(&problem.connection.export_limit).map(|limit| limit.as_kw());
-    let reserve = over(BreachKind::Reserve);
+    let (reserve, spinning) = (over(BreachKind::Reserve), over(BreachKind::Spinning));
     [
         told("import", grid.as_kw(), import, over(BreachKind::Import)),
         told("export", -grid.as_kw(), export, over(BreachKind::Export)),
         (reserve > NEAR).then(|| format!("reserve for the import limit, short by {reserve:.1} kW")),
+        (spinning > NEAR).then(|| format!("spinning reserve, short by {spinning:.1} kW")),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The limits of a feeder that a step is at.
+fn at_feeder(feeder: &Feeder, schedule: &Schedule, step: usize) -> Vec<String> {
+    let flow = schedule.feeders.get(&feeder.id).and_then(|flow| flow.get(step));
+    let Some(flow) = flow.map(|flow| flow.as_kw()) else { return Vec::new() };
+    let told = |what: &str, used: f64, limits: &[Option<sos_units::Power>]| {
+        let limit = limits.get(step).copied().flatten()?.as_kw();
+        let over = used - limit;
+        let by = if over > NEAR { format!(", over by {over:.1} kW") } else { String::new() };
+        (over >= -NEAR).then(|| format!("planned {what} limit {limit:.1} kW of {}{by}", feeder.id))
+    };
+    let limits = &feeder.connection;
+    let limits = [told("import", flow, &limits.import_limit), told("export", -flow, &limits.export_limit)];
+    limits.into_iter().flatten().collect()
 }
 
 /// The limits of storages, each with the names of those at it.
@@ -83,8 +102,9 @@ mod tests {
     use sos_units::{CarbonIntensity, CarbonPrice, Energy, Hours, Power, Price, Soc};
 
     use super::*;
-    use crate::problem::{Connection, Step};
-    use crate::schedule::{Breach, StorageSchedule};
+    use crate::connection::Connection;
+    use crate::problem::Step;
+    use crate::schedule::StorageSchedule;
 
     fn storage(id: &str) -> Storage {
         Storage {
@@ -102,6 +122,7 @@ mod tests {
             available: None,
             targets: Vec::new(),
             ordered: None,
+            dynamics: Default::default(),
         }
     }
 
@@ -117,13 +138,18 @@ mod tests {
                 carbon_intensity: vec![CarbonIntensity::ZERO],
                 carbon_price: CarbonPrice::ZERO,
                 breach_price: Price::per_kwh(5.0),
+                charges: Vec::new(),
+                ramping: None,
             },
             fixed: vec![Power::kw(-10.0)],
             pessimistic: None,
             reserve: None,
+            spinning: None,
             curtailable: Vec::new(),
             storages: vec![storage("a"), storage("b")],
             generators: Vec::new(),
+            feeders: Vec::new(),
+            carbon_cap: None,
             work: Vec::new(),
             zone: jiff::tz::TimeZone::UTC,
         }
@@ -135,6 +161,7 @@ mod tests {
             power: vec![Power::kw(power)],
             stored_after: vec![Energy::kwh(stored)],
             soc_after: vec![Soc::fraction(stored / 6.4)],
+            missing: Vec::new(),
         };
         let storage = BTreeMap::from([("a".to_owned(), of(a)), ("b".to_owned(), of(b))]);
         Schedule { grid: vec![Power::kw(grid)], storage, ..Schedule::default() }
@@ -159,7 +186,12 @@ mod tests {
     #[test]
     fn a_breach_is_told_with_its_size_and_a_storage_that_may_not_be_used_holds_nothing_back() {
         let mut schedule = plan(12.5, (0.0, 0.0), (5.0, 3.0));
-        schedule.breaches.push(Breach { step: 0, kind: BreachKind::Import, over: Power::kw(1.5) });
+        schedule.breaches.push(Breach {
+            step: 0,
+            kind: BreachKind::Import,
+            over: Power::kw(1.5),
+            feeder: None,
+        });
         let mut problem = problem();
         problem.storages[0].available = Some(vec![false]);
         assert_eq!(

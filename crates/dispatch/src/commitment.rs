@@ -75,7 +75,7 @@ impl Builder<'_> {
         let bound = generator.bound_until(problem);
         let mut commitment = Commitment::default();
         for t in 0..n {
-            let (h, balance) = (hours(problem, t), self.built.balance[t]);
+            let h = hours(problem, t);
             let (_, down) = ramps(problem, generator, t);
             let (start, stop) = generator.edges(h);
             // Power counts in the rows of this step and, the other way round, in those of the next one.
@@ -88,7 +88,8 @@ impl Builder<'_> {
 
             let least = generator.least();
             let mut on: Vec<(usize, f64)> = ramp.iter().map(|&(row, sign)| (row, sign * least)).collect();
-            on.extend([(balance, least), (rows.change[t], 1.0), (rows.room[t], least - generator.most())]);
+            on.extend(self.in_balance(&generator.id, t, least));
+            on.extend([(rows.change[t], 1.0), (rows.room[t], least - generator.most())]);
             on.extend(rows.change.get(t + 1).map(|&row| (row, -1.0)));
             on.extend(rows.fall[t].map(|row| (row, -down)));
             if let Some(&Some(row)) = rows.rise.get(t + 1) {
@@ -119,7 +120,8 @@ impl Builder<'_> {
             let mut pieces = Vec::new();
             for (width, price) in generator.pieces(carbon) {
                 let mut entries = ramp.clone();
-                entries.extend([(balance, 1.0), (rows.room[t], 1.0)]);
+                entries.extend(self.in_balance(&generator.id, t, 1.0));
+                entries.push((rows.room[t], 1.0));
                 pieces.push(self.column(price * h, 0.0, 0.0, width, &entries));
             }
             commitment.pieces.push(pieces);

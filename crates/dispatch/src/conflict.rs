@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use sos_units::{CarbonPrice, Money, Price};
+use sos_units::{Money, Price};
 
+use crate::connection::Connection;
 use crate::problem::{Budget, Problem};
-use crate::schedule::{BreachKind, Schedule};
+use crate::schedule::Schedule;
 use crate::solve::{Unsolvable, solve};
 
 /// A limit that a plan is to hold.
@@ -19,11 +20,15 @@ use crate::solve::{Unsolvable, solve};
 pub enum Limit {
     /// On import in a step.
     Import {
+        /// The feeder whose limit it is; none for the site's connection.
+        feeder: Option<String>,
         /// The step.
         step: usize,
     },
     /// On export in a step.
     Export {
+        /// The feeder whose limit it is; none for the site's connection.
+        feeder: Option<String>,
         /// The step.
         step: usize,
     },
@@ -66,13 +71,19 @@ pub fn conflict(problem: &Problem, probes: usize) -> Result<Option<Conflict>, Un
 }
 
 fn limits(problem: &Problem) -> Vec<Limit> {
-    let c = &problem.connection;
-    let at = |list: &[Option<sos_units::Power>], limit: fn(usize) -> Limit| {
-        let limited = list.iter().enumerate().filter(|(_, most)| most.is_some());
-        limited.map(|(step, _)| limit(step)).collect::<Vec<_>>()
+    let limited = |list: &[Option<sos_units::Power>]| {
+        let steps = list.iter().enumerate().filter(|(_, most)| most.is_some());
+        steps.map(|(step, _)| step).collect::<Vec<usize>>()
     };
-    let mut all = at(&c.import_limit, |step| Limit::Import { step });
-    all.extend(at(&c.export_limit, |step| Limit::Export { step }));
+    let mut all = Vec::new();
+    for meter in problem.meters() {
+        let (c, feeder) = (meter.connection, meter.feeder.map(|feeder| &feeder.id));
+        let import = |step| Limit::Import { step, feeder: feeder.cloned() };
+        let export = |step| Limit::Export { step, feeder: feeder.cloned() };
+        all.extend(limited(&c.import_limit).into_iter().map(import));
+        all.extend(limited(&c.export_limit).into_iter().map(export));
+    }
+    let c = &problem.connection;
     for storage in &problem.storages {
         let hard = storage.targets.iter().filter(|target| target.price >= c.breach_price);
         all.extend(hard.map(|target| Limit::Target { storage: storage.id.clone(), step: target.step }));
@@ -127,18 +138,15 @@ fn holds(problem: &Problem, limits: &BTreeSet<Limit>) -> Result<bool, Unsolvable
 /// The problem with these limits only, where nothing costs but a breach: one per kWh.
 fn with_limits(problem: &Problem, limits: &BTreeSet<Limit>) -> Problem {
     let mut only = problem.clone();
-    let (n, one) = (problem.len(), Price::per_kwh(1.0));
-    let c = &mut only.connection;
-    c.import_price = vec![Price::ZERO; n];
-    c.export_price = vec![Price::ZERO; n];
-    (c.carbon_price, c.breach_price) = (CarbonPrice::ZERO, one);
-    for step in 0..n {
-        c.import_limit[step] = c.import_limit[step].filter(|_| limits.contains(&Limit::Import { step }));
-        c.export_limit[step] = c.export_limit[step].filter(|_| limits.contains(&Limit::Export { step }));
-    }
-    (only.pessimistic, only.reserve) = (None, None);
+    let one = Price::per_kwh(1.0);
+    limit_only(&mut only.connection, None, limits);
+    only.feeders.iter_mut().for_each(|feeder| limit_only(&mut feeder.connection, Some(&feeder.id), limits));
+    (only.pessimistic, only.reserve, only.carbon_cap) = (None, None, None);
     for storage in &mut only.storages {
         (storage.end_value, storage.wear_cost) = (Price::ZERO, Price::ZERO);
+        storage.dynamics.holding_cost = Price::ZERO;
+        storage.dynamics.wear_above.clear();
+        storage.dynamics.draw.iter_mut().for_each(|draw| draw.price = Price::ZERO);
         let id = &storage.id;
         storage.targets.retain_mut(|target| {
             target.price = one;
@@ -155,9 +163,28 @@ fn with_limits(problem: &Problem, limits: &BTreeSet<Limit>) -> Problem {
     only
 }
 
+/// Leaves of a connection these limits, where nothing costs but a breach.
+fn limit_only(c: &mut Connection, feeder: Option<&String>, limits: &BTreeSet<Limit>) {
+    let n = c.import_limit.len();
+    let (import_limit, export_limit) =
+        (std::mem::take(&mut c.import_limit), std::mem::take(&mut c.export_limit));
+    let kept = |list: Vec<Option<sos_units::Power>>, limit: &dyn Fn(usize, Option<String>) -> Limit| {
+        let each = |(step, most): (usize, Option<sos_units::Power>)| {
+            most.filter(|_| limits.contains(&limit(step, feeder.cloned())))
+        };
+        list.into_iter().enumerate().map(each).collect()
+    };
+    *c = Connection {
+        import_limit: kept(import_limit, &|step, feeder| Limit::Import { step, feeder }),
+        export_limit: kept(export_limit, &|step, feeder| Limit::Export { step, feeder }),
+        breach_price: Price::per_kwh(1.0),
+        ..Connection::free(n)
+    };
+}
+
 /// By how much the limits are exceeded, kWh.
 fn missing(problem: &Problem, schedule: &Schedule) -> f64 {
-    let open = schedule.breaches.iter().filter(|breach| breach.kind != BreachKind::Reserve);
+    let open = schedule.breaches.iter().filter(|breach| breach.kind.is_of_connection());
     let over: f64 = open.map(|b| b.over.as_kw() * problem.steps[b.step].duration.get()).sum();
     let short = problem.storages.iter().flat_map(|storage| {
         let stored = &schedule.storage[&storage.id].stored_after;
@@ -169,10 +196,10 @@ fn missing(problem: &Problem, schedule: &Schedule) -> f64 {
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
-    use sos_units::{CarbonIntensity, Energy, Hours, Power, Soc};
+    use sos_units::{CarbonIntensity, CarbonPrice, Energy, Hours, Power, Soc};
 
     use super::*;
-    use crate::problem::{Connection, SocTarget, Step, Storage};
+    use crate::problem::{SocTarget, Step, Storage};
 
     /// Hours with these loads, 4 kW of import, 2 kW of export, and a battery of 4 kWh and 2 kW that is half full.
     fn problem(net: &[f64]) -> Problem {
@@ -189,10 +216,13 @@ mod tests {
                 carbon_intensity: vec![CarbonIntensity::ZERO; n],
                 carbon_price: CarbonPrice::ZERO,
                 breach_price: Price::per_kwh(5.0),
+                charges: Vec::new(),
+                ramping: None,
             },
             fixed: net.iter().map(|&kw| Power::kw(kw)).collect(),
             pessimistic: None,
             reserve: None,
+            spinning: None,
             curtailable: Vec::new(),
             storages: vec![Storage {
                 id: "battery".into(),
@@ -209,8 +239,11 @@ mod tests {
                 available: None,
                 targets: Vec::new(),
                 ordered: None,
+                dynamics: Default::default(),
             }],
             generators: Vec::new(),
+            feeders: Vec::new(),
+            carbon_cap: None,
             work: Vec::new(),
             zone: jiff::tz::TimeZone::UTC,
         }
@@ -229,15 +262,15 @@ mod tests {
 
     #[test]
     fn one_peak_above_limit_and_battery_names_its_step_alone() {
-        let import = |step| Limit::Import { step };
+        let import = |step| Limit::Import { step, feeder: None };
         assert_eq!(found(&problem(&[-1.0, -1.0, -6.5, -1.0])), Some(vec![import(2)]));
-        assert_eq!(found(&problem(&[-1.0, 4.5, -1.0])), Some(vec![Limit::Export { step: 1 }]));
+        assert_eq!(found(&problem(&[-1.0, 4.5, -1.0])), Some(vec![Limit::Export { step: 1, feeder: None }]));
     }
 
     #[test]
     fn a_long_peak_names_the_steps_that_drain_the_battery() {
         // 2 kWh are stored, and 1 kWh can be had in the hour before; four hours need 4 kWh.
-        let import = |step| Limit::Import { step };
+        let import = |step| Limit::Import { step, feeder: None };
         let steps = found(&problem(&[-3.0, -5.0, -5.0, -5.0, -5.0, -1.0])).unwrap();
         assert_eq!(steps, [0, 1, 2, 3, 4].map(import).to_vec());
     }
@@ -258,7 +291,7 @@ mod tests {
     fn spent_probes_leave_a_larger_set_that_says_so() {
         let conflict = conflict(&problem(&[-1.0, -1.0, -6.5, -1.0]), 1).unwrap().unwrap();
         assert!(
-            !conflict.irreducible && conflict.limits.contains(&Limit::Import { step: 2 }),
+            !conflict.irreducible && conflict.limits.contains(&Limit::Import { step: 2, feeder: None }),
             "{conflict:?}"
         );
     }

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sos_units::Power;
 
-use crate::assemble::{Raw, WorkPlan, assemble};
+use crate::assemble::{GeneratorPlan, Raw, WorkPlan, assemble};
 use crate::group::level;
-use crate::merit::Merit;
+use crate::merit::{Call, Merit};
 use crate::ordered::{after, clipped};
 use crate::problem::{Budget, Invalid, Problem, Storage};
 use crate::reasons::explain;
@@ -92,7 +92,8 @@ pub fn rule_plan(problem: &Problem) -> Result<(Schedule, Costs), Invalid> {
         problem.curtailable.iter().map(|c| c.available.iter().map(|p| p.as_kw()).collect()).collect();
     let mean = crate::work::price_after(problem);
     let mut fleet = Fleet::new(problem);
-    let mut merit = Merit::new(problem);
+    let mut merit = Merit::new(&problem.generators);
+    let mut generators = vec![GeneratorPlan::default(); problem.generators.len()];
     for t in 0..n {
         let used: f64 = work.iter().map(|plan| plan.power[t]).sum();
         let ordered = fleet.ordered(problem, t);
@@ -103,11 +104,17 @@ pub fn rule_plan(problem: &Problem) -> Result<(Schedule, Costs), Invalid> {
         let wanted = if net >= 0.0 || dear { -net } else { (-net - limit).max(0.0) };
         let moved = fleet.move_power(problem, t, wanted, &ordered);
         let export = problem.connection.export_limit[t].map_or(f64::INFINITY, Power::as_kw);
-        let burnt = merit.step(problem, t, -net - moved, limit);
+        let burnt = burn(problem, t, &mut merit, &mut generators, (-net - moved, limit));
         turn_down(&mut generation, t, net + moved + burnt - export);
     }
-    let raw =
-        Raw { storage: fleet.power, generation, generators: merit.plans, work, shadow: Shadow::default() };
+    let raw = Raw {
+        storage: fleet.power,
+        missing: Vec::new(),
+        generation,
+        generators,
+        work,
+        shadow: Shadow::default(),
+    };
     let (mut schedule, costs) = assemble(problem, &raw);
     schedule.because = explain(problem, &schedule);
     for reason in schedule.because.values_mut().flatten() {
@@ -115,6 +122,30 @@ pub fn rule_plan(problem: &Problem) -> Result<(Schedule, Costs), Invalid> {
         reason.text = format!("{} (by rule: the solver gave no plan)", reason.text);
     }
     Ok((schedule, costs))
+}
+
+/// Runs generators in merit order for what is `lacking` (kW) in a step when at the most `limit` of it can be imported; returns
+/// their sum.
+fn burn(
+    problem: &Problem,
+    t: usize,
+    merit: &mut Merit,
+    plans: &mut [GeneratorPlan],
+    (lacking, limit): (f64, f64),
+) -> f64 {
+    let call = Call {
+        duration: problem.steps[t].duration,
+        lacking: Power::kw(lacking),
+        limit: Power::kw(limit),
+        import_price: problem.connection.full_import_price(t),
+        carbon_price: problem.connection.carbon_price,
+    };
+    let powers = merit.step(&problem.generators, call, |g| problem.generators[g].is_available(t));
+    for (plan, power) in plans.iter_mut().zip(&powers) {
+        plan.on.push(power.is_some());
+        plan.power.push(power.map_or(0.0, Power::as_kw));
+    }
+    powers.iter().flatten().map(|power| power.as_kw()).sum()
 }
 
 /// Takes `over` kW off generation, in order.
@@ -166,7 +197,7 @@ impl Fleet {
         let hours = problem.steps[t].duration.get();
         let given = |(i, s): (usize, &Storage)| {
             let (low, high) = s.ordered_in(t)?;
-            Some(clipped(s, self.stored[i], 0.0_f64.clamp(low.as_kw(), high.as_kw()), hours))
+            Some(clipped(s, t, self.stored[i], 0.0_f64.clamp(low.as_kw(), high.as_kw()), hours))
         };
         problem.storages.iter().enumerate().map(given).collect()
     }
@@ -180,17 +211,19 @@ impl Fleet {
         let able = |i: usize| if free(i) { 1.0 } else { 0.0 };
         let (mut rate, mut room) = (Vec::new(), Vec::new());
         for (i, s) in problem.storages.iter().enumerate() {
+            let [into, away] = s.room(t, hours, self.stored[i], s.energy_min().as_kwh());
             rate.push(able(i) * if out { s.max_discharge.as_kw() } else { s.max_charge.as_kw() });
-            room.push(if out {
-                (self.stored[i] - s.energy_min().as_kwh()).max(0.0) * s.discharge_efficiency
-            } else {
-                (s.energy_max().as_kwh() - self.stored[i]).max(0.0) / s.charge_efficiency
-            });
+            room.push(if out { away } else { into } * hours);
         }
-        let shares = level(wanted.abs(), hours, &rate, &room);
+        let mut shares = level(wanted.abs(), hours, &rate, &room);
+        for (share, s) in shares.iter_mut().zip(&problem.storages).filter(|_| !out) {
+            if *share < s.dynamics.min_charge.as_kw() {
+                *share = 0.0;
+            }
+        }
         for (i, s) in problem.storages.iter().enumerate() {
             let power = ordered[i].unwrap_or(if out { shares[i] } else { -shares[i] });
-            self.stored[i] = after(s, self.stored[i], power, hours);
+            self.stored[i] = after(s, t, self.stored[i], power, hours);
             self.power[i].push(power);
         }
         shares.iter().sum::<f64>() * if out { 1.0 } else { -1.0 }

@@ -338,7 +338,11 @@ fn limits(input: &FollowInput, mut wish: Wish) -> Wish {
         if over > 1e-9 {
             wish.power -= over;
             wish.all = true;
-            let text = format!("export limit {limit:.1} kW would be exceeded by {over:.1} kW");
+            let text = if limit > 0.0 {
+                format!("export limit {limit:.1} kW would be exceeded by {over:.1} kW")
+            } else {
+                "nobody else takes what is left".to_owned()
+            };
             wish.limit = Some((BreachKind::Export, text));
         }
     }
@@ -356,7 +360,9 @@ fn limits(input: &FollowInput, mut wish: Wish) -> Wish {
     if wish.power < floor - 1e-9 {
         let over = floor - wish.power;
         wish.power = floor;
-        let text = if input.learned {
+        let text = if limit <= 0.0 {
+            "nobody else gives what lacks".to_owned()
+        } else if input.learned {
             format!("import limit {limit:.1} kW could be exceeded by {over:.1} kW")
         } else {
             // Before that the excess is as large as the caution, not as any load.

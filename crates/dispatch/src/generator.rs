@@ -1,7 +1,7 @@
 //! Conventional generators: committed or not, and when they run, between their least and their most power.
 
 use serde::{Deserialize, Serialize};
-use sos_units::{CarbonIntensity, CarbonPrice, Hours, Money, Power};
+use sos_units::{CarbonIntensity, CarbonPrice, Hours, Money, Power, Price};
 
 use crate::problem::{Check, Invalid, Problem, Step};
 use crate::schedule::GeneratorSchedule;
@@ -76,8 +76,17 @@ impl Generator {
         self.available.as_ref().is_none_or(|steps| steps[step])
     }
 
+    /// What a kWh costs at full power, with carbon.
+    #[must_use]
+    pub fn full_price(&self, carbon: CarbonPrice) -> Price {
+        let fuel = self.curve.last().map_or(0.0, |point| point.per_hour.get());
+        let each = if self.most() > 0.0 { fuel / self.most() } else { f64::INFINITY };
+        Price::per_kwh(each) + carbon * self.emissions
+    }
+
     /// The pieces of its curve above the least power: width in kW, and cost per kWh with carbon.
-    pub(crate) fn pieces(&self, carbon: CarbonPrice) -> Vec<(f64, f64)> {
+    #[must_use]
+    pub fn pieces(&self, carbon: CarbonPrice) -> Vec<(f64, f64)> {
         let carbon = (carbon * self.emissions).as_per_kwh();
         let piece = |pair: &[CostPoint]| {
             let width = (pair[1].power - pair[0].power).as_kw();

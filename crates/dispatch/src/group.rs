@@ -19,7 +19,7 @@ pub(crate) struct Group {
     pub(crate) discharge: f64,
 }
 
-/// Whether two storages may be planned as one.
+/// Whether two storages behind the same feeders may be planned as one.
 fn alike(a: &Storage, b: &Storage) -> bool {
     let same = |x: f64, y: f64| x.to_bits() == y.to_bits();
     same(a.charge_efficiency, b.charge_efficiency)
@@ -27,6 +27,8 @@ fn alike(a: &Storage, b: &Storage) -> bool {
         && same(a.wear_cost.as_per_kwh(), b.wear_cost.as_per_kwh())
         && same(a.end_value.as_per_kwh(), b.end_value.as_per_kwh())
         && a.available == b.available
+        && a.is_plain()
+        && b.is_plain()
         && a.ordered.is_none()
         && b.ordered.is_none()
         && a.targets.is_empty()
@@ -36,8 +38,11 @@ fn alike(a: &Storage, b: &Storage) -> bool {
 /// Groups storages, in order of their first member; `single` keeps each by itself.
 pub(crate) fn groups(problem: &Problem, single: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    let behind = problem.behind();
+    let same_place = |a: &Storage, b: &Storage| behind.get(a.id.as_str()) == behind.get(b.id.as_str());
     for (index, storage) in problem.storages.iter().enumerate() {
-        let found = groups.iter_mut().find(|g| !single && alike(&problem.storages[g.members[0]], storage));
+        let fits = |other: &Storage| alike(other, storage) && same_place(other, storage);
+        let found = groups.iter_mut().find(|g| !single && fits(&problem.storages[g.members[0]]));
         match found {
             Some(group) => group.add(index, storage),
             None => {
@@ -77,6 +82,9 @@ const SHORT: f64 = 1e-6;
 /// Charging goes to those that would take longest to fill, discharging to those that would take longest to
 /// empty, so that all keep their full power available for as long as possible.
 pub(crate) fn split(problem: &Problem, group: &Group, power: &[f64]) -> Option<Vec<Vec<f64>>> {
+    if !problem.storages[group.members[0]].is_plain() {
+        return Some(vec![power.to_vec()]);
+    }
     let members: Vec<&Storage> = group.members.iter().map(|&i| &problem.storages[i]).collect();
     let mut stored: Vec<f64> = members.iter().map(|s| (s.soc * s.capacity).as_kwh()).collect();
     let mut shares = vec![Vec::with_capacity(power.len()); members.len()];

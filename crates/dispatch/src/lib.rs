@@ -11,6 +11,10 @@ mod assemble;
 mod binding;
 mod commitment;
 mod conflict;
+mod connection;
+mod covering;
+mod dynamics;
+mod exchange;
 mod fallback;
 mod follow;
 mod generator;
@@ -22,28 +26,34 @@ mod lp;
 mod merit;
 mod model;
 mod ordered;
+mod place;
 mod problem;
 mod reasons;
+mod redispatch;
 mod running;
 mod schedule;
 mod solve;
+mod spinning;
 mod verify;
 mod work;
 
 pub use binding::binding;
 pub use conflict::{Conflict, Limit, conflict};
+pub use connection::{CarbonCap, Charge, Charged, Connection, Feeder, Ramping, Sum};
+pub use dynamics::{Draw, Dynamics};
 pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
 pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, Tuning, follow};
 pub use generator::{Before, CostPoint, Generator};
 pub use grid_order::{fair_shares, least_power};
 pub use guard::{AssetState, GuardState, Guarded, NarrowedBy, Narrowing, Source, Target, guard};
+pub use merit::{Call, Merit};
 pub use ordered::{Ordered, covered};
-pub use problem::{
-    Budget, Connection, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage,
-};
+pub use problem::{Budget, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage};
 pub use reasons::explain;
+pub use redispatch::{Piece, Supply, redispatch};
 pub use schedule::{
     Breach, BreachKind, Costs, GeneratorSchedule, Reason, ReasonCode, Schedule, Shadow, StorageSchedule,
 };
 pub use solve::{Solved, Stats, Status, Unsolvable, perfect, relative_gap, solve};
-pub use verify::{Verification, Violation, verify};
+pub use spinning::Spinning;
+pub use verify::{Verification, Violation, emissions, verify};

@@ -1,19 +1,32 @@
-//! Generators in merit order: the rule where there is no solver's plan.
+//! Generators in merit order: the rule where there is no solver's plan, and what runs them in an uncontrolled site.
 
-use crate::assemble::GeneratorPlan;
+use serde::{Deserialize, Serialize};
+use sos_units::{CarbonPrice, Hours, Power, Price};
+
 use crate::generator::Generator;
-use crate::problem::Problem;
 
-/// Generators, step after step.
-pub(crate) struct Merit {
-    /// Plans so far.
-    pub(crate) plans: Vec<GeneratorPlan>,
-    /// Indices, those first that are cheapest at full power.
-    order: Vec<usize>,
+/// What is asked of generators in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// Length of the step.
+    pub duration: Hours,
+    /// Power that lacks without them, kW.
+    pub lacking: Power,
+    /// The most of it that can be imported, zero or above.
+    pub limit: Power,
+    /// What import costs, with carbon.
+    pub import_price: Price,
+    /// What emissions are priced at.
+    pub carbon_price: CarbonPrice,
+}
+
+/// What generators have done so far, in the order of a list of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Merit {
     states: Vec<State>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct State {
     on: bool,
     /// Hours since it came on or went off.
@@ -21,56 +34,48 @@ struct State {
     power: f64,
 }
 
-/// Cost of a kWh at full power, carbon included.
-fn full_price(problem: &Problem, generator: &Generator) -> f64 {
-    let most = generator.most();
-    let fuel = generator.curve.last().map_or(0.0, |point| point.per_hour.get());
-    let carbon = (problem.connection.carbon_price * generator.emissions).as_per_kwh();
-    if most > 0.0 { fuel / most + carbon } else { f64::INFINITY }
-}
-
 impl Merit {
-    pub(crate) fn new(problem: &Problem) -> Self {
-        let generators = &problem.generators;
-        let mut order: Vec<usize> = (0..generators.len()).collect();
-        let price = |&g: &usize| full_price(problem, &generators[g]);
-        order.sort_by(|a, b| price(a).total_cmp(&price(b)));
+    /// As they are before the first step.
+    #[must_use]
+    pub fn new(generators: &[Generator]) -> Self {
         let state = |generator: &Generator| {
             let before = generator.before;
             let power = if before.on { before.power.as_kw().max(generator.least()) } else { 0.0 };
             State { on: before.on, hours: before.hours.get(), power }
         };
-        Self {
-            plans: vec![GeneratorPlan::default(); generators.len()],
-            order,
-            states: generators.iter().map(state).collect(),
-        }
+        Self { states: generators.iter().map(state).collect() }
     }
 
-    /// Generates for what is `lacking` (kW) in a step when at the most `limit` of it can be imported; returns the sum.
-    pub(crate) fn step(&mut self, problem: &Problem, t: usize, lacking: f64, limit: f64) -> f64 {
-        let import = problem.connection.full_import_price(t).as_per_kwh();
-        let ranges: Vec<Option<(f64, f64)>> = problem
-            .generators
-            .iter()
-            .zip(&self.states)
-            .map(|(g, state)| state.range(problem, g, t))
+    /// Which of them run.
+    pub fn running(&self) -> impl Iterator<Item = bool> + '_ {
+        self.states.iter().map(|state| state.on)
+    }
+
+    /// The next step: the power of each, none for one that does not run. Those come first that are cheapest at full power;
+    /// `may` says whether one may run at all.
+    pub fn step(
+        &mut self,
+        generators: &[Generator],
+        call: Call,
+        may: impl Fn(usize) -> bool,
+    ) -> Vec<Option<Power>> {
+        let hours = call.duration.get();
+        let ranges: Vec<Option<(f64, f64)>> = (0..generators.len())
+            .map(|g| self.states[g].range(&generators[g], hours).filter(|_| may(g)))
             .collect();
         let mut power = vec![None; ranges.len()];
-        let mut left = lacking;
+        let mut left = call.lacking.as_kw();
         // Those that may not stop run at their least.
         for (g, range) in ranges.iter().enumerate() {
-            if let (Some((low, _)), true) =
-                (range, self.states[g].must_stay(&problem.generators[g], problem, t))
-            {
+            if let (Some((low, _)), true) = (range, self.states[g].must_stay(&generators[g], hours)) {
                 power[g] = Some(*low);
                 left -= low;
             }
         }
-        for &g in &self.order {
+        for g in in_order(generators, call.carbon_price) {
             let Some((low, high)) = ranges[g] else { continue };
-            let cheaper = full_price(problem, &problem.generators[g]) < import;
-            let wanted = if cheaper { left } else { left - limit };
+            let cheaper = generators[g].full_price(call.carbon_price) < call.import_price;
+            let wanted = if cheaper { left } else { left - call.limit.as_kw() };
             let already = power[g].unwrap_or(0.0);
             if wanted > 1e-9 {
                 let now = (already + wanted).clamp(low, high);
@@ -78,24 +83,27 @@ impl Merit {
                 power[g] = Some(now);
             }
         }
-        let hours = problem.steps[t].duration.get();
-        for (g, power) in power.iter().enumerate() {
-            self.plans[g].on.push(power.is_some());
-            self.plans[g].power.push(power.unwrap_or(0.0));
-            self.states[g].pass(*power, hours);
+        for (state, power) in self.states.iter_mut().zip(&power) {
+            state.pass(*power, hours);
         }
-        power.iter().flatten().sum()
+        power.into_iter().map(|power| power.map(Power::kw)).collect()
     }
 }
 
+/// Indices, those first that are cheapest at full power.
+fn in_order(generators: &[Generator], carbon: CarbonPrice) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..generators.len()).collect();
+    let price = |&g: &usize| generators[g].full_price(carbon).as_per_kwh();
+    order.sort_by(|a, b| price(a).total_cmp(&price(b)));
+    order
+}
+
 impl State {
-    /// Powers at which it can run in a step; none when it may not run.
-    fn range(&self, problem: &Problem, generator: &Generator, t: usize) -> Option<(f64, f64)> {
-        let rested = self.on || self.hours >= generator.min_down.get() - 1e-6;
-        if !generator.is_available(t) || !rested {
+    /// Powers at which it can run in a step; none when it rests still.
+    fn range(&self, generator: &Generator, hours: f64) -> Option<(f64, f64)> {
+        if !self.on && self.hours < generator.min_down.get() - 1e-6 {
             return None;
         }
-        let hours = problem.steps[t].duration.get();
         let (up, down) = generator.ramps(hours);
         let (least, most) = (generator.least(), generator.most());
         Some(if self.on {
@@ -105,8 +113,8 @@ impl State {
         })
     }
 
-    fn must_stay(&self, generator: &Generator, problem: &Problem, t: usize) -> bool {
-        let too_fast = self.power > generator.edges(problem.steps[t].duration.get()).1 + 1e-9;
+    fn must_stay(&self, generator: &Generator, hours: f64) -> bool {
+        let too_fast = self.power > generator.edges(hours).1 + 1e-9;
         self.on && (self.hours < generator.min_up.get() - 1e-6 || too_fast)
     }
 

@@ -4,12 +4,14 @@
 //! and energy in store, generation that may be turned down, work. Rows: the site's balance, each store's balance,
 //! each work's "one start or none", and the reserve for the pessimistic net power where it can matter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commitment::Commitment;
-use crate::generator::Generator;
+use crate::connection::Meter;
+use crate::exchange::{ChargeRows, Flow};
 use crate::group::Group;
 use crate::lp::Lp;
+use crate::place::{Places, places};
 use crate::problem::{Problem, Storage};
 use crate::work::{Options, options, price_after};
 
@@ -18,8 +20,8 @@ use crate::work::{Options, options, price_after};
 pub(crate) struct Exclusive {
     /// Group and step: charge or discharge.
     pub(crate) storage: BTreeSet<(usize, usize)>,
-    /// Import or export.
-    pub(crate) grid: BTreeSet<usize>,
+    /// Meter and step: import or export.
+    pub(crate) grid: BTreeSet<(usize, usize)>,
 }
 
 impl Exclusive {
@@ -52,16 +54,23 @@ pub(crate) struct Built {
     pub(crate) costs: Vec<f64>,
     /// Cost that no decision changes.
     pub(crate) constant: f64,
-    pub(crate) grid: Vec<[usize; 2]>,
-    pub(crate) balance: Vec<usize>,
+    /// Per meter and step.
+    pub(crate) grid: Vec<Vec<Flow>>,
+    /// Per meter and step.
+    pub(crate) balance: Vec<Vec<usize>>,
+    pub(crate) charged: ChargeRows,
     pub(crate) store_rows: Vec<Vec<usize>>,
     pub(crate) charge: Vec<Vec<usize>>,
     pub(crate) discharge: Vec<Vec<usize>>,
     pub(crate) stored: Vec<Vec<usize>>,
+    /// Per group and step: use that goes without, or what comes in and is let go, with its sign; empty where nothing is used.
+    pub(crate) missing: Vec<Vec<Option<(usize, f64)>>>,
     pub(crate) generation: Vec<Vec<usize>>,
     pub(crate) generators: Vec<Commitment>,
     pub(crate) work: Vec<WorkColumns>,
     pub(crate) options: Vec<Options>,
+    /// Whether something is on or off: what is half on is no plan.
+    pub(crate) commits: bool,
 }
 
 /// Horizons beyond this get no tie-breaking by time: its steps would fall below the solver's tolerance.
@@ -72,7 +81,7 @@ const LONG: usize = 1000;
 /// Storing surplus costs a little more the later it happens, and import a little less: so surplus is stored as
 /// early and grid power as late as its price allows, discharge comes first where hours are equally dear, and work
 /// runs early. Moving energy at all costs a trace, so nothing is cycled for nothing.
-struct Ties {
+pub(crate) struct Ties {
     unit: f64,
     time: Vec<f64>,
 }
@@ -92,7 +101,7 @@ impl Ties {
     fn discharge(&self) -> f64 {
         self.unit * 0.1
     }
-    fn import(&self, t: usize) -> f64 {
+    pub(crate) fn import(&self, t: usize) -> f64 {
         -2.0 * self.unit * self.time[t]
     }
     fn generation(&self) -> f64 {
@@ -106,60 +115,87 @@ impl Ties {
 pub(crate) struct Builder<'a> {
     pub(crate) problem: &'a Problem,
     groups: &'a [Group],
-    ties: Ties,
+    pub(crate) ties: Ties,
     pub(crate) built: Built,
-    /// Most import and export that could come about, kW, per step.
-    most: Vec<[f64; 2]>,
+    /// Most import and export that could come about, kW, per meter and step.
+    pub(crate) most: Vec<Vec<[f64; 2]>>,
+    /// Feeders that things are behind.
+    behind: BTreeMap<&'a str, Vec<usize>>,
+    places: Places,
 }
 
 /// Writes the programme.
 pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) -> Built {
-    let n = problem.len();
     let options: Vec<Options> = problem.work.iter().map(|work| options(problem, work)).collect();
     let built = Built {
         lp: Lp::default(),
         costs: Vec::new(),
         constant: 0.0,
-        grid: Vec::with_capacity(n),
-        balance: Vec::with_capacity(n),
+        grid: Vec::new(),
+        balance: Vec::new(),
+        charged: ChargeRows::default(),
         store_rows: Vec::new(),
         charge: Vec::new(),
         discharge: Vec::new(),
         stored: Vec::new(),
+        missing: Vec::new(),
         generation: Vec::new(),
         generators: Vec::new(),
         work: Vec::new(),
         options,
+        commits: !problem.generators.is_empty(),
     };
-    let most = (0..n).map(|t| most_exchange(problem, t)).collect();
-    let mut builder = Builder { problem, groups, ties: Ties::new(problem), built, most };
+    let behind = problem.behind();
+    let most = most_exchange(problem, &behind);
+    let mut builder = Builder {
+        problem,
+        groups,
+        ties: Ties::new(problem),
+        built,
+        most,
+        behind,
+        places: places(problem, groups),
+    };
     builder.rows();
-    builder.grid(exclusive);
+    builder.exchange(exclusive);
     builder.storages(exclusive);
     builder.generation();
     builder.generators();
+    builder.carbon_cap();
     builder.work();
     builder.reserve();
     builder.stock();
+    builder.spinning(groups);
     builder.built.lp.finish();
     builder.built.costs.shrink_to_fit();
     builder.built
 }
 
-/// Most import and most export that could come about in a step. Tight, because either-or choices multiply with it.
-fn most_exchange(problem: &Problem, t: usize) -> [f64; 2] {
-    let fixed = problem.fixed[t].as_kw();
-    let able = |s: &&Storage| s.is_available(t);
-    let charge: f64 = problem.storages.iter().filter(able).map(|s| s.max_charge.as_kw()).sum();
-    let discharge: f64 = problem.storages.iter().filter(able).map(|s| s.max_discharge.as_kw()).sum();
-    let generation: f64 = problem.curtailable.iter().map(|c| c.available[t].as_kw()).sum::<f64>()
-        + problem.generators.iter().map(Generator::most).sum::<f64>();
-    let work: f64 = problem.work.iter().map(|w| w.max_power.as_kw()).sum();
-    [(work + charge - fixed).max(0.0), (fixed + discharge + generation).max(0.0)]
+/// Most import and most export that could come about, per meter and step. Tight, because either-or choices multiply with it.
+fn most_exchange(problem: &Problem, behind: &BTreeMap<&str, Vec<usize>>) -> Vec<Vec<[f64; 2]>> {
+    let fixed = |meter: Meter<'_>| meter.fixed.iter().map(|p| [-p.as_kw(), p.as_kw()]).collect();
+    let mut most: Vec<Vec<[f64; 2]>> = problem.meters().map(fixed).collect();
+    let mut add = |id: &str, t: usize, most_in: f64, most_out: f64| {
+        let feeders = behind.get(id).map(Vec::as_slice).unwrap_or_default();
+        for m in std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)) {
+            most[m][t][0] += most_in;
+            most[m][t][1] += most_out;
+        }
+    };
+    for t in 0..problem.len() {
+        for s in problem.storages.iter().filter(|s| s.is_available(t)) {
+            add(&s.id, t, s.max_charge.as_kw(), s.max_discharge.as_kw());
+        }
+        problem.curtailable.iter().for_each(|plant| add(&plant.id, t, 0.0, plant.available[t].as_kw()));
+        problem.generators.iter().for_each(|generator| add(&generator.id, t, 0.0, generator.most()));
+        problem.work.iter().for_each(|work| add(&work.id, t, work.max_power.as_kw(), 0.0));
+    }
+    most.iter_mut().flatten().flatten().for_each(|power| *power = power.max(0.0));
+    most
 }
 
 impl Builder<'_> {
-    fn hours(&self, t: usize) -> f64 {
+    pub(crate) fn hours(&self, t: usize) -> f64 {
         self.problem.steps[t].duration.get()
     }
 
@@ -178,11 +214,14 @@ impl Builder<'_> {
     /// All rows but those of reserve and exclusion. A work that goes on anyway is part of the balance's side.
     fn rows(&mut self) {
         let n = self.problem.len();
-        let mut side: Vec<f64> = self.problem.fixed.iter().map(|p| -p.as_kw()).collect();
+        let meters: Vec<Meter<'_>> = self.problem.meters().collect();
+        let side = |meter: &Meter<'_>| meter.fixed.iter().map(|p| -p.as_kw()).collect();
+        let mut sides: Vec<Vec<f64>> = meters.iter().map(side).collect();
         for (work, option) in self.problem.work.iter().zip(&self.built.options) {
             if let Options::GoesOn(profile) = option {
-                for (k, power) in profile.power.iter().enumerate() {
-                    side[profile.start + k] += power;
+                for (_, side) in meters.iter().zip(&mut sides).filter(|(meter, _)| meter.counts(&work.id)) {
+                    let there = side.iter_mut().skip(profile.start);
+                    there.zip(&profile.power).for_each(|(side, power)| *side += power);
                 }
                 self.built.constant += profile.later * price_after(self.problem);
                 if profile.missed > 1e-9 {
@@ -190,48 +229,39 @@ impl Builder<'_> {
                 }
             }
         }
-        self.built.balance = side.iter().map(|&s| self.built.lp.add_row(s, s)).collect();
+        let lp = &mut self.built.lp;
+        self.built.balance =
+            sides.iter().map(|side| side.iter().map(|&s| lp.add_row(s, s)).collect()).collect();
+        for (rows, place) in self.built.balance.iter().skip(1).zip(&self.places.feeders) {
+            let Some(place) = place else { continue };
+            rows.iter().enumerate().for_each(|(t, &row)| self.built.lp.own(row, place.part, place.at(t, 0)));
+        }
         for (g, group) in self.groups.iter().enumerate() {
             let lp = &mut self.built.lp;
-            let first = |t| if t == 0 { group.energy } else { 0.0 };
+            let storage = &self.problem.storages[group.members[0]];
+            let first = |t| if t == 0 { group.energy - storage.draw(0) } else { 0.0 - storage.draw(t) };
             let rows: Vec<usize> = (0..n).map(|t| lp.add_row(first(t), first(t))).collect();
-            rows.iter().enumerate().for_each(|(t, &row)| lp.own(row, g, 2 * t));
+            let place = self.places.groups[g];
+            rows.iter().enumerate().for_each(|(t, &row)| lp.own(row, place.part, place.at(t, 0)));
             self.built.store_rows.push(rows);
         }
     }
 
-    fn grid(&mut self, exclusive: &Exclusive) {
-        let connection = &self.problem.connection;
-        let breach = connection.breach_price.as_per_kwh();
-        for t in 0..self.problem.len() {
-            let (h, [most_in, most_out], row) = (self.hours(t), self.most[t], self.built.balance[t]);
-            let buy = connection.full_import_price(t).as_per_kwh() * h;
-            let sell = connection.export_price[t].as_per_kwh() * h;
-            let tie = self.ties.import(t) * h;
-            let choice = exclusive.grid.contains(&t).then(|| self.choice(most_in, most_out));
-            let entries = |sign: f64, side: usize| {
-                let mut entries = vec![(row, sign)];
-                entries.extend(choice.map(|rows| (rows[side], 1.0)));
-                entries
-            };
-            let (import, export) = (entries(1.0, 0), entries(-1.0, 1));
-            let limit = connection.import_limit[t].map_or(most_in, |p| p.as_kw().min(most_in));
-            let buying = self.column(buy, tie, 0.0, limit, &import);
-            if limit < most_in {
-                self.column(buy + breach * h, tie, 0.0, most_in, &import);
-            }
-            let limit = connection.export_limit[t].map_or(most_out, |p| p.as_kw().min(most_out));
-            let selling = self.column(-sell, 0.0, 0.0, limit, &export);
-            if limit < most_out {
-                self.column(-sell + breach * h, 0.0, 0.0, most_out, &export);
-            }
-            self.built.grid.push([buying, selling]);
-        }
+    /// Entries of a power in the balance of every meter that it flows through.
+    pub(crate) fn in_balance(
+        &self,
+        id: &str,
+        t: usize,
+        value: f64,
+    ) -> impl Iterator<Item = (usize, f64)> + use<> {
+        let feeders = self.behind.get(id).map(Vec::as_slice).unwrap_or_default();
+        let rows: Vec<usize> = feeders.iter().map(|&feeder| self.built.balance[feeder + 1][t]).collect();
+        std::iter::once(self.built.balance[0][t]).chain(rows).map(move |row| (row, value))
     }
 
     /// Two rows and a binary column such that only one of two flows can be above zero:
     /// `a ≤ A·z` and `b ≤ B·(1 − z)`.
-    fn choice(&mut self, a: f64, b: f64) -> [usize; 2] {
+    pub(crate) fn choice(&mut self, a: f64, b: f64) -> [usize; 2] {
         let lp = &mut self.built.lp;
         let rows = [lp.add_row(f64::NEG_INFINITY, 0.0), lp.add_row(f64::NEG_INFINITY, b)];
         let z = self.column(0.0, 0.0, 0.0, 1.0, &[(rows[0], -a), (rows[1], b)]);
@@ -243,14 +273,21 @@ impl Builder<'_> {
         for (g, group) in self.groups.iter().enumerate() {
             let storage = &self.problem.storages[group.members[0]];
             let (mut charge, mut discharge, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+            let mut floor = group.energy_min;
             for t in 0..self.problem.len() {
                 let choice = exclusive.storage.contains(&(g, t));
                 let choice = choice.then(|| self.choice(group.charge, group.discharge));
                 charge.push(self.flow(storage, group, g, t, true, choice.map(|rows| rows[0])));
                 discharge.push(self.flow(storage, group, g, t, false, choice.map(|rows| rows[1])));
-                stored.push(self.stored(storage, group, g, t));
+                stored.push(self.stored(storage, group, g, t, floor));
+                floor *= storage.kept(self.hours(t));
             }
             self.targets(storage, g, &stored);
+            if !storage.is_plain() {
+                self.dynamics(storage, g, &charge, &discharge, &stored);
+            }
+            let missing = if storage.is_plain() { Vec::new() } else { self.used(storage, g) };
+            self.built.missing.push(missing);
             self.built.charge.push(charge);
             self.built.discharge.push(discharge);
             self.built.stored.push(stored);
@@ -267,13 +304,14 @@ impl Builder<'_> {
         choice: Option<usize>,
     ) -> usize {
         let h = self.hours(t);
-        let (row, store) = (self.built.balance[t], self.built.store_rows[g][t]);
+        let store = self.built.store_rows[g][t];
         let (sign, change, tie, most) = if charging {
-            (-1.0, -storage.charge_efficiency * h, self.ties.charge(t), group.charge)
+            (-1.0, -storage.charge_efficiency_in(t) * h, self.ties.charge(t), group.charge)
         } else {
             (1.0, h / storage.discharge_efficiency, self.ties.discharge(), group.discharge)
         };
-        let mut entries = vec![(row, sign), (store, change)];
+        let mut entries: Vec<(usize, f64)> = self.in_balance(&storage.id, t, sign).collect();
+        entries.push((store, change));
         entries.extend(choice.map(|row| (row, 1.0)));
         let most = if !storage.is_available(t) {
             0.0
@@ -291,6 +329,9 @@ impl Builder<'_> {
     /// What the members of a group can do together in the first step, each within its own room: tightens the sum.
     fn first_step(&self, group: &Group, charging: bool) -> f64 {
         let h = self.hours(0);
+        if !self.problem.storages[group.members[0]].is_plain() {
+            return f64::INFINITY;
+        }
         let each = |&i: &usize| {
             let s = &self.problem.storages[i];
             let energy = (s.soc * s.capacity).as_kwh();
@@ -304,21 +345,85 @@ impl Builder<'_> {
         group.members.iter().map(each).map(|p| p.max(0.0)).sum()
     }
 
-    fn stored(&mut self, storage: &Storage, group: &Group, g: usize, t: usize) -> usize {
+    /// What is in store after a step, of which a part was lost in it.
+    fn stored(&mut self, storage: &Storage, group: &Group, g: usize, t: usize, floor: f64) -> usize {
         let last = t + 1 == self.problem.len();
-        let mut entries = vec![(self.built.store_rows[g][t], 1.0)];
+        let kept = storage.kept(self.hours(t));
+        let mut entries = vec![(self.built.store_rows[g][t], 1.0 / kept)];
         if !last {
             entries.push((self.built.store_rows[g][t + 1], -1.0));
         }
-        let value = if last { -storage.end_value.as_per_kwh() } else { 0.0 };
-        self.column(value, 0.0, group.energy_min, group.energy_max, &entries)
+        let held = storage.dynamics.holding_cost.as_per_kwh() * self.hours(t);
+        let value = if last { storage.end_value.as_per_kwh() } else { 0.0 };
+        self.column(held - value, 0.0, floor * kept, group.energy_max * kept, &entries)
+    }
+
+    /// Power that falls with the state of charge, a least power, and wear that rises with power.
+    fn dynamics(&mut self, s: &Storage, g: usize, charge: &[usize], discharge: &[usize], stored: &[usize]) {
+        for t in 0..charge.len() {
+            let (h, kept) = (self.hours(t), s.kept(self.hours(t)));
+            let place = self.places.groups[g].at(t, 1);
+            for (flow, charging) in [(charge[t], true), (discharge[t], false)] {
+                for line in s.lines(charging) {
+                    let row = self.row_of(g, place, line.at_zero);
+                    self.built.lp.append(flow, row, 1.0);
+                    self.built.lp.append(stored[t], row, -line.slope / kept);
+                }
+            }
+            let least = s.dynamics.min_charge.as_kw();
+            if least > 0.0 && s.is_available(t) {
+                let lp = &mut self.built.lp;
+                let give = s.max_discharge.as_kw();
+                let rows = [0.0, 0.0, give].map(|most| lp.add_row(f64::NEG_INFINITY, most));
+                let entries = [(rows[0], least), (rows[1], -s.max_charge.as_kw()), (rows[2], give)];
+                let on = self.column(0.0, 0.0, 0.0, 1.0, &entries);
+                self.built.lp.integer[on] = true;
+                self.built.commits = true;
+                self.built.lp.append(charge[t], rows[0], -1.0);
+                self.built.lp.append(discharge[t], rows[2], 1.0);
+                self.built.lp.append(charge[t], rows[1], 1.0);
+            }
+            for &(above, more) in &s.dynamics.wear_above {
+                let row = self.row_of(g, place, above.as_kw());
+                self.built.lp.append(charge[t], row, 1.0);
+                self.built.lp.append(discharge[t], row, 1.0);
+                let most = (s.max_charge + s.max_discharge).as_kw();
+                self.column(more.as_per_kwh() * h, 0.0, 0.0, most, &[(row, -1.0)]);
+            }
+        }
+    }
+
+    /// A row of a group with this upper side.
+    fn row_of(&mut self, g: usize, place: usize, most: f64) -> usize {
+        let row = self.built.lp.add_row(f64::NEG_INFINITY, most);
+        self.built.lp.own(row, self.places.groups[g].part, place);
+        row
+    }
+
+    /// Use that goes without, and what comes in and finds no room.
+    fn used(&mut self, s: &Storage, g: usize) -> Vec<Option<(usize, f64)>> {
+        let Some(draw) = &s.dynamics.draw else { return Vec::new() };
+        let mut missing = Vec::with_capacity(draw.energy.len());
+        for (t, energy) in draw.energy.iter().enumerate() {
+            let row = self.built.store_rows[g][t];
+            let energy = energy.as_kwh();
+            let price = if energy > 0.0 { draw.price.as_per_kwh() } else { 0.0 };
+            let sign = energy.signum();
+            // What can be kept is kept.
+            let tie = self.ties.discharge();
+            let column =
+                (energy.abs() > 0.0).then(|| self.column(price, tie, 0.0, energy.abs(), &[(row, -sign)]));
+            missing.push(column.map(|column| (column, sign)));
+        }
+        missing
     }
 
     fn targets(&mut self, storage: &Storage, g: usize, stored: &[usize]) {
         for target in &storage.targets {
             let wanted = (target.soc * storage.capacity).as_kwh();
             let row = self.built.lp.add_row(wanted, f64::INFINITY);
-            self.built.lp.own(row, g, 2 * target.step + 1);
+            let place = self.places.groups[g];
+            self.built.lp.own(row, place.part, place.at(target.step, 1));
             self.built.lp.append(stored[target.step], row, 1.0);
             self.column(target.price.as_per_kwh(), 0.0, 0.0, wanted.max(0.0), &[(row, 1.0)]);
         }
@@ -328,8 +433,9 @@ impl Builder<'_> {
         for item in &self.problem.curtailable {
             let mut columns = Vec::new();
             for (t, available) in item.available.iter().enumerate() {
-                let (row, tie) = (self.built.balance[t], self.ties.generation() * self.hours(t));
-                columns.push(self.column(0.0, tie, 0.0, available.as_kw(), &[(row, 1.0)]));
+                let tie = self.ties.generation() * self.hours(t);
+                let entries: Vec<(usize, f64)> = self.in_balance(&item.id, t, 1.0).collect();
+                columns.push(self.column(0.0, tie, 0.0, available.as_kw(), &entries));
             }
             self.built.generation.push(columns);
         }
@@ -347,7 +453,9 @@ impl Builder<'_> {
                     for profile in &profiles {
                         let mut entries = vec![(one, 1.0)];
                         let powers = profile.power.iter().enumerate();
-                        entries.extend(powers.map(|(k, &p)| (self.built.balance[profile.start + k], -p)));
+                        entries.extend(
+                            powers.flat_map(|(k, &p)| self.in_balance(&work.id, profile.start + k, -p)),
+                        );
                         let tie = self.ties.work(profile.start.min(self.problem.len() - 1));
                         let tie = tie * work.energy.as_kwh();
                         let start = self.column(after * profile.later, tie, 0.0, 1.0, &entries);
@@ -365,9 +473,11 @@ impl Builder<'_> {
                     let mut power = Vec::new();
                     for (k, &most) in free.most.iter().enumerate() {
                         let t = free.start + k;
-                        let (h, row) = (self.hours(t), self.built.balance[t]);
+                        let h = self.hours(t);
                         let tie = self.ties.work(t) * h;
-                        power.push(self.column(0.0, tie, 0.0, most, &[(row, -1.0), (all, h)]));
+                        let mut entries: Vec<(usize, f64)> = self.in_balance(&work.id, t, -1.0).collect();
+                        entries.push((all, h));
+                        power.push(self.column(0.0, tie, 0.0, most, &entries));
                     }
                     let later = self.column(after, 0.0, 0.0, free.later.min(energy), &[(all, 1.0)]);
                     let each = if energy > 0.0 { work.value.get() / energy } else { 0.0 };
@@ -423,7 +533,7 @@ impl Builder<'_> {
             }
             run.push((r, h));
             // Whatever charges and works may count as missing, even what the expected surplus would feed.
-            let most = need + self.most[t][0] + self.problem.fixed[t].as_kw().abs();
+            let most = need + self.most[0][t][0] + self.problem.fixed[t].as_kw().abs();
             self.column(low.price.as_per_kwh() * h, 0.0, 0.0, most, &[(met, 1.0)]);
         }
     }

@@ -39,11 +39,11 @@ impl Ordered {
             if !storage.is_available(t) {
                 return Some((Power::ZERO, Power::ZERO));
             }
-            let given = clipped(storage, stored, finite(power), hours * covered);
+            let given = clipped(storage, t, stored, finite(power), hours * covered);
             if covered < 1.0 {
-                return Some(around(storage, stored, given * covered, 1.0 - covered, hours));
+                return Some(around(storage, t, stored, given * covered, 1.0 - covered, hours));
             }
-            stored = after(storage, stored, given, hours);
+            stored = after(storage, t, stored, given, hours);
             Some((Power::kw(given), Power::kw(given)))
         });
         Self { power, range: range.collect(), because }
@@ -70,11 +70,10 @@ impl Storage {
     }
 }
 
-/// The power nearest to `wanted` (kW, site sign) that a storage with `stored` kWh can hold for `hours`.
-pub(crate) fn clipped(s: &Storage, stored: f64, wanted: f64, hours: f64) -> f64 {
-    let out = (stored - s.energy_min().as_kwh()).max(0.0) * s.discharge_efficiency / hours * ALMOST;
-    let into = (s.energy_max().as_kwh() - stored).max(0.0) / (s.charge_efficiency * hours) * ALMOST;
-    let given = wanted.clamp(-into.min(s.max_charge.as_kw()), out.min(s.max_discharge.as_kw()));
+/// The power nearest to `wanted` (kW, site sign) that a storage with `stored` kWh can hold for `hours` of a step.
+pub(crate) fn clipped(s: &Storage, t: usize, stored: f64, wanted: f64, hours: f64) -> f64 {
+    let [into, out] = s.room(t, hours, stored, s.energy_min().as_kwh());
+    let given = wanted.clamp(-into * ALMOST, out * ALMOST);
     if given.abs() <= trace(s) { 0.0 } else { given }
 }
 
@@ -83,17 +82,16 @@ fn trace(s: &Storage) -> f64 {
     1e-5 * s.max_charge.max(s.max_discharge).as_kw()
 }
 
-/// Energy in store after `power` for `hours`.
-pub(crate) fn after(s: &Storage, stored: f64, power: f64, hours: f64) -> f64 {
-    let change = if power > 0.0 { -power / s.discharge_efficiency } else { -power * s.charge_efficiency };
-    (stored + change * hours).clamp(s.energy_min().as_kwh(), s.energy_max().as_kwh())
+/// Energy in store after `power` for the `hours` of a step.
+pub(crate) fn after(s: &Storage, t: usize, stored: f64, power: f64, hours: f64) -> f64 {
+    s.moved(t, hours, stored, s.energy_min().as_kwh().min(stored), power, 0.0).after
 }
 
 /// The mean powers of a step of which `mean` is spoken for and the share `free` is not.
-fn around(s: &Storage, stored: f64, mean: f64, free: f64, hours: f64) -> (Power, Power) {
+fn around(s: &Storage, t: usize, stored: f64, mean: f64, free: f64, hours: f64) -> (Power, Power) {
     let mean = if mean.abs() <= trace(s) { 0.0 } else { mean };
-    let low = clipped(s, stored, mean - free * s.max_charge.as_kw(), hours).min(mean);
-    let high = clipped(s, stored, mean + free * s.max_discharge.as_kw(), hours).max(mean);
+    let low = clipped(s, t, stored, mean - free * s.max_charge.as_kw(), hours).min(mean);
+    let high = clipped(s, t, stored, mean + free * s.max_discharge.as_kw(), hours).max(mean);
     (Power::kw(low), Power::kw(high))
 }
 
@@ -134,6 +132,7 @@ mod tests {
             available: None,
             targets: Vec::new(),
             ordered: None,
+            dynamics: Default::default(),
         }
     }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sos_units::{CarbonIntensity, CarbonPrice, Energy, FlexibleWork, Hours, Power, Price, Soc};
+use sos_units::{Energy, FlexibleWork, Hours, Power, Price, Soc};
 use thiserror::Error;
 
+use crate::connection::{CarbonCap, Connection, Feeder};
+use crate::dynamics::Dynamics;
 use crate::generator::Generator;
-
 use crate::ordered::Ordered;
+use crate::spinning::Spinning;
 
 /// One step of the horizon. Steps follow each other in time; their lengths may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,34 +28,6 @@ impl Step {
     pub fn end(self) -> Timestamp {
         let millis = (self.duration.get() * 3.6e6).round() as i64;
         self.start.checked_add(jiff::SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX)
-    }
-}
-
-/// The site's connection to the grid. Every list has one entry per step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Connection {
-    /// Most import, kW, zero or above; `None` = no limit. A limit is elastic: see `breach_price`.
-    pub import_limit: Vec<Option<Power>>,
-    /// Most export, kW, zero or above; `None` = no limit. Elastic like the import limit.
-    pub export_limit: Vec<Option<Power>>,
-    /// Paid per kWh imported, without carbon; may be negative.
-    pub import_price: Vec<Price>,
-    /// Earned per kWh exported; zero where export earns nothing, negative where it costs.
-    pub export_price: Vec<Price>,
-    /// Emissions per kWh imported.
-    pub carbon_intensity: Vec<CarbonIntensity>,
-    /// What emissions of import are priced at.
-    pub carbon_price: CarbonPrice,
-    /// Charged per kWh above a limit, zero or above, so that there is always a plan. Far above any price of
-    /// energy, else the plan buys breaches.
-    pub breach_price: Price,
-}
-
-impl Connection {
-    /// What one imported kWh costs in `step`, carbon included.
-    #[must_use]
-    pub fn full_import_price(&self, step: usize) -> Price {
-        self.import_price[step] + self.carbon_price * self.carbon_intensity[step]
     }
 }
 
@@ -120,6 +94,9 @@ pub struct Storage {
     /// Power that people ordered of it.
     #[serde(default)]
     pub ordered: Option<Ordered>,
+    /// How it differs from a plain battery.
+    #[serde(default)]
+    pub dynamics: Dynamics,
 }
 
 impl Storage {
@@ -160,6 +137,12 @@ pub struct Problem {
     pub steps: Vec<Step>,
     /// The connection to the grid.
     pub connection: Connection,
+    /// Parts of the site behind meters or fuses of their own.
+    #[serde(default)]
+    pub feeders: Vec<Feeder>,
+    /// Most emissions over the horizon.
+    #[serde(default)]
+    pub carbon_cap: Option<CarbonCap>,
     /// Net power that cannot be chosen, per step, kW, site sign: load is negative, must-take solar positive.
     pub fixed: Vec<Power>,
     /// A pessimistic version of `fixed`, under which the import limit is to hold too.
@@ -167,6 +150,9 @@ pub struct Problem {
     /// Energy to be kept for the connection's limit; simpler than `pessimistic`, and both may be given.
     #[serde(default)]
     pub reserve: Option<Reserve>,
+    /// What has to be able to take over at once.
+    #[serde(default)]
+    pub spinning: Option<Spinning>,
     /// Generation that may be turned down.
     pub curtailable: Vec<Curtailable>,
     /// Batteries.
@@ -272,14 +258,14 @@ impl Check {
         }
         Ok(())
     }
-    fn share(what: &str, value: f64) -> Result<(), Invalid> {
+    pub(crate) fn share(what: &str, value: f64) -> Result<(), Invalid> {
         Self::finite(what, value)?;
         if !(-1e-9..=1.0 + 1e-9).contains(&value) {
             return Err(Invalid::Range { what: what.into(), value, expected: "0…1" });
         }
         Ok(())
     }
-    fn list(
+    pub(crate) fn list(
         what: &str,
         steps: usize,
         values: impl ExactSizeIterator<Item = f64>,
@@ -323,7 +309,7 @@ impl Problem {
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<(), Invalid> {
         self.validate_steps()?;
-        self.validate_connection()?;
+        self.validate_connections()?;
         let n = self.len();
         Check::list("fixed power", n, self.fixed.iter().map(|p| p.as_kw()), Check::finite)?;
         if let Some(low) = &self.pessimistic {
@@ -334,6 +320,9 @@ impl Problem {
             let wanted = reserve.energy.iter().map(|e| e.as_kwh());
             Check::list("energy of the reserve", n, wanted, Check::at_least_zero)?;
             Check::at_least_zero("price of the reserve", reserve.price.as_per_kwh())?;
+        }
+        if let Some(spinning) = &self.spinning {
+            spinning.validate(n)?;
         }
         let mut ids = BTreeSet::new();
         for item in &self.curtailable {
@@ -377,17 +366,19 @@ impl Problem {
         Ok(())
     }
 
-    fn validate_connection(&self) -> Result<(), Invalid> {
-        let (c, n) = (&self.connection, self.len());
-        let limit = |limit: &Option<Power>| limit.map_or(0.0, Power::as_kw);
-        Check::list("import limit", n, c.import_limit.iter().map(limit), Check::at_least_zero)?;
-        Check::list("export limit", n, c.export_limit.iter().map(limit), Check::at_least_zero)?;
-        Check::list("import price", n, c.import_price.iter().map(|p| p.as_per_kwh()), Check::finite)?;
-        Check::list("export price", n, c.export_price.iter().map(|p| p.as_per_kwh()), Check::finite)?;
-        let carbon = c.carbon_intensity.iter().map(|p| p.as_kg_per_kwh());
-        Check::list("carbon intensity", n, carbon, Check::at_least_zero)?;
-        Check::finite("carbon price", c.carbon_price.as_per_kg())?;
-        Check::at_least_zero("breach price", c.breach_price.as_per_kwh())
+    fn validate_connections(&self) -> Result<(), Invalid> {
+        self.connection.validate(self.len(), "")?;
+        let (mut ids, mut charges) = (BTreeSet::new(), BTreeSet::new());
+        for feeder in &self.feeders {
+            unique(&mut ids, &feeder.id)?;
+            feeder.validate(self.len())?;
+        }
+        for charge in self.meters().flat_map(|meter| &meter.connection.charges) {
+            unique(&mut charges, &charge.id)?;
+        }
+        let Some(cap) = &self.carbon_cap else { return Ok(()) };
+        Check::at_least_zero("most emissions", cap.kg)?;
+        Check::at_least_zero("price of emissions above the cap", cap.price.as_per_kg())
     }
 }
 
@@ -425,6 +416,7 @@ fn validate_storage(s: &Storage, steps: usize) -> Result<(), Invalid> {
     if let Some(ordered) = &s.ordered {
         validate_ordered(s, ordered, steps)?;
     }
+    s.validate_dynamics(steps)?;
     for target in &s.targets {
         Check::share(&of("target"), target.soc.as_fraction())?;
         Check::at_least_zero(&of("price of the target"), target.price.as_per_kwh())?;

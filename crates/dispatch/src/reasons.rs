@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sos_units::{Power, Price};
 
+use crate::connection::{Charge, Charged, Connection, Meter, Sum};
 use crate::generator::Generator;
 use crate::ordered::Ordered;
 use crate::problem::{Problem, Storage};
@@ -60,6 +61,12 @@ fn price(value: Price) -> String {
     format!("{:.2}", value.as_per_kwh())
 }
 
+/// A time of the day as people read it.
+fn clock(problem: &Problem, at: jiff::Timestamp) -> String {
+    let civil = problem.zone.to_datetime(at);
+    format!("{:02}:{:02}", civil.hour(), civil.minute())
+}
+
 /// Power of a storage in words.
 fn flow(power: f64) -> String {
     match power {
@@ -69,36 +76,108 @@ fn flow(power: f64) -> String {
     }
 }
 
+/// A connection or a feeder as a plan uses it.
+struct Point<'a> {
+    id: &'a str,
+    connection: &'a Connection,
+    /// What flows in, kW, per step.
+    flow: Vec<f64>,
+    /// Power of all storages behind it together, kW, discharge positive, per step.
+    storages: Vec<f64>,
+}
+
+impl Point<'_> {
+    /// ` of feeder NAME`, or nothing for the site's connection.
+    fn of(&self) -> String {
+        if self.id.is_empty() { String::new() } else { format!(" of {}", self.id) }
+    }
+}
+
+/// What something sees of the connections that it is behind.
+struct View {
+    /// What a kWh from the grid costs, feeders included, per step.
+    prices: Vec<Price>,
+    /// What a kWh into the grid earns.
+    earns: Vec<Price>,
+    /// The points that it is behind, the site's first.
+    points: Vec<usize>,
+}
+
 struct Facts<'a> {
     problem: &'a Problem,
     schedule: &'a Schedule,
-    prices: Vec<Price>,
+    points: Vec<Point<'a>>,
+    behind: BTreeMap<&'a str, Vec<usize>>,
     times: Vec<String>,
-    /// Power of all storages together, kW, discharge positive, per step.
-    storages: Vec<f64>,
 }
 
 impl<'a> Facts<'a> {
     fn new(problem: &'a Problem, schedule: &'a Schedule) -> Self {
-        let prices = (0..problem.len()).map(|t| problem.connection.full_import_price(t)).collect();
-        let clock = |step: &crate::problem::Step| {
-            let civil = problem.zone.to_datetime(step.start);
-            format!("{:02}:{:02}", civil.hour(), civil.minute())
+        let behind = problem.behind();
+        let point = |meter: Meter<'a>| {
+            let flow = match meter.feeder {
+                None => schedule.grid.as_slice(),
+                Some(feeder) => schedule.feeders.get(&feeder.id).map(Vec::as_slice).unwrap_or_default(),
+            };
+            let flow = flow.iter().map(|power| power.as_kw()).collect();
+            let (id, connection) = (meter.feeder.map_or("", |feeder| &feeder.id), meter.connection);
+            Point { id, connection, flow, storages: vec![0.0; problem.len()] }
         };
-        let mut storages = vec![0.0; problem.len()];
-        for plan in schedule.storage.values() {
-            storages.iter_mut().zip(&plan.power).for_each(|(sum, power)| *sum += power.as_kw());
+        let mut points: Vec<Point<'a>> = problem.meters().map(point).collect();
+        for (id, plan) in &schedule.storage {
+            let feeders = behind.get(id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            for m in std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)) {
+                let sums = points[m].storages.iter_mut();
+                sums.zip(&plan.power).for_each(|(sum, power)| *sum += power.as_kw());
+            }
         }
-        Self { problem, schedule, prices, times: problem.steps.iter().map(clock).collect(), storages }
+        Self {
+            problem,
+            schedule,
+            points,
+            behind,
+            times: problem.steps.iter().map(|step| clock(problem, step.start)).collect(),
+        }
+    }
+
+    fn view(&self, id: &str) -> View {
+        let feeders = self.behind.get(id).map(Vec::as_slice).unwrap_or_default();
+        let points: Vec<usize> = std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)).collect();
+        let sum = |each: &dyn Fn(&Connection, usize) -> Price| {
+            let at = |t| points.iter().map(|&point| each(self.points[point].connection, t)).sum();
+            (0..self.problem.len()).map(at).collect()
+        };
+        View {
+            prices: sum(&Connection::full_import_price),
+            earns: sum(&|connection, t| connection.export_price[t]),
+            points,
+        }
+    }
+
+    /// The charge on a peak that one kW more of import would raise in a step, with its point.
+    fn peak(&self, view: &View, t: usize) -> Option<(&Point<'a>, &'a Charge)> {
+        view.points.iter().find_map(|&point| {
+            let point = &self.points[point];
+            let raises = |charge: &&Charge| {
+                let values =
+                    self.schedule.shadow.charges.get(&charge.id).map(Vec::as_slice).unwrap_or_default();
+                let counts = |(sum, value): (&Sum, &f64)| {
+                    *value > 1e-6 * charge.price && sum.steps.iter().any(|&(step, _)| step == t)
+                };
+                charge.what == Charged::Peak && charge.sums.iter().zip(values).any(counts)
+            };
+            Some((point, point.connection.charges.iter().find(raises)?))
+        })
     }
 
     fn storage(&self, s: &Storage, plan: &StorageSchedule) -> Vec<Reason> {
+        let view = self.view(&s.id);
         // The dearest step in which the energy of now will be used, found from the end.
         let mut use_of: Vec<Option<usize>> = vec![None; plan.power.len()];
         let mut next: Option<usize> = None;
         for t in (0..plan.power.len()).rev() {
             use_of[t] = next;
-            if plan.power[t].as_kw() > IDLE && next.is_none_or(|n| self.prices[t] >= self.prices[n]) {
+            if plan.power[t].as_kw() > IDLE && next.is_none_or(|n| view.prices[t] >= view.prices[n]) {
                 next = Some(t);
             }
             // Beyond a step in which it is empty nothing of now is left.
@@ -106,10 +185,17 @@ impl<'a> Facts<'a> {
                 next = None;
             }
         }
-        (0..plan.power.len()).map(|t| self.storage_step(s, plan, t, use_of[t])).collect()
+        (0..plan.power.len()).map(|t| self.storage_step(s, plan, &view, t, use_of[t])).collect()
     }
 
-    fn storage_step(&self, s: &Storage, plan: &StorageSchedule, t: usize, later: Option<usize>) -> Reason {
+    fn storage_step(
+        &self,
+        s: &Storage,
+        plan: &StorageSchedule,
+        view: &View,
+        t: usize,
+        later: Option<usize>,
+    ) -> Reason {
         let power = plan.power[t].as_kw();
         if !s.is_available(t) {
             return reason(ReasonCode::Unavailable, "0 kW: not available".into());
@@ -117,12 +203,15 @@ impl<'a> Facts<'a> {
         if let Some(ordered) = s.ordered.as_ref().filter(|_| s.ordered_in(t).is_some()) {
             return self.ordered(s, ordered, power, t);
         }
+        if let Some(reason) = self.for_use(s, plan, view, t).filter(|_| later.is_none()) {
+            return reason;
+        }
         if power < -IDLE {
-            self.charging(t, later)
+            self.charging(view, t, later)
         } else if power > IDLE {
-            self.discharging(plan, t)
+            self.discharging(view, t)
         } else {
-            self.idle(s, plan, t, later)
+            self.idle(s, plan, view, t, later)
         }
     }
 
@@ -135,7 +224,8 @@ impl<'a> Facts<'a> {
             let limit = if wanted < 0.0 { "full" } else { "empty" };
             text = format!("{text}; {} is not possible, it is {limit}", flow(wanted));
         }
-        let breach = self.schedule.breaches.iter().find(|b| b.step == t && b.kind != BreachKind::Reserve);
+        let breach = self.schedule.breaches.iter();
+        let breach = breach.filter(|b| b.feeder.is_none()).find(|b| b.step == t && b.kind.is_of_connection());
         if let Some(breach) = breach.filter(|b| (b.kind == BreachKind::Import) == (power < 0.0)) {
             let (kind, over) = (if power < 0.0 { "import" } else { "export" }, breach.over.as_kw());
             text = format!("{text}; the {kind} limit would be exceeded by {over:.1} kW and will narrow it");
@@ -143,56 +233,146 @@ impl<'a> Facts<'a> {
         reason(ReasonCode::Ordered, text)
     }
 
-    fn then(&self, later: Option<usize>) -> String {
+    /// Why something charges, waits or keeps what it has whose energy is for a wish or for a use of its own.
+    fn for_use(&self, s: &Storage, plan: &StorageSchedule, view: &View, t: usize) -> Option<Reason> {
+        let (by, wanted) = self.wanted(s, plan, t)?;
+        let (power, now) = (plan.power[t].as_kw(), price(view.prices[t]));
+        if power < -IDLE {
+            let limited = self.limit(view, t, false).is_some();
+            let surplus = view.points.last().is_some_and(|&point| self.points[point].flow[t] < IDLE);
+            let text = format!("charging: {wanted}, power costs {now} now");
+            return (!limited && !surplus).then(|| reason(ReasonCode::ChargeCheap, text));
+        }
+        if power > IDLE {
+            return None;
+        }
+        let charges = (t + 1..=by).find(|&later| plan.power[later].as_kw() < -IDLE);
+        if let Some(later) = charges {
+            let (time, price) = (&self.times[later], price(view.prices[later]));
+            let text = format!("0 kW: waits for {time}, when power costs {price}; {wanted}");
+            return Some(reason(ReasonCode::NotWorth, text));
+        }
+        let kept = (plan.stored_after[t] - s.energy_min()).as_kwh();
+        let text = format!("0 kW: keeping {kept:.1} kWh, {wanted}");
+        (kept >= TRACE).then(|| reason(ReasonCode::Keep, text))
+    }
+
+    /// What the energy of a step is for, and the step in which that is: the next wish that is only just met, or the next use.
+    fn wanted(&self, s: &Storage, plan: &StorageSchedule, t: usize) -> Option<(usize, String)> {
+        let target = s.targets.iter().filter(|target| target.step >= t).min_by_key(|target| target.step);
+        let target = target
+            .filter(|target| (plan.stored_after[target.step] - target.soc * s.capacity).as_kwh() < TRACE);
+        let used = (t..self.times.len()).find(|&later| s.draw(later) > TRACE);
+        match (target, used) {
+            (Some(target), used) if used.is_none_or(|used| target.step < used) => {
+                let end = clock(self.problem, self.problem.steps[target.step].end());
+                let wanted = target.soc.as_fraction() * 100.0;
+                Some((target.step, format!("{wanted:.0} % are wanted by {end}")))
+            }
+            (_, Some(used)) => {
+                let (needed, time) = (s.draw(used), &self.times[used]);
+                Some((used, format!("{needed:.1} kWh are needed at {time}")))
+            }
+            _ => None,
+        }
+    }
+
+    fn then(&self, view: &View, later: Option<usize>) -> String {
         match later {
-            Some(t) => format!("{} at {}", price(self.prices[t]), self.times[t]),
+            Some(t) => format!("{} at {}", price(view.prices[t]), self.times[t]),
             None => "more after the planned time".into(),
         }
     }
 
-    fn charging(&self, t: usize, later: Option<usize>) -> Reason {
-        let grid = self.schedule.grid[t].as_kw();
-        let without = grid + self.storages[t].min(0.0);
-        if let Some(limit) = self.problem.connection.export_limit[t].map(Power::as_kw)
-            && -without > limit + IDLE
-        {
-            let over = -without - limit;
-            let text = format!("charging: export limit {limit:.1} kW would be exceeded by {over:.1} kW");
+    /// The limit of a point behind which something lies that would be exceeded without what the storages do there, if it holds them
+    /// back: more room would change this step.
+    fn limit(&self, view: &View, t: usize, import: bool) -> Option<(&Point<'a>, f64, f64)> {
+        view.points.iter().find_map(|&index| {
+            let point = &self.points[index];
+            let moved = point.storages[t];
+            let (flow, without, limit) = if import {
+                (point.flow[t], point.flow[t] + moved.max(0.0), point.connection.import_limit[t])
+            } else {
+                (-point.flow[t], -point.flow[t] - moved.min(0.0), point.connection.export_limit[t])
+            };
+            let limit = limit?.as_kw();
+            let binds = flow > limit - IDLE && self.is_dear(index, t, import);
+            (without > limit + IDLE && binds).then_some((point, limit, without - limit))
+        })
+    }
+
+    /// Whether one kWh more at a point is worth more than it costs there, or less than it earns: then a limit is in the way. Without
+    /// marginal values any limit that is reached counts.
+    fn is_dear(&self, index: usize, t: usize, import: bool) -> bool {
+        let (point, shadow) = (&self.points[index], &self.schedule.shadow);
+        let values = match index {
+            0 => Some(&shadow.site_price),
+            _ => shadow.feeder_price.get(point.id),
+        };
+        let Some(value) = values.and_then(|values| values.get(t)) else { return true };
+        let (value, connection) = (value.as_per_kwh(), point.connection);
+        let close = 1e-3 * (1.0 + value.abs());
+        if import {
+            value > connection.full_import_price(t).as_per_kwh() + close
+        } else {
+            value < connection.export_price[t].as_per_kwh() - close
+        }
+    }
+
+    fn charging(&self, view: &View, t: usize, later: Option<usize>) -> Reason {
+        if let Some((point, limit, over)) = self.limit(view, t, false) {
+            let of = point.of();
+            let text = format!("charging: export limit {limit:.1} kW{of} would be exceeded by {over:.1} kW");
             return reason(ReasonCode::ChargeForLimit, text);
         }
-        if without < -IDLE && grid < IDLE {
-            let text = format!("charging: solar surplus now, power costs {} later", self.then(later));
+        // What would flow out at the innermost point is surplus of its own.
+        let inner = view.points.last().map_or(&self.points[0], |&point| &self.points[point]);
+        if inner.flow[t] + inner.storages[t].min(0.0) < -IDLE && inner.flow[t] < IDLE {
+            let then = self.then(view, later);
+            let text = format!("charging: solar surplus now, power costs {then} later");
             return reason(ReasonCode::ChargeSurplus, text);
         }
-        let text = format!("charging: power costs {} now, {}", price(self.prices[t]), self.then(later));
+        let text = format!("charging: power costs {} now, {}", price(view.prices[t]), self.then(view, later));
         reason(ReasonCode::ChargeCheap, text)
     }
 
-    fn discharging(&self, plan: &StorageSchedule, t: usize) -> Reason {
-        let grid = self.schedule.grid[t].as_kw();
-        let without = grid + self.storages[t].max(0.0);
-        if let Some(limit) = self.problem.connection.import_limit[t].map(Power::as_kw)
-            && without > limit + IDLE
-        {
-            let over = without - limit;
-            let text = format!("discharging: import limit {limit:.1} kW would be exceeded by {over:.1} kW");
+    fn discharging(&self, view: &View, t: usize) -> Reason {
+        if let Some((point, limit, over)) = self.limit(view, t, true) {
+            let of = point.of();
+            let text =
+                format!("discharging: import limit {limit:.1} kW{of} would be exceeded by {over:.1} kW");
             return reason(ReasonCode::DischargeForLimit, text);
         }
-        if grid < -IDLE && plan.power[t].as_kw() > IDLE {
-            let earns = price(self.problem.connection.export_price[t]);
+        if let Some((point, charge)) = self.peak(view, t) {
+            let (of, flow, price) = (point.of(), point.flow[t], charge.price);
+            let text = format!(
+                "discharging: the peak of import{of} stays at {flow:.1} kW, each kW more costs {price:.2}"
+            );
+            return reason(ReasonCode::DischargeForPeak, text);
+        }
+        // The outermost connection through which it flows out says what it earns.
+        if self.points[0].flow[t] < -IDLE {
+            let earns = price(view.earns[t]);
             return reason(ReasonCode::DischargeExport, format!("discharging: export earns {earns} now"));
         }
-        let text = format!("discharging: power costs {} now", price(self.prices[t]));
+        let text = format!("discharging: power costs {} now", price(view.prices[t]));
         reason(ReasonCode::DischargeDear, text)
     }
 
-    fn idle(&self, s: &Storage, plan: &StorageSchedule, t: usize, later: Option<usize>) -> Reason {
+    fn idle(
+        &self,
+        s: &Storage,
+        plan: &StorageSchedule,
+        view: &View,
+        t: usize,
+        later: Option<usize>,
+    ) -> Reason {
         let kept = (plan.stored_after[t] - s.energy_min()).as_kwh();
         if kept < TRACE {
             return reason(ReasonCode::Empty, "0 kW: empty, and charging now would not pay".into());
         }
         if let Some(later) = later {
-            let (time, price) = (&self.times[later], price(self.prices[later]));
+            let (time, price) = (&self.times[later], price(view.prices[later]));
             let text = format!("0 kW: keeping {kept:.1} kWh for {time}, when power costs {price}");
             return reason(ReasonCode::Keep, text);
         }
@@ -211,7 +391,7 @@ impl<'a> Facts<'a> {
     fn pessimistic_need(&self, t: usize) -> Option<&str> {
         let low = self.problem.pessimistic.as_ref()?;
         let limits = &self.problem.connection.import_limit;
-        let at = (t..self.prices.len().min(t + 100))
+        let at = (t..self.times.len().min(t + 100))
             .find(|&k| limits[k].is_some_and(|limit| -low.fixed[k] > limit))?;
         Some(&self.times[at])
     }
@@ -233,10 +413,19 @@ impl<'a> Facts<'a> {
                 );
                 reason(ReasonCode::GeneratorStays, text)
             } else {
-                reason(ReasonCode::GeneratorRuns, self.running(generator, &pieces, power, t))
+                let before = self.before(generator, plan, t);
+                reason(ReasonCode::GeneratorRuns, self.running(generator, &pieces, power, before, t))
             });
         }
         reasons
+    }
+
+    /// Its power in the step before, kW; none when it was off.
+    fn before(&self, generator: &Generator, plan: &GeneratorSchedule, t: usize) -> Option<f64> {
+        match t.checked_sub(1) {
+            Some(before) => plan.on[before].then(|| plan.power[before].as_kw()),
+            None => generator.before.on.then(|| generator.before.power.as_kw()),
+        }
     }
 
     fn off(&self, generator: &Generator, t: usize, until: &str) -> String {
@@ -253,7 +442,14 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn running(&self, generator: &Generator, pieces: &[(f64, f64)], power: f64, t: usize) -> String {
+    fn running(
+        &self,
+        generator: &Generator,
+        pieces: &[(f64, f64)],
+        power: f64,
+        before: Option<f64>,
+        t: usize,
+    ) -> String {
         if power > generator.most() - IDLE {
             return match self.schedule.shadow.site_price.get(t) {
                 Some(site) => {
@@ -261,6 +457,21 @@ impl<'a> Facts<'a> {
                 }
                 None => format!("runs at its most, {power:.1} kW"),
             };
+        }
+        let hours = self.problem.steps[t].duration.get();
+        let (up, down) = generator.ramps(hours);
+        let start = generator.edges(hours).0;
+        match before {
+            Some(before) if power >= before + up - IDLE => {
+                return format!("runs at {power:.1} kW: it rises by {up:.1} kW in a step and no faster");
+            }
+            Some(before) if power <= before - down + IDLE => {
+                return format!("runs at {power:.1} kW: it falls by {down:.1} kW in a step and no faster");
+            }
+            None if power >= start - IDLE && start < generator.most() - IDLE => {
+                return format!("starts with {power:.1} kW, as much as it can at a start");
+            }
+            _ => {}
         }
         let mut from = generator.least();
         let piece = pieces.iter().find(|(width, _)| {
@@ -272,6 +483,7 @@ impl<'a> Facts<'a> {
     }
 
     fn work(&self, work: &sos_units::FlexibleWork) -> Vec<Reason> {
+        let view = self.view(&work.id);
         let none = Vec::new();
         let power = self.schedule.work.get(&work.id).unwrap_or(&none);
         let lost = self.schedule.work_not_done.contains_key(&work.id);
@@ -279,7 +491,7 @@ impl<'a> Facts<'a> {
         let mut reasons: Vec<Reason> = Vec::with_capacity(power.len());
         for t in (0..power.len()).rev() {
             let runs = power[t].as_kw() > IDLE;
-            reasons.push(if runs { self.runs(work, t) } else { self.waits(next, lost) });
+            reasons.push(if runs { self.runs(work, &view, t) } else { self.waits(&view, next, lost) });
             if runs {
                 next = Some(t);
             }
@@ -288,20 +500,20 @@ impl<'a> Facts<'a> {
         reasons
     }
 
-    fn runs(&self, work: &sos_units::FlexibleWork, t: usize) -> Reason {
+    fn runs(&self, work: &sos_units::FlexibleWork, view: &View, t: usize) -> Reason {
         if work.running && !work.interruptible {
             return reason(ReasonCode::WorkGoesOn, "runs: started already and may not be interrupted".into());
         }
-        let surplus = self.schedule.grid[t].as_kw() < IDLE;
+        let surplus = view.points.last().is_some_and(|&point| self.points[point].flow[t] < IDLE);
         let what =
-            if surplus { "own power".into() } else { format!("power costs {}", price(self.prices[t])) };
+            if surplus { "own power".into() } else { format!("power costs {}", price(view.prices[t])) };
         reason(ReasonCode::WorkRuns, format!("runs: cheapest time before its deadline, {what}"))
     }
 
-    fn waits(&self, next: Option<usize>, lost: bool) -> Reason {
+    fn waits(&self, view: &View, next: Option<usize>, lost: bool) -> Reason {
         match next {
             Some(t) => {
-                let (time, price) = (&self.times[t], price(self.prices[t]));
+                let (time, price) = (&self.times[t], price(view.prices[t]));
                 reason(ReasonCode::WorkWaits, format!("waits for {time}, when power costs {price}"))
             }
             None if lost => {

@@ -87,10 +87,10 @@ fn hour_at(generator: &Generator, power: f64) -> f64 {
 }
 
 /// The least that a generator costs, less what it earns at a price per step, over all its runs and rests. Ramps are left out,
-/// which only lowers it.
-pub(crate) fn least_cost(problem: &Problem, generator: &Generator, prices: &[f64]) -> f64 {
+/// which only lowers it. `cap` is the price of a kg beside that of the connection.
+pub(crate) fn least_cost(problem: &Problem, generator: &Generator, prices: &[f64], cap: f64) -> f64 {
     let n = problem.steps.len();
-    let carbon = problem.connection.carbon_price.as_per_kg() * generator.emissions.as_kg_per_kwh();
+    let carbon = (problem.connection.carbon_price.as_per_kg() + cap) * generator.emissions.as_kg_per_kwh();
     let may = |t: usize| generator.available.as_ref().is_none_or(|steps| steps[t]);
     let hours = |t: usize| problem.steps[t].duration.get();
     // The best point of a convex curve against a price is one of its corners.

@@ -14,6 +14,10 @@ pub struct StorageSchedule {
     pub stored_after: Vec<Energy>,
     /// State of charge at the end of the step, 0…1; 0 where the capacity is 0.
     pub soc_after: Vec<sos_units::Soc>,
+    /// Of what its use takes from store, what lacks in the step, kWh; below zero what comes in by itself and is let go. Empty where
+    /// nothing is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Energy>,
 }
 
 /// Which limit of the connection is exceeded.
@@ -26,10 +30,20 @@ pub enum BreachKind {
     Export,
     /// The import limit would be exceeded with the pessimistic net power: the reserve is too small.
     Reserve,
+    /// What runs could not take over from the largest generator, or from a share of the renewables.
+    Spinning,
+}
+
+impl BreachKind {
+    /// Whether it is a limit of the connection.
+    #[must_use]
+    pub const fn is_of_connection(self) -> bool {
+        matches!(self, Self::Import | Self::Export)
+    }
 }
 
 /// A limit that the plan does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Breach {
     /// The step.
     pub step: usize,
@@ -37,6 +51,9 @@ pub struct Breach {
     pub kind: BreachKind,
     /// By how much, kW, above zero.
     pub over: Power,
+    /// The feeder whose limit it is; none for the site's connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feeder: Option<String>,
 }
 
 /// One reason, for programs and for people.
@@ -64,6 +81,8 @@ pub enum ReasonCode {
     DischargeExport,
     /// Discharging so that an import limit holds.
     DischargeForLimit,
+    /// Discharging so that a peak charge does not rise.
+    DischargeForPeak,
     /// Idle with energy kept for later.
     Keep,
     /// Idle with energy kept for a possible breach of the import limit.
@@ -107,6 +126,18 @@ pub struct Shadow {
     pub site_price: Vec<Price>,
     /// What one more stored kWh at the end of the step would save, per storage and step: the water value.
     pub stored_value: BTreeMap<String, Vec<Price>>,
+    /// What one more kWh behind a feeder costs beyond the site's price, per feeder and step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feeder_price: BTreeMap<String, Vec<Price>>,
+    /// What one more unit in each sum of a charge costs, per charge, zero or above.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub charges: BTreeMap<String, Vec<f64>>,
+    /// What one more kW of rise into each step costs, per feeder and step; the site has the empty name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ramping: BTreeMap<String, Vec<f64>>,
+    /// What one more kg of emissions costs because of the carbon cap, zero or above.
+    #[serde(default)]
+    pub carbon: f64,
 }
 
 /// What a generator does, per step.
@@ -123,6 +154,9 @@ pub struct GeneratorSchedule {
 pub struct Schedule {
     /// Exchange with the grid, kW, import positive, per step.
     pub grid: Vec<Power>,
+    /// What flows into each feeder, kW, per step; below zero what flows out of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feeders: BTreeMap<String, Vec<Power>>,
     /// Per storage.
     pub storage: BTreeMap<String, StorageSchedule>,
     /// Generation used of what may be turned down, kW, zero or above.
@@ -142,6 +176,22 @@ pub struct Schedule {
     pub shadow: Shadow,
 }
 
+impl Schedule {
+    /// The power of anything planned, kW, per step, site sign; empty for what the plan does not know.
+    #[must_use]
+    pub fn power(&self, id: &str) -> Vec<Power> {
+        if let Some(storage) = self.storage.get(id) {
+            storage.power.clone()
+        } else if let Some(generation) = self.generation.get(id) {
+            generation.clone()
+        } else if let Some(generator) = self.generators.get(id) {
+            generator.power.clone()
+        } else {
+            self.work.get(id).map_or_else(Vec::new, |work| work.iter().map(|&power| -power).collect())
+        }
+    }
+}
+
 /// What a plan costs, by cause; their sum is the objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
@@ -155,6 +205,15 @@ pub struct Costs {
     /// Starts of generators.
     #[serde(default)]
     pub starts: Money,
+    /// Peak charges and dearer tiers.
+    #[serde(default)]
+    pub charges: Money,
+    /// Changes of the exchange.
+    #[serde(default)]
+    pub ramping: Money,
+    /// Emissions above the carbon cap.
+    #[serde(default)]
+    pub carbon_cap: Money,
     /// Wear of storages.
     pub wear: Money,
     /// Breaches of connection limits.
@@ -163,6 +222,12 @@ pub struct Costs {
     pub reserve: Money,
     /// Missed state-of-charge targets.
     pub targets: Money,
+    /// Use of storages that went without: heat that lacked, ways not driven.
+    #[serde(default)]
+    pub missing: Money,
+    /// Energy held in store.
+    #[serde(default)]
+    pub holding: Money,
     /// Value of work that is not done.
     pub work_lost: Money,
     /// Expected cost of work that is left for the time after the horizon.
@@ -179,10 +244,15 @@ impl Costs {
             + self.carbon
             + self.fuel
             + self.starts
+            + self.charges
+            + self.ramping
+            + self.carbon_cap
             + self.wear
             + self.breach
             + self.reserve
             + self.targets
+            + self.missing
+            + self.holding
             + self.work_lost
             + self.work_later
             + self.end_value

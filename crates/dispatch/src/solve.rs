@@ -6,12 +6,13 @@ use thiserror::Error;
 
 use crate::assemble::{GeneratorPlan, Raw, WorkPlan, assemble};
 use crate::commitment::Commitment;
+use crate::connection::Connection;
 use crate::generator::Generator;
 use crate::group::{Group, groups, split};
 use crate::interior;
 use crate::lp::{Failure, Point, Relaxed};
 use crate::model::{Built, Exclusive, WorkColumns, build};
-use crate::problem::{Budget, Invalid, Problem};
+use crate::problem::{Budget, Invalid, Problem, Step};
 use crate::reasons::explain;
 use crate::schedule::{Costs, Schedule, Shadow};
 use crate::work::Options;
@@ -220,8 +221,8 @@ impl Search<'_> {
                 bound = bound.max(built.constant + mixed.bound);
                 Ok((self.fixed_to(built, &mixed.x)?, bound))
             }
-            // What was found without branching holds too, unless generators are half on.
-            Err(failure) if !built.generators.is_empty() => Err(failure),
+            // What was found without branching holds too, unless something is half on.
+            Err(failure) if built.commits => Err(failure),
             Err(_) => Ok((start, bound)),
         }
     }
@@ -320,28 +321,37 @@ fn conflicts(built: &Built, x: &[f64], exclusive: &mut Exclusive) {
             }
         }
     }
-    for (t, &[import, export]) in built.grid.iter().enumerate() {
-        if x[import] > BOTH && x[export] > BOTH {
-            exclusive.grid.insert(t);
+    for (m, flows) in built.grid.iter().enumerate() {
+        for (t, flow) in flows.iter().enumerate() {
+            if x[flow.import] > BOTH && x[flow.export] > BOTH {
+                exclusive.grid.insert((m, t));
+            }
         }
     }
 }
 
-/// Whether losing energy in a step would earn money.
+/// Whether losing energy in a step would earn money somewhere.
 fn burning_pays(problem: &Problem, built: &Built, point: &Point, t: usize) -> bool {
-    let c = &problem.connection;
-    let price = c.full_import_price(t).min(c.export_price[t]);
-    price < Price::ZERO || point.dual.get(built.balance[t]).is_some_and(|dual| *dual < -1e-9)
+    let least = |c: &Connection| c.full_import_price(t).min(c.export_price[t]).as_per_kwh();
+    let dual = |row: usize| point.dual.get(row).copied().unwrap_or(0.0);
+    let feeders = built.balance.iter().zip(problem.meters()).skip(1);
+    let (prices, duals): (Vec<f64>, Vec<f64>) =
+        feeders.map(|(rows, meter)| (least(meter.connection).min(0.0), dual(rows[t]).min(0.0))).unzip();
+    // What is behind a feeder pays its price as well; all of them together are the least that anything could pay.
+    least(&problem.connection) + prices.iter().sum::<f64>() < 0.0
+        || dual(built.balance[0][t]) + duals.iter().sum::<f64>() < -1e-9
 }
 
-/// Choices for every group in the steps given, and for the grid wherever export pays more than import costs.
+/// Choices for every group in the steps given, and for every meter wherever export pays more than import costs.
 fn where_it_pays(problem: &Problem, groups: usize, pays: impl Fn(usize) -> bool, exclusive: &mut Exclusive) {
     for t in 0..problem.len() {
         if pays(t) {
             exclusive.storage.extend((0..groups).map(|g| (g, t)));
         }
-        if problem.connection.export_price[t] > problem.connection.full_import_price(t) {
-            exclusive.grid.insert(t);
+        for (m, meter) in problem.meters().enumerate() {
+            if meter.connection.export_price[t] > meter.connection.full_import_price(t) {
+                exclusive.grid.insert((m, t));
+            }
         }
     }
 }
@@ -349,10 +359,11 @@ fn where_it_pays(problem: &Problem, groups: usize, pays: impl Fn(usize) -> bool,
 /// Reads decisions from a point; going both ways at once is netted such that the energy in store stays.
 fn raw_plan(problem: &Problem, built: &Built, groups: &[Group], x: &[f64]) -> Option<Raw> {
     let mut storage = vec![Vec::new(); problem.storages.len()];
+    let mut missing = vec![Vec::new(); problem.storages.len()];
     for (g, group) in groups.iter().enumerate() {
         let first = &problem.storages[group.members[0]];
-        let round_trip = first.charge_efficiency * first.discharge_efficiency;
-        let net = |(&c, &d): (&usize, &usize)| {
+        let net = |(t, (&c, &d)): (usize, (&usize, &usize))| {
+            let round_trip = first.charge_efficiency_in(t) * first.discharge_efficiency;
             let (c, d) = (x[c].max(0.0), x[d].max(0.0));
             // c·ηc − d/ηd is what reaches the store; one flow alone does the same.
             let reach = c * round_trip - d;
@@ -364,7 +375,10 @@ fn raw_plan(problem: &Problem, built: &Built, groups: &[Group], x: &[f64]) -> Op
                 -reach
             }
         };
-        let power: Vec<f64> = built.charge[g].iter().zip(&built.discharge[g]).map(net).collect();
+        let power: Vec<f64> = built.charge[g].iter().zip(&built.discharge[g]).enumerate().map(net).collect();
+        let lacks =
+            |column: &Option<(usize, f64)>| column.map_or(0.0, |(column, sign)| sign * x[column].max(0.0));
+        missing[group.members[0]] = built.missing[g].iter().map(lacks).collect();
         for (&member, share) in group.members.iter().zip(split(problem, group, &power)?) {
             storage[member] = share;
         }
@@ -375,7 +389,7 @@ fn raw_plan(problem: &Problem, built: &Built, groups: &[Group], x: &[f64]) -> Op
     let generators = generators.map(|(generator, columns)| generator_plan(generator, columns, x)).collect();
     let work =
         built.work.iter().zip(&built.options).map(|(c, o)| work_plan(problem.len(), c, o, x)).collect();
-    Some(Raw { storage, generation, generators, work, shadow: Shadow::default() })
+    Some(Raw { storage, missing, generation, generators, work, shadow: Shadow::default() })
 }
 
 fn generator_plan(generator: &Generator, columns: &Commitment, x: &[f64]) -> GeneratorPlan {
@@ -411,9 +425,24 @@ fn work_plan(steps: usize, columns: &WorkColumns, option: &Options, x: &[f64]) -
 /// Marginal values: a balance row's dual is per kW over a step, a store row's per kWh given away.
 fn shadow(problem: &Problem, built: &Built, groups: &[Group], dual: &[f64]) -> Shadow {
     let mut shadow = Shadow::default();
-    for (t, &row) in built.balance.iter().enumerate() {
-        shadow.site_price.push(Price::per_kwh(dual[row] / problem.steps[t].duration.get()));
+    let price = |rows: &Vec<usize>| {
+        let each = |(row, step): (&usize, &Step)| Price::per_kwh(dual[*row] / step.duration.get());
+        rows.iter().zip(&problem.steps).map(each).collect::<Vec<Price>>()
+    };
+    for (rows, meter) in built.balance.iter().zip(problem.meters()) {
+        match meter.feeder {
+            None => shadow.site_price = price(rows),
+            Some(feeder) => drop(shadow.feeder_price.insert(feeder.id.clone(), price(rows))),
+        }
     }
+    // A row that is an upper limit has a dual of zero or below.
+    let charged = |row: &usize| (-dual[*row]).max(0.0);
+    let charges = built.charged.charges.iter();
+    shadow.charges = charges.map(|(id, rows)| (id.clone(), rows.iter().map(charged).collect())).collect();
+    let ramp = |row: &Option<usize>| row.map_or(0.0, |row| -dual[row]);
+    let ramping = built.charged.ramping.iter();
+    shadow.ramping = ramping.map(|(id, rows)| (id.clone(), rows.iter().map(ramp).collect())).collect();
+    shadow.carbon = built.charged.carbon.as_ref().map_or(0.0, charged);
     for (group, rows) in groups.iter().zip(&built.store_rows) {
         let values: Vec<Price> = rows.iter().map(|&row| Price::per_kwh(-dual[row])).collect();
         for &member in &group.members {

@@ -5,13 +5,17 @@
 //! do better than its own cheapest reaction, and the sum of these reactions is never dearer than the best plan
 //! (Lagrangian relaxation; M. L. Fisher, Management Science 27, 1981). Wrong marginal values only loosen it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sos_units::{FlexibleWork, Money};
 
+use crate::connection::{Feeder, Meter};
+use crate::covering::uncovered;
 use crate::generator::Generator;
 use crate::problem::{Problem, Storage};
 use crate::running::{check_generator, generator_cost, least_cost};
-use crate::schedule::{BreachKind, Schedule};
+use crate::schedule::{Breach, BreachKind, Schedule, StorageSchedule};
 
 /// A constraint that does not hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +33,7 @@ pub struct Violation {
 pub struct Verification {
     /// Empty when the schedule holds.
     pub violations: Vec<Violation>,
-    /// The objective, added up again; the price of a missing reserve is not part of it.
+    /// The objective, added up again; the price of a missing reserve for the import limit is not part of it.
     pub objective: Money,
     /// No plan costs less than this; absent without marginal values. Reserves are left out, which only lowers it.
     pub bound: Option<Money>,
@@ -54,6 +58,7 @@ pub fn verify(problem: &Problem, schedule: &Schedule) -> Verification {
         check.work();
         check.balance();
         check.breaches();
+        check.spinning();
         check.objective()
     } else {
         0.0
@@ -93,6 +98,10 @@ impl Checker<'_> {
             lists.push((format!("power of {}", s.id), power));
             let stored = plan.map(|p| p.stored_after.iter().map(|e| e.as_kwh()).collect());
             lists.push((format!("energy of {}", s.id), stored));
+            if s.dynamics.draw.is_some() {
+                let missing = plan.map(|p| p.missing.iter().map(|e| e.as_kwh()).collect());
+                lists.push((format!("use of {} that lacks", s.id), missing));
+            }
         }
         for item in &self.problem.curtailable {
             let used = schedule.generation.get(&item.id).map(|p| p.iter().map(|p| p.as_kw()).collect());
@@ -108,6 +117,10 @@ impl Checker<'_> {
         for work in &self.problem.work {
             let used = schedule.work.get(&work.id).map(|p| p.iter().map(|p| p.as_kw()).collect());
             lists.push((format!("power of {}", work.id), used));
+        }
+        for feeder in &self.problem.feeders {
+            let flows = schedule.feeders.get(&feeder.id).map(|p| p.iter().map(|p| p.as_kw()).collect());
+            lists.push((format!("flow into feeder {}", feeder.id), flows));
         }
         for (name, list) in lists {
             match list {
@@ -132,16 +145,27 @@ impl Checker<'_> {
             let mut before = s.soc.as_fraction() * capacity;
             let floor = capacity * s.min_soc.as_fraction().min(s.soc.as_fraction());
             let ceiling = capacity * s.max_soc.as_fraction().max(s.soc.as_fraction());
+            let mut decayed = 1.0;
             for t in 0..plan.power.len() {
                 let power = plan.power[t].as_kw();
                 let after = plan.stored_after[t].as_kwh();
-                let moved = power * self.problem.steps[t].duration.get();
-                let expected = match power > 0.0 {
+                let hours = self.problem.steps[t].duration.get();
+                let moved = power * hours;
+                let gain = s.dynamics.charge_efficiency.as_ref().map_or(s.charge_efficiency, |each| each[t]);
+                let flown = match power > 0.0 {
                     true => before - moved / s.discharge_efficiency,
-                    false => before - moved * s.charge_efficiency,
+                    false => before - moved * gain,
                 };
                 let id = &s.id;
-                self.at_most_zero((after - expected).abs(), t, || format!("energy balance of {id}, kWh"));
+                let left = s.dynamics.retention.powf(hours);
+                let energy = after / left;
+                let used = self.used(s, plan, t);
+                self.at_most_zero((flown - used - energy).abs(), t, || {
+                    format!("energy balance of {id}, kWh")
+                });
+                self.dynamics(s, t, power, energy);
+                let (floor, ceiling) = (floor * decayed * left, ceiling * left);
+                decayed *= left;
                 self.at_most_zero(power - s.max_discharge.as_kw(), t, || {
                     format!("discharging power of {id}, kW")
                 });
@@ -162,6 +186,33 @@ impl Checker<'_> {
                 before = after;
             }
         }
+    }
+
+    /// What use has taken from a store in a step, kWh; below zero what has come in by itself.
+    fn used(&mut self, s: &Storage, plan: &StorageSchedule, t: usize) -> f64 {
+        let Some(draw) = &s.dynamics.draw else { return 0.0 };
+        let (wanted, missing) = (draw.energy[t].as_kwh(), plan.missing[t].as_kwh());
+        let off = (wanted.min(0.0) - missing).max(missing - wanted.max(0.0));
+        self.at_most_zero(off, t, || format!("use of {} that lacks beside what is wanted, kWh", s.id));
+        wanted - missing
+    }
+
+    /// What holds for storages that are more than plain batteries, with the energy before losses.
+    fn dynamics(&mut self, s: &Storage, t: usize, power: f64, energy: f64) {
+        let d = &s.dynamics;
+        for (curve, size) in [(&d.charge_curve, -power), (&d.discharge_curve, power)] {
+            let soc = energy / s.capacity.as_kwh().max(1e-9);
+            for pair in curve.windows(2) {
+                let (s0, s1) = (pair[0].0.as_fraction(), pair[1].0.as_fraction());
+                let (p0, p1) = (pair[0].1.as_kw(), pair[1].1.as_kw());
+                let most = p0 + (soc - s0) * (p1 - p0) / (s1 - s0);
+                self.at_most_zero(size - most.max(0.0), t, || {
+                    format!("power of {} at its state of charge, kW", s.id)
+                });
+            }
+        }
+        let short = if power < -TOLERANCE { d.min_charge.as_kw() + power } else { 0.0 };
+        self.at_most_zero(short, t, || format!("least charging power of {}, kW", s.id));
     }
 
     fn generation(&mut self) {
@@ -256,50 +307,104 @@ impl Checker<'_> {
         power.iter().zip(&self.problem.steps).map(|(p, step)| p * step.duration.get()).sum()
     }
 
-    /// What is left over at the connection: everything that flows in less everything that flows out.
+    /// What is left over at each connection: everything that flows in less everything that flows out.
     fn balance(&mut self) {
-        for t in 0..self.problem.steps.len() {
-            let schedule = self.schedule;
-            let mut sum = schedule.grid[t].as_kw() + self.problem.fixed[t].as_kw();
-            sum +=
-                self.problem.storages.iter().map(|s| schedule.storage[&s.id].power[t].as_kw()).sum::<f64>();
-            sum +=
-                self.problem.curtailable.iter().map(|c| schedule.generation[&c.id][t].as_kw()).sum::<f64>();
-            sum += self
-                .problem
-                .generators
+        let (problem, schedule) = (self.problem, self.schedule);
+        for meter in problem.meters() {
+            let inside = |id: &String| meter.counts(id);
+            let mut sums: Vec<f64> =
+                self.flow(&meter).iter().zip(meter.fixed).map(|(flow, p)| flow.as_kw() + p.as_kw()).collect();
+            let mut add = |powers: &[sos_units::Power], sign: f64| {
+                sums.iter_mut().zip(powers).for_each(|(sum, power)| *sum += sign * power.as_kw());
+            };
+            let storages = problem.storages.iter().map(|s| &s.id).filter(|id| inside(id));
+            storages.for_each(|id| add(&schedule.storage[id].power, 1.0));
+            let plants = problem.curtailable.iter().map(|c| &c.id).filter(|id| inside(id));
+            plants.for_each(|id| add(&schedule.generation[id], 1.0));
+            let generators = problem.generators.iter().map(|g| &g.id).filter(|id| inside(id));
+            generators.for_each(|id| add(&schedule.generators[id].power, 1.0));
+            problem
+                .work
                 .iter()
-                .map(|g| schedule.generators[&g.id].power[t].as_kw())
-                .sum::<f64>();
-            sum -= self.problem.work.iter().map(|w| schedule.work[&w.id][t].as_kw()).sum::<f64>();
-            self.at_most_zero(sum.abs(), t, || "balance of the site, kW".into());
-        }
-    }
-
-    /// A limit may be exceeded, but only openly.
-    fn breaches(&mut self) {
-        for t in 0..self.problem.steps.len() {
-            let grid = self.schedule.grid[t].as_kw();
-            let c = &self.problem.connection;
-            for (kind, flow, limit) in [
-                (BreachKind::Import, grid, c.import_limit[t]),
-                (BreachKind::Export, -grid, c.export_limit[t]),
-            ] {
-                let over = limit.map_or(0.0, |limit| (flow - limit.as_kw()).max(0.0));
-                let listed = self.schedule.breaches.iter().filter(|b| b.step == t && b.kind == kind);
-                let owned: f64 = listed.map(|b| b.over.as_kw()).sum();
-                self.at_most_zero((over - owned).abs(), t, || {
-                    format!("{kind:?} limit and its listed breach, kW")
+                .map(|w| &w.id)
+                .filter(|id| inside(id))
+                .for_each(|id| add(&schedule.work[id], -1.0));
+            for (t, sum) in sums.into_iter().enumerate() {
+                self.at_most_zero(sum.abs(), t, || match meter.feeder {
+                    None => "balance of the site, kW".into(),
+                    Some(feeder) => format!("balance of feeder {}, kW", feeder.id),
                 });
             }
         }
     }
 
+    /// What flows through a meter, import positive.
+    fn flow(&self, meter: &Meter<'_>) -> &'_ [sos_units::Power] {
+        match meter.feeder {
+            None => &self.schedule.grid,
+            Some(feeder) => &self.schedule.feeders[&feeder.id],
+        }
+    }
+
+    /// A limit may be exceeded, but only openly.
+    fn breaches(&mut self) {
+        for meter in self.problem.meters() {
+            let name = meter.feeder.map(|feeder| &feeder.id);
+            let c = meter.connection;
+            for t in 0..self.problem.steps.len() {
+                let flow = self.flow(&meter)[t].as_kw();
+                for (kind, flow, limit) in [
+                    (BreachKind::Import, flow, c.import_limit[t]),
+                    (BreachKind::Export, -flow, c.export_limit[t]),
+                ] {
+                    let over = limit.map_or(0.0, |limit| (flow - limit.as_kw()).max(0.0));
+                    let breaches = self.schedule.breaches.iter();
+                    let listed =
+                        breaches.filter(|b| b.step == t && b.kind == kind && b.feeder.as_ref() == name);
+                    let owned: f64 = listed.map(|b| b.over.as_kw()).sum();
+                    self.at_most_zero((over - owned).abs(), t, || {
+                        let of = name.map_or_else(String::new, |name| format!(" of feeder {name}"));
+                        format!("{kind:?} limit{of} and its listed breach, kW")
+                    });
+                }
+            }
+        }
+    }
+
+    /// A reserve may be missing, but only openly.
+    fn spinning(&mut self) {
+        for (t, lacks) in uncovered(self.problem, self.schedule).into_iter().enumerate() {
+            let listed = |b: &&Breach| b.step == t && b.kind == BreachKind::Spinning;
+            let owned: f64 = self.schedule.breaches.iter().filter(listed).map(|b| b.over.as_kw()).sum();
+            self.at_most_zero((lacks - owned).abs(), t, || "spinning reserve and what is listed, kW".into());
+        }
+    }
+
+    fn spinning_costs(&self) -> f64 {
+        let price = self.problem.spinning.as_ref().map_or(0.0, |spinning| spinning.price.as_per_kwh());
+        let lacks = uncovered(self.problem, self.schedule);
+        lacks.iter().zip(&self.problem.steps).map(|(kw, step)| kw * step.duration.get() * price).sum()
+    }
+
     fn objective(&self) -> f64 {
-        let c = &self.problem.connection;
+        let exchanged: f64 = self.problem.meters().map(|meter| self.exchanged(&meter)).sum();
+        let above_cap = self.problem.carbon_cap.map_or(0.0, |cap| {
+            (emissions(self.problem, self.schedule) - cap.kg).max(0.0) * cap.price.as_per_kg()
+        });
+        exchanged
+            + above_cap
+            + self.spinning_costs()
+            + self.storage_costs()
+            + self.generator_costs()
+            + self.work_costs()
+    }
+
+    /// What is paid for the flow through a meter.
+    fn exchanged(&self, meter: &Meter<'_>) -> f64 {
+        let (c, flow) = (meter.connection, self.flow(meter));
         let mut total = 0.0;
         for (t, step) in self.problem.steps.iter().enumerate() {
-            let kwh = self.schedule.grid[t].as_kw() * step.duration.get();
+            let kwh = flow[t].as_kw() * step.duration.get();
             let carbon = c.carbon_price.as_per_kg() * c.carbon_intensity[t].as_kg_per_kwh();
             total += match kwh > 0.0 {
                 true => kwh * (c.import_price[t].as_per_kwh() + carbon),
@@ -311,7 +416,22 @@ impl Checker<'_> {
             let over = above(c.import_limit[t], kwh) + above(c.export_limit[t], -kwh);
             total += over * c.breach_price.as_per_kwh();
         }
-        total + self.storage_costs() + self.generator_costs() + self.work_costs()
+        for charge in &c.charges {
+            let mut highest = charge.free;
+            for sum in &charge.sums {
+                let drawn = sum.steps.iter().map(|&(t, weight)| flow[t].as_kw().max(0.0) * weight);
+                highest = highest.max(sum.so_far + drawn.sum::<f64>());
+            }
+            total += (highest - charge.free) * charge.price;
+        }
+        if let Some(ramping) = c.ramping {
+            let mut before = ramping.before.map(sos_units::Power::as_kw);
+            for flow in flow.iter().map(|flow| flow.as_kw()) {
+                total += before.map_or(0.0, |before| (flow - before).abs()) * ramping.price;
+                before = Some(flow);
+            }
+        }
+        total
     }
 
     fn storage_costs(&self) -> f64 {
@@ -319,8 +439,18 @@ impl Checker<'_> {
         for s in &self.problem.storages {
             let plan = &self.schedule.storage[&s.id];
             for (power, step) in plan.power.iter().zip(&self.problem.steps) {
-                total += s.wear_cost.as_per_kwh() * power.as_kw().abs() * step.duration.get();
+                let power = power.as_kw().abs();
+                let more = |&(above, price): &(sos_units::Power, sos_units::Price)| {
+                    (power - above.as_kw()).max(0.0) * price.as_per_kwh()
+                };
+                let more: f64 = s.dynamics.wear_above.iter().map(more).sum();
+                total += (s.wear_cost.as_per_kwh() * power + more) * step.duration.get();
             }
+            for (stored, step) in plan.stored_after.iter().zip(&self.problem.steps) {
+                total += s.dynamics.holding_cost.as_per_kwh() * stored.as_kwh() * step.duration.get();
+            }
+            let price = s.dynamics.draw.as_ref().map_or(0.0, |draw| draw.price.as_per_kwh());
+            total += price * plan.missing.iter().map(|e| e.as_kwh().max(0.0)).sum::<f64>();
             let end = plan.stored_after.last().map_or(0.0, |e| e.as_kwh());
             total -= end * s.end_value.as_per_kwh();
             for target in &s.targets {
@@ -359,6 +489,29 @@ fn hours_left(problem: &Problem, work: &FlexibleWork) -> f64 {
     (from_last_start - last.duration.get()).min(window).max(0.0)
 }
 
+/// Emissions of a plan, kg: of what flows in wherever it counts, and of generators.
+///
+/// # Panics
+/// When the schedule is not one of the problem.
+#[must_use]
+pub fn emissions(problem: &Problem, schedule: &Schedule) -> f64 {
+    let mut total = 0.0;
+    for (t, step) in problem.steps.iter().enumerate() {
+        let mut per_hour =
+            schedule.grid[t].as_kw().max(0.0) * problem.connection.carbon_intensity[t].as_kg_per_kwh();
+        for feeder in &problem.feeders {
+            let into = schedule.feeders[&feeder.id][t].as_kw().max(0.0);
+            per_hour += into * feeder.connection.carbon_intensity[t].as_kg_per_kwh();
+        }
+        for generator in &problem.generators {
+            let power = schedule.generators[&generator.id].power[t].as_kw();
+            per_hour += power * generator.emissions.as_kg_per_kwh();
+        }
+        total += per_hour * step.duration.get();
+    }
+    total
+}
+
 /// Mean import price with carbon over the horizon.
 fn mean_price(problem: &Problem) -> f64 {
     let c = &problem.connection;
@@ -375,10 +528,15 @@ fn mean_price(problem: &Problem) -> f64 {
 /// Marginal values, and what each part of the site would do against them.
 struct Bound<'a> {
     problem: &'a Problem,
-    /// Site price per step.
-    site: Vec<f64>,
+    schedule: &'a Schedule,
+    /// Price per meter and step: the site's, then what feeders add.
+    prices: Vec<Vec<f64>>,
+    /// Feeders that things are behind.
+    behind: BTreeMap<&'a str, Vec<usize>>,
     /// Stored value per storage and step.
     stored: Vec<Vec<f64>>,
+    /// Price of a kg under the carbon cap.
+    carbon: f64,
 }
 
 /// The least of a convex piecewise linear function on an interval lies at a kink or an end.
@@ -392,6 +550,29 @@ fn least_of(slope: f64, low: f64, high: f64) -> f64 {
     (slope * low).min(slope * high)
 }
 
+/// The least that charging and discharging cost per hour, where a kWh costs `price` and one in store is worth `value`. Both flows
+/// are free of each other, which only lowers it; neither is above its room.
+fn flows(s: &Storage, t: usize, price: f64, value: f64, room: (f64, f64)) -> f64 {
+    let wear = s.wear_cost.as_per_kwh();
+    let gain = s.dynamics.charge_efficiency.as_ref().map_or(s.charge_efficiency, |each| each[t]);
+    let range = s.ordered.as_ref().and_then(|ordered| ordered.range[t]);
+    let (low, high) = range.map_or_else(
+        || (-s.max_charge.as_kw().min(room.0), s.max_discharge.as_kw().min(room.1)),
+        |(low, high)| (low.as_kw(), high.as_kw()),
+    );
+    let kinks: Vec<f64> = s.dynamics.wear_above.iter().map(|(above, _)| above.as_kw()).collect();
+    let flow = |each: f64, low: f64, high: f64| {
+        least(&kinks, low.max(0.0), high.max(0.0), |power| {
+            let above = |(above, more): &(sos_units::Power, sos_units::Price)| {
+                more.as_per_kwh() * (power - above.as_kw()).max(0.0)
+            };
+            each * power + s.dynamics.wear_above.iter().map(above).sum::<f64>()
+        })
+    };
+    flow(price + wear - value * gain, -high, -low)
+        + flow(value / s.discharge_efficiency + wear - price, low, high)
+}
+
 impl<'a> Bound<'a> {
     fn new(problem: &'a Problem, schedule: &'a Schedule) -> Option<Self> {
         let n = problem.steps.len();
@@ -402,87 +583,169 @@ impl<'a> Bound<'a> {
         let site = list(&schedule.shadow.site_price)?;
         let value = |s: &Storage| list(schedule.shadow.stored_value.get(&s.id)?);
         let stored = problem.storages.iter().map(value).collect::<Option<_>>()?;
-        Some(Self { problem, site, stored })
+        let feeder = |feeder: &Feeder| list(schedule.shadow.feeder_price.get(&feeder.id)?);
+        let feeders = problem.feeders.iter().map(feeder).collect::<Option<Vec<_>>>()?;
+        let prices = std::iter::once(site).chain(feeders).collect();
+        let carbon = Some(schedule.shadow.carbon).filter(|value| value.is_finite()).unwrap_or(0.0);
+        let most = problem.carbon_cap.map_or(0.0, |cap| cap.price.as_per_kg());
+        let (behind, carbon) = (problem.behind(), carbon.clamp(0.0, most));
+        Some(Self { problem, schedule, prices, behind, stored, carbon })
     }
 
     fn value(&self) -> f64 {
-        let n = self.problem.steps.len();
-        let mut total: f64 = (0..n).map(|t| self.connection(t)).sum();
-        total += self.problem.storages.iter().zip(&self.stored).map(|(s, v)| self.storage(s, v)).sum::<f64>();
-        for item in &self.problem.curtailable {
-            for (t, most) in item.available.iter().enumerate() {
-                let earns = self.site[t] * most.as_kw() * self.problem.steps[t].duration.get();
-                total -= earns.max(0.0);
+        let problem = self.problem;
+        let most = self.ranges();
+        let mut total: f64 =
+            problem.meters().enumerate().map(|(m, meter)| self.meter(m, &meter, &most[m])).sum();
+        total -= problem.carbon_cap.map_or(0.0, |cap| self.carbon * cap.kg);
+        total += problem.storages.iter().zip(&self.stored).map(|(s, v)| self.storage(s, v)).sum::<f64>();
+        for item in &problem.curtailable {
+            let prices = self.prices_of(&item.id);
+            for ((most, price), step) in item.available.iter().zip(&prices).zip(&problem.steps) {
+                total -= (price * most.as_kw() * step.duration.get()).max(0.0);
             }
         }
-        total += self
-            .problem
-            .generators
-            .iter()
-            .map(|generator| least_cost(self.problem, generator, &self.site))
-            .sum::<f64>();
-        total + self.problem.work.iter().map(|work| self.work(work)).sum::<f64>()
+        for generator in &problem.generators {
+            total += least_cost(problem, generator, &self.prices_of(&generator.id), self.carbon);
+        }
+        total + problem.work.iter().map(|work| self.work(work)).sum::<f64>()
     }
 
-    /// The grid sells at its price what the site buys at the site price; fixed power is bought as it is.
-    fn connection(&self, t: usize) -> f64 {
-        let (p, c) = (self.problem, &self.problem.connection);
-        let h = p.steps[t].duration.get();
-        let buy = c.import_price[t].as_per_kwh()
-            + c.carbon_price.as_per_kg() * c.carbon_intensity[t].as_kg_per_kwh();
-        let sell = c.export_price[t].as_per_kwh();
-        let breach = c.breach_price.as_per_kwh();
-        let (most_in, most_out) = self.range(t);
-        let import = c.import_limit[t].map_or(most_in, |l| l.as_kw());
-        let export = c.export_limit[t].map_or(most_out, |l| l.as_kw());
-        let cost = |grid: f64| {
-            let over = (grid - import).max(0.0) + (-grid - export).max(0.0);
-            let own = if grid > 0.0 { grid * buy } else { grid * sell };
-            (own + over * breach - grid * self.site[t]) * h
+    /// What a kWh is worth to something: the site's price and what each feeder that it is behind adds.
+    fn prices_of(&self, id: &str) -> Vec<f64> {
+        let mut prices = self.prices[0].clone();
+        for &feeder in self.behind.get(id).map(Vec::as_slice).unwrap_or_default() {
+            prices.iter_mut().zip(&self.prices[feeder + 1]).for_each(|(sum, price)| *sum += price);
+        }
+        prices
+    }
+
+    /// A connection sells at its price what is bought behind it at the site's, or at what a feeder adds; fixed power is bought
+    /// as it is.
+    fn meter(&self, m: usize, meter: &Meter<'_>, most: &[(f64, f64)]) -> f64 {
+        let (c, steps) = (meter.connection, &self.problem.steps);
+        let (extra, mut total) = self.charged(meter);
+        let ramps = self.ramps(meter, &mut total);
+        for (t, step) in steps.iter().enumerate() {
+            let (h, price) = (step.duration.get(), self.prices[m][t]);
+            let carbon = (c.carbon_price.as_per_kg() + self.carbon) * c.carbon_intensity[t].as_kg_per_kwh();
+            let buy = c.import_price[t].as_per_kwh() + carbon + extra[t] / h;
+            let sell = c.export_price[t].as_per_kwh();
+            let breach = c.breach_price.as_per_kwh();
+            let (most_in, most_out) = most[t];
+            let import = c.import_limit[t].map_or(most_in, |l| l.as_kw());
+            let export = c.export_limit[t].map_or(most_out, |l| l.as_kw());
+            let ramp = (ramps[t] - ramps[t + 1]) / h;
+            let cost = |flow: f64| {
+                let over = (flow - import).max(0.0) + (-flow - export).max(0.0);
+                let own = if flow > 0.0 { flow * buy } else { flow * sell };
+                (own + over * breach + flow * (ramp - price)) * h
+            };
+            let points = [0.0, import, -export];
+            total += least(&points, -most_out, most_in, cost) - price * meter.fixed[t].as_kw() * h;
+        }
+        total
+    }
+
+    /// What charges add to the price of import in each step, per kW, and what their free parts give back. Multipliers are cut to what
+    /// is allowed: zero or above, and no more than the price together.
+    fn charged(&self, meter: &Meter<'_>) -> (Vec<f64>, f64) {
+        let (mut extra, mut total) = (vec![0.0; self.problem.steps.len()], 0.0);
+        for charge in &meter.connection.charges {
+            let Some(found) = self.schedule.shadow.charges.get(&charge.id) else { continue };
+            let found =
+                |j: usize| found.get(j).copied().filter(|value| value.is_finite()).unwrap_or(0.0).max(0.0);
+            let sum: f64 = (0..charge.sums.len()).map(found).sum();
+            let factor = if sum > charge.price { charge.price / sum } else { 1.0 };
+            for (j, one) in charge.sums.iter().enumerate() {
+                one.steps.iter().for_each(|&(t, weight)| extra[t] += factor * found(j) * weight);
+                total -= (charge.free - one.so_far) * found(j) * factor;
+            }
+        }
+        (extra, total)
+    }
+
+    /// What a kW of rise into each step is charged with, and none after the last one; a fall is given as much.
+    fn ramps(&self, meter: &Meter<'_>, total: &mut f64) -> Vec<f64> {
+        let n = self.problem.steps.len();
+        let Some(ramping) = meter.connection.ramping else { return vec![0.0; n + 1] };
+        let found = self.schedule.shadow.ramping.get(meter.id());
+        let at = |t: usize| {
+            let value = found.and_then(|found| found.get(t)).copied().filter(|value| value.is_finite());
+            value.unwrap_or(0.0).clamp(-ramping.price, ramping.price)
         };
-        let points = [0.0, import, -export];
-        least(&points, -most_out, most_in, cost) - self.site[t] * p.fixed[t].as_kw() * h
+        let mut ramps: Vec<f64> = (0..n).map(at).chain([0.0]).collect();
+        match ramping.before {
+            Some(before) => *total -= ramps[0] * before.as_kw(),
+            None => ramps[0] = 0.0,
+        }
+        ramps
     }
 
-    /// Most that could ever flow in and out.
-    fn range(&self, t: usize) -> (f64, f64) {
+    /// Most that could ever flow in and out, per meter and step.
+    fn ranges(&self) -> Vec<Vec<(f64, f64)>> {
         let p = self.problem;
-        let fixed = p.fixed[t].as_kw();
-        let charge: f64 = p.storages.iter().map(|s| s.max_charge.as_kw()).sum();
-        let discharge: f64 = p.storages.iter().map(|s| s.max_discharge.as_kw()).sum();
-        let work: f64 = p.work.iter().map(|w| w.max_power.as_kw()).sum();
-        let burnt: f64 = p.generators.iter().map(Generator::most).sum();
-        let generation: f64 = p.curtailable.iter().map(|c| c.available[t].as_kw()).sum::<f64>() + burnt;
-        ((charge + work - fixed).max(0.0), (discharge + generation + fixed).max(0.0))
+        let fixed = |meter: Meter<'_>| meter.fixed.iter().map(|p| (-p.as_kw(), p.as_kw())).collect();
+        let mut ranges: Vec<Vec<(f64, f64)>> = p.meters().map(fixed).collect();
+        let mut add = |id: &str, most: &dyn Fn(usize) -> (f64, f64)| {
+            let feeders = self.behind.get(id).map(Vec::as_slice).unwrap_or_default();
+            for m in std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)) {
+                for (t, range) in ranges[m].iter_mut().enumerate() {
+                    let (into, out) = most(t);
+                    *range = (range.0 + into, range.1 + out);
+                }
+            }
+        };
+        for s in &p.storages {
+            add(&s.id, &|_| (s.max_charge.as_kw(), s.max_discharge.as_kw()));
+        }
+        p.work.iter().for_each(|w| add(&w.id, &|_| (w.max_power.as_kw(), 0.0)));
+        p.generators.iter().for_each(|g| add(&g.id, &|_| (0.0, g.most())));
+        p.curtailable.iter().for_each(|c| add(&c.id, &|t| (0.0, c.available[t].as_kw())));
+        ranges.iter_mut().flatten().for_each(|range| *range = (range.0.max(0.0), range.1.max(0.0)));
+        ranges
     }
 
+    /// What a store does at its best against the prices. Powers that fall with the state of charge are left out, which only lowers
+    /// the bound.
     fn storage(&self, s: &Storage, value: &[f64]) -> f64 {
         let capacity = s.capacity.as_kwh();
         let start = s.soc.as_fraction();
         let low = capacity * start.min(s.min_soc.as_fraction());
         let high = capacity * start.max(s.max_soc.as_fraction());
-        let wear = s.wear_cost.as_per_kwh();
         let mut total = -value[0] * start * capacity;
+        let prices = self.prices_of(&s.id);
+        let mut decayed = 1.0;
         for (t, step) in self.problem.steps.iter().enumerate() {
+            let hours = step.duration.get();
             if s.available.as_ref().is_none_or(|a| a[t]) {
-                let charging = self.site[t] + wear - value[t] * s.charge_efficiency;
-                let discharging = value[t] / s.discharge_efficiency + wear - self.site[t];
-                let range = s.ordered.as_ref().and_then(|ordered| ordered.range[t]);
-                let (low, high) = range.unwrap_or((-s.max_charge, s.max_discharge));
-                // Both flows are free of each other, which only lowers the bound.
-                let flow = |cost: f64, least: f64, most: f64| least_of(cost, least.max(0.0), most.max(0.0));
-                let flows = flow(charging, -high.as_kw(), -low.as_kw())
-                    + flow(discharging, low.as_kw(), high.as_kw());
-                total += flows * step.duration.get();
+                let start = start * capacity;
+                let room = match t {
+                    0 if s.is_plain() => (
+                        (high - start) / (s.charge_efficiency * hours),
+                        (start - low) * s.discharge_efficiency / hours,
+                    ),
+                    _ => (f64::INFINITY, f64::INFINITY),
+                };
+                total += flows(s, t, prices[t], value[t], room) * hours;
             }
+            if let Some(draw) = &s.dynamics.draw {
+                let wanted = draw.energy[t].as_kwh();
+                total += value[t] * wanted;
+                total += least_of(draw.price.as_per_kwh() - value[t], 0.0, wanted.max(0.0));
+                total += least_of(value[t], 0.0, (-wanted).max(0.0));
+            }
+            let left = s.dynamics.retention.powf(hours);
             let next = value.get(t + 1).copied().unwrap_or(s.end_value.as_per_kwh());
+            let held = s.dynamics.holding_cost.as_per_kwh() * hours;
             let targets: Vec<_> = s.targets.iter().filter(|target| target.step == t).collect();
             let wanted: Vec<f64> = targets.iter().map(|target| target.soc.as_fraction() * capacity).collect();
-            total += least(&wanted, low, high, |energy| {
+            total += least(&wanted, low * decayed * left, high * left, |energy| {
                 let missed =
                     targets.iter().zip(&wanted).map(|(t, w)| t.price.as_per_kwh() * (w - energy).max(0.0));
-                (value[t] - next) * energy + missed.sum::<f64>()
+                (value[t] / left - next + held) * energy + missed.sum::<f64>()
             });
+            decayed *= left;
         }
         total
     }
@@ -490,6 +753,7 @@ impl<'a> Bound<'a> {
     /// Work buys at the site price: the cheapest steps, or the cheapest block; or is left; or is lost.
     fn work(&self, work: &FlexibleWork) -> f64 {
         let problem = self.problem;
+        let prices = self.prices_of(&work.id);
         let view = Checker { problem, schedule: &Schedule::default(), violations: Vec::new() };
         let energy = work.energy.as_kwh();
         let after = mean_price(problem);
@@ -497,7 +761,7 @@ impl<'a> Bound<'a> {
         if work.interruptible {
             let lost = if energy > 0.0 { work.value.get() / energy } else { 0.0 };
             let mut offers: Vec<(f64, f64)> = (0..problem.steps.len())
-                .map(|t| (self.site[t], view.most(work, t) * problem.steps[t].duration.get()))
+                .map(|t| (prices[t], view.most(work, t) * problem.steps[t].duration.get()))
                 .collect();
             offers.extend([(after, room), (lost, energy)]);
             offers.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -511,12 +775,12 @@ impl<'a> Bound<'a> {
             return total;
         }
         if work.running {
-            let (money, _, missed) = self.block(work, 0, true);
+            let (money, _, missed) = self.block(work, &prices, 0, true);
             return money + if missed > 1e-9 { work.value.get() } else { 0.0 };
         }
         let starts = (0..problem.steps.len()).filter(|&t| view.most(work, t) > 0.0);
         let mut best = starts
-            .map(|t| self.block(work, t, false))
+            .map(|t| self.block(work, &prices, t, false))
             .filter(|&(_, _, missed)| missed <= 1e-6 * (1.0 + energy))
             .map(|(money, _, _)| money)
             .fold(work.value.get(), f64::min);
@@ -527,7 +791,7 @@ impl<'a> Bound<'a> {
     }
 
     /// Money, energy after the horizon and energy missed of a block that starts in step `first`.
-    fn block(&self, work: &FlexibleWork, first: usize, running: bool) -> (f64, f64, f64) {
+    fn block(&self, work: &FlexibleWork, prices: &[f64], first: usize, running: bool) -> (f64, f64, f64) {
         let problem = self.problem;
         let full = work.max_power.as_kw();
         let (mut left, mut money, mut missed) = (work.energy.as_kwh(), 0.0, 0.0);
@@ -538,7 +802,7 @@ impl<'a> Bound<'a> {
             let begin = if running { 0.0 } else { wait.clamp(0.0, step.duration.get()) };
             let taken = left.min(full * (step.duration.get() - begin));
             missed += (taken - full * (until.min(step.duration.get()) - begin).max(0.0)).max(0.0);
-            money += taken * self.site[t];
+            money += taken * prices[t];
             left -= taken;
         }
         let later = left.min(full * hours_left(problem, work));

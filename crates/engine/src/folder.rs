@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use sos_model::{
-    AssetSpec, CarbonSource, Declared, MAX_MANIFEST_BYTES, PowerSource, PriceSource, Problem, SignalSource,
-    SignalSpec, SiteSpec, load_checked, series, too_large,
+    AssetSpec, CarbonSource, Declared, HeatPump, MAX_MANIFEST_BYTES, PowerSource, PriceSource, Problem,
+    SignalSource, SignalSpec, SiteSpec, load_checked, series, too_large,
 };
 
 use crate::resources::anchor;
@@ -203,24 +203,31 @@ impl<'a> Users<'a> {
 
 /// Whether a price or the carbon intensity of a site comes from a signal.
 fn uses(site: &SiteSpec, signal: &str) -> bool {
-    let connection = &site.connection;
-    let prices = std::iter::once(&connection.import_price).chain(&connection.export_price);
+    let of_feeders =
+        site.feeders.iter().flat_map(|feeder| feeder.import_price.iter().chain(&feeder.export_price));
+    let connection = site.connection.as_ref();
+    let of_connection =
+        connection.into_iter().flat_map(|one| std::iter::once(&one.import_price).chain(&one.export_price));
+    let prices = of_connection.chain(of_feeders);
     let price =
         prices.filter_map(|price| if let PriceSource::Signal(name) = price { Some(name) } else { None });
-    let carbon = match &connection.carbon_intensity {
-        Some(CarbonSource::Signal(name)) => Some(name),
-        _ => None,
-    };
+    let of_feeders = site.feeders.iter().flat_map(|feeder| &feeder.carbon_intensity);
+    let of_connection = connection.and_then(|connection| connection.carbon_intensity.as_ref());
+    let carbon = of_connection.into_iter().chain(of_feeders).filter_map(|carbon| match carbon {
+        CarbonSource::Signal(name) => Some(name),
+        CarbonSource::Fixed(_) => None,
+    });
     price.chain(carbon).any(|name| name.as_str() == signal)
 }
 
-/// The signals that an asset's expected power comes from.
+/// The signals that an asset is planned with.
 fn powers(asset: &AssetSpec) -> impl Iterator<Item = &str> {
-    let available = asset.solar.as_ref().and_then(|solar| solar.available_power.as_ref());
-    asset.power.iter().chain(available).filter_map(|source| match source {
+    let available = asset.available_power().map(|(_, source)| source);
+    let power = asset.power.iter().chain(available).filter_map(|source| match source {
         PowerSource::Signal(name) => Some(name.as_str()),
         PowerSource::Fixed(_) => None,
-    })
+    });
+    power.chain(asset.heat_pump.iter().flat_map(HeatPump::signals))
 }
 
 /// The zone of local times in a signal's file: that of the sites that use it, where they agree.

@@ -83,9 +83,9 @@ pub struct SiteReport {
     pub steps: u64,
     /// Plans made.
     pub plans: u64,
-    /// Import paid less export earned.
+    /// Import paid less export earned, fuel and starts of generators.
     pub cost: CostReport,
-    /// Emissions of what was imported.
+    /// Emissions of what was imported or burnt.
     pub emissions_kg: Cases,
     /// Cost + carbon price × emissions + priced unserved energy − value of the energy stored at the end.
     pub objective: Cases,
@@ -99,11 +99,18 @@ pub struct SiteReport {
     pub shared_kwh: f64,
     /// Share of generation used on site.
     pub self_consumption: Option<f64>,
-    /// Generation that was turned down: what the forecast saw less what was measured, in steps held at their limit.
+    /// Generation that was turned down: what the forecast saw less what was measured, in steps held at their limit; on an
+    /// island the surplus that nobody took as well.
     pub curtailed_kwh: f64,
+    /// Given by generators.
+    pub generated_kwh: f64,
+    /// Starts of generators.
+    pub starts: u64,
+    /// Part of `unserved_kwh`: what an island lacked.
+    pub lost_load_kwh: Cases,
     /// Lost in batteries.
     pub losses_kwh: f64,
-    /// Demand that was not met: energy of services' runs that were not done by their deadlines.
+    /// Demand that was not met: energy of services' runs that were not done by their deadlines, and what an island lacked.
     pub unserved_kwh: f64,
     /// Highest mean import of a step.
     pub peak_kw: f64,

@@ -15,6 +15,8 @@ pub struct SignalSeries {
     /// As they were recorded; what lies behind them in the grid was told.
     values: Arc<Vec<Reading<f64>>>,
     known_ahead: KnownAhead,
+    /// Factor and offset that give a value its use: a price with levies and taxes is not the one that was published.
+    used_as: (f64, f64),
     /// What was told since, by the index of its step: it replaces what was recorded, and is known.
     told: BTreeMap<usize, Reading<f64>>,
 }
@@ -23,7 +25,20 @@ impl SignalSeries {
     /// A series on a grid, in the canonical unit of its signal; one value per step.
     #[must_use]
     pub fn new(name: &str, grid: TimeGrid, values: Vec<Reading<f64>>, known_ahead: KnownAhead) -> Self {
-        Self { name: name.to_owned(), grid, values: Arc::new(values), known_ahead, told: BTreeMap::new() }
+        let (name, values, told) = (name.to_owned(), Arc::new(values), BTreeMap::new());
+        Self { name, grid, values, known_ahead, used_as: (1.0, 0.0), told }
+    }
+
+    /// The same series, each value times `factor` plus `offset`.
+    #[must_use]
+    pub fn used_as(&self, factor: f64, offset: f64) -> Self {
+        Self { used_as: (factor, offset), ..self.clone() }
+    }
+
+    /// The same series, used as another one is.
+    #[must_use]
+    pub fn used_like(&self, other: &Self) -> Self {
+        Self { used_as: other.used_as, ..self.clone() }
     }
 
     /// Takes over a value of `from..to`, which is known from now on. Steps that begin before `from` and contain it get it too.
@@ -73,7 +88,9 @@ impl SignalSeries {
     /// The value of a step, whenever it becomes known.
     fn at(&self, index: usize) -> Reading<f64> {
         let recorded = || self.values.get(index).copied().unwrap_or(Err(Missing::Gap));
-        self.told.get(&index).copied().unwrap_or_else(recorded)
+        let value = self.told.get(&index).copied().unwrap_or_else(recorded);
+        let (factor, offset) = self.used_as;
+        value.map(|value| value * factor + offset)
     }
 
     /// Name of the signal.

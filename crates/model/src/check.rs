@@ -8,9 +8,10 @@ use crate::currency::Currency;
 use crate::declared::{Declared, Outline, Spec};
 use crate::kind::Kind;
 use crate::kinds::{
-    AssetModel, AssetSpec, AssetType, Battery, CarbonSource, DeviceHost, Dimension, EnvSource, Generator,
-    Mode, NotifierSpec, OverrideSpec, OverrideValue, PowerSource, PriceSource, ProbeAction, Receiver,
-    SecretKey, ServiceSpec, SiteSpec, ValueFrom,
+    AssetModel, AssetSpec, AssetType, Battery, CarbonSource, Charge, Charged, Connection, DeviceHost,
+    Dimension, EnvSource, Generator, HeatPump, Heated, Mode, NotifierSpec, NumberSource, OverrideSpec,
+    OverrideValue, PowerSource, PriceSource, ProbeAction, Receiver, SecretKey, ServiceSpec, SiteSpec,
+    TemperatureSource, ValueFrom,
 };
 use crate::problem::{Problem, did_you_mean, known_list, shown};
 use crate::reference::{Reference, references};
@@ -317,31 +318,106 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn site(&mut self, one: &'a Declared, spec: &SiteSpec) {
-        let connection = &spec.connection;
-        let prices = [
-            ("importPrice", Some(&connection.import_price)),
-            ("exportPrice", connection.export_price.as_ref()),
+    fn site(&mut self, one: &'a Declared, spec: &'a SiteSpec) {
+        if let Some(connection) = &spec.connection {
+            self.connection(one, connection);
+        }
+        let amounts = [
+            ("spec.carbonPrice", spec.carbon_price.map(|price| price.currency)),
+            (
+                "spec.carbonCap.price",
+                spec.carbon_cap.as_ref().and_then(|cap| cap.price).map(|price| price.currency),
+            ),
+            (
+                "spec.spinningReserve.price",
+                spec.spinning_reserve.as_ref().and_then(|reserve| reserve.price).map(|price| price.currency),
+            ),
+            ("spec.valueOfLostLoad", spec.value_of_lost_load.map(|price| price.currency)),
         ];
-        for (key, price) in prices {
-            match price {
-                Some(PriceSource::Signal(name)) => {
-                    self.signal(one, &format!("spec.connection.{key}.signal"), name, true)
-                }
-                Some(PriceSource::Fixed(price)) => {
-                    self.currency(one, &format!("spec.connection.{key}.fixed"), price.currency, one);
-                }
-                None => {}
+        for (field, currency) in amounts {
+            if let Some(currency) = currency {
+                self.currency(one, field, currency, one);
             }
         }
+        self.feeders(one, spec);
+    }
+
+    fn connection(&mut self, one: &'a Declared, connection: &'a Connection) {
+        self.price(one, "spec.connection.importPrice", Some(&connection.import_price));
+        self.price(one, "spec.connection.exportPrice", connection.export_price.as_ref());
         if let Some(CarbonSource::Signal(name)) = &connection.carbon_intensity {
             self.signal(one, "spec.connection.carbonIntensity.signal", name, false);
         }
-        if let Some(price) = connection.limit_breach_price {
-            self.currency(one, "spec.connection.limitBreachPrice", price.currency, one);
+        let amounts = [
+            ("spec.connection.limitBreachPrice", connection.limit_breach_price.map(|price| price.currency)),
+            ("spec.connection.importLevy", connection.import_levy.map(|price| price.currency)),
+            ("spec.connection.rampPrice", connection.ramp_price.map(|price| price.currency)),
+        ];
+        for (field, currency) in amounts {
+            if let Some(currency) = currency {
+                self.currency(one, field, currency, one);
+            }
         }
-        if let Some(price) = spec.carbon_price {
-            self.currency(one, "spec.carbonPrice", price.currency, one);
+        self.charges(one, "spec.connection", &connection.charges);
+    }
+
+    fn feeders(&mut self, one: &'a Declared, spec: &'a SiteSpec) {
+        for (i, feeder) in spec.feeders.iter().enumerate() {
+            let field = format!("spec.feeders[{i}]");
+            self.price(one, &format!("{field}.importPrice"), feeder.import_price.as_ref());
+            self.price(one, &format!("{field}.exportPrice"), feeder.export_price.as_ref());
+            if let Some(CarbonSource::Signal(name)) = &feeder.carbon_intensity {
+                self.signal(one, &format!("{field}.carbonIntensity.signal"), name, false);
+            }
+            self.charges(one, &field, &feeder.charges);
+            if spec.feeders.iter().take(i).any(|other| other.name == feeder.name) {
+                let message = format!("feeder {} is declared twice", feeder.name);
+                self.report(one, &format!("{field}.name"), message, "rename one of them");
+            }
+            let Some(behind) = &feeder.behind else { continue };
+            // A feeder stands after the one that it is behind, so that none is behind itself.
+            let earlier = || spec.feeders.iter().take(i).map(|other| other.name.as_str());
+            if !earlier().any(|name| name == behind.as_str()) {
+                let help = format!(
+                    "{}{}; list it after the one that it is behind",
+                    did_you_mean(behind, earlier()),
+                    known_list(earlier())
+                );
+                let message = format!("there is no feeder {behind} before it");
+                self.report(one, &format!("{field}.behind"), message, help);
+            }
+        }
+        let all = spec
+            .connection
+            .iter()
+            .flat_map(|one| &one.charges)
+            .chain(spec.feeders.iter().flat_map(|feeder| &feeder.charges));
+        let mut names = BTreeSet::new();
+        for charge in all {
+            if !names.insert(charge.name.as_str()) {
+                let message = format!("charge {} is declared twice", charge.name);
+                self.report(one, "spec", message, "rename one of them");
+            }
+        }
+    }
+
+    fn charges(&mut self, one: &'a Declared, field: &str, charges: &[Charge]) {
+        for (i, charge) in charges.iter().enumerate() {
+            let (key, currency) = match &charge.on {
+                Charged::Peak(peak) => ("peak", peak.price.currency),
+                Charged::Tier(tier) => ("tier", tier.price.currency),
+            };
+            self.currency(one, &format!("{field}.charges[{i}].{key}.price"), currency, one);
+        }
+    }
+
+    fn price(&mut self, one: &'a Declared, field: &str, price: Option<&'a PriceSource>) {
+        match price {
+            Some(PriceSource::Signal(name)) => self.signal(one, &format!("{field}.signal"), name, true),
+            Some(PriceSource::Fixed(price)) => {
+                self.currency(one, &format!("{field}.fixed"), price.currency, one);
+            }
+            None => {}
         }
     }
 
@@ -361,10 +437,28 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn asset(&mut self, one: &'a Declared, spec: &AssetSpec) {
+    fn asset(&mut self, one: &'a Declared, spec: &'a AssetSpec) {
         let site = self.find(one, "spec.site", Kind::Site, &spec.site);
         if let (Some(site), Some(battery)) = (site, &spec.battery) {
-            self.battery_prices(one, battery, site);
+            self.battery_prices(one, "spec.battery", battery, site);
+        }
+        if let (Some(site), Some(vehicle)) = (site, &spec.vehicle) {
+            self.battery_prices(one, "spec.vehicle", &vehicle.battery, site);
+            for (i, trip) in vehicle.trips.iter().enumerate() {
+                if let Some(price) = trip.price {
+                    self.currency(one, &format!("spec.vehicle.trips[{i}].price"), price.currency, site);
+                }
+            }
+        }
+        if let (Some(site), Some(pump)) = (site, &spec.heat_pump) {
+            self.heat_pump(one, pump, site);
+        }
+        if let (Some(site), Some(feeder)) = (site.and_then(Declared::site), &spec.feeder) {
+            let names = || site.feeders.iter().map(|feeder| feeder.name.as_str());
+            if !names().any(|name| name == feeder.as_str()) {
+                let help = format!("{}{}", did_you_mean(feeder, names()), known_list(names()));
+                self.report(one, "spec.feeder", format!("Site/{} has no feeder {feeder}", spec.site), help);
+            }
         }
         if let (Some(site), Some(generator)) = (site, &spec.generator) {
             self.generator_prices(one, generator, site);
@@ -397,13 +491,16 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn battery_prices(&mut self, one: &'a Declared, battery: &Battery, site: &'a Declared) {
+    fn battery_prices(&mut self, one: &'a Declared, at: &str, battery: &Battery, site: &'a Declared) {
         let mut prices = vec![
-            ("spec.battery.wearCost".to_owned(), battery.wear_cost),
-            ("spec.battery.endValue".to_owned(), battery.end_value),
+            (format!("{at}.wearCost"), battery.wear_cost),
+            (format!("{at}.endValue"), battery.end_value),
+            (format!("{at}.holdingCost"), battery.holding_cost),
         ];
         let targets = battery.targets.iter().enumerate();
-        prices.extend(targets.map(|(i, target)| (format!("spec.battery.targets[{i}].price"), target.price)));
+        prices.extend(targets.map(|(i, target)| (format!("{at}.targets[{i}].price"), target.price)));
+        let wear = battery.wear_above.iter().enumerate();
+        prices.extend(wear.map(|(i, wear)| (format!("{at}.wearAbove[{i}].price"), Some(wear.price))));
         for (field, price) in prices {
             if let Some(price) = price {
                 self.currency(one, &field, price.currency, site);
@@ -411,12 +508,58 @@ impl<'a> Checker<'a> {
         }
     }
 
+    fn heat_pump(&mut self, one: &'a Declared, pump: &'a HeatPump, site: &'a Declared) {
+        for (key, price) in [("lackPrice", pump.lack_price), ("endValue", pump.end_value)] {
+            if let Some(price) = price {
+                self.currency(one, &format!("spec.heatPump.{key}"), price.currency, site);
+            }
+        }
+        if let NumberSource::Signal(name) = &pump.cop {
+            self.of_dimension(
+                one,
+                "spec.heatPump.cop.signal",
+                name,
+                Dimension::Number,
+                "a number without unit, \"1\"",
+            );
+        }
+        let (field, power) = match &pump.heats {
+            Heated::Tank(tank) => ("spec.heatPump.heats.tank.demand", tank.demand.as_ref()),
+            Heated::Building(building) => {
+                if let TemperatureSource::Signal(name) = &building.outside {
+                    let field = "spec.heatPump.heats.building.outside.signal";
+                    self.of_dimension(one, field, name, Dimension::Temperature, "a temperature, °C");
+                }
+                ("spec.heatPump.heats.building.gains", building.gains.as_ref())
+            }
+        };
+        if let Some(PowerSource::Signal(name)) = power {
+            self.of_dimension(one, &format!("{field}.signal"), name, Dimension::Power, "a power, such as kW");
+        }
+    }
+
+    /// A signal that must measure something.
+    fn of_dimension(
+        &mut self,
+        one: &'a Declared,
+        field: &str,
+        name: &'a str,
+        dimension: Dimension,
+        expected: &str,
+    ) {
+        let found = self.find(one, field, Kind::Signal, name).and_then(Declared::signal);
+        let Some(unit) = found.map(|signal| &signal.unit).filter(|unit| unit.dimension != dimension) else {
+            return;
+        };
+        let message = format!("Signal/{} is in {}", shown(name), shown(&unit.text));
+        self.report(one, field, message, format!("expected {expected}"));
+    }
+
     /// A signal of expected power must be a power.
     fn expected_power(&mut self, one: &'a Declared, spec: &AssetSpec) {
-        let available = spec.solar.as_ref().and_then(|solar| solar.available_power.as_ref());
-        let sources = [("spec.power", spec.power.as_ref()), ("spec.solar.availablePower", available)];
-        for (field, source) in sources {
-            let Some(PowerSource::Signal(name)) = source else { continue };
+        let power = spec.power.as_ref().map(|source| ("spec.power", source));
+        for (field, source) in power.into_iter().chain(spec.available_power()) {
+            let PowerSource::Signal(name) = source else { continue };
             let field = format!("{field}.signal");
             let found = self.find(one, &field, Kind::Signal, name).and_then(Declared::signal);
             let Some(unit) = found.map(|signal| &signal.unit) else { continue };
@@ -531,7 +674,7 @@ fn refused(name: &str, asset: &AssetSpec, power: Power) -> Option<(String, Strin
         let message = format!("Asset/{name} is not commanded: its mode is {}", asset.mode);
         let help = match asset.r#type {
             AssetType::Load => "a load is not commanded; only a hold can be ordered of it",
-            AssetType::Generator => "generators are not commanded yet",
+            AssetType::Vehicle | AssetType::HeatPump => "it is planned, not commanded yet",
             _ => "set mode: control in its manifest; only a hold can be ordered of it as it is",
         };
         return Some((message, help.to_owned()));
@@ -539,9 +682,19 @@ fn refused(name: &str, asset: &AssetSpec, power: Power) -> Option<(String, Strin
     let (low, high) = match asset.model() {
         AssetModel::Battery(battery) => (-battery.max_charge, battery.max_discharge),
         AssetModel::Solar(solar) if solar.curtailable => (Power::ZERO, solar.peak_power),
-        AssetModel::Solar(_) | AssetModel::Generator(_) | AssetModel::Load => {
+        AssetModel::Wind(wind) if wind.curtailable => (Power::ZERO, wind.rated_power),
+        AssetModel::Generator(_) => {
+            let message = format!("the power of Asset/{name} cannot be ordered");
+            return Some((message, "a hold can: then nothing is written to its device".to_owned()));
+        }
+        AssetModel::Solar(_)
+        | AssetModel::Wind(_)
+        | AssetModel::Vehicle(_)
+        | AssetModel::HeatPump(_)
+        | AssetModel::Load => {
             let message = format!("the power of Asset/{name} cannot be chosen");
-            return Some((message, "expected a battery or a solar plant with curtailable: true".to_owned()));
+            let help = "expected a battery, or a solar plant or wind turbine with curtailable: true";
+            return Some((message, help.to_owned()));
         }
     };
     let outside = power < low || power > high;

@@ -35,8 +35,8 @@ pub use node::{Key, Node, Value};
 pub use outage::{Outage, Period, read_outages};
 pub use problem::{Position, Problem, did_you_mean, known_list, shown, too_large};
 pub use quantity::{
-    Amount, Bytes, Cpu, EmissionRate, Fraction, Number, Ramp, RequestRate, duration_text, read_duration,
-    read_power,
+    Amount, Bytes, CapacityPrice, Cpu, EmissionRate, Fraction, HeatCapacity, HeatLoss, Number, Ramp,
+    RequestRate, Temperature, duration_text, read_duration, read_power,
 };
 pub use reference::{Reference, references, resolve_references};
 pub use scalar::{KnownAhead, Name, PortRef, ReplicaAmount, Switch, ZoneName};

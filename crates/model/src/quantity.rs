@@ -132,8 +132,50 @@ static PER_CARBON: Dimension = Dimension {
 static MONEY: Dimension =
     Dimension { name: "money", example: "5 USD", canonical: "", units: &[unit("", 1.0, 1.0)] };
 
-static PHYSICAL: [&Dimension; 9] =
-    [&POWER, &ENERGY, &DURATION, &INTENSITY, &RAMP, &SIZE, &REQUESTS, &EMISSION_RATE, &EMISSIONS];
+static PER_POWER: Dimension = Dimension {
+    name: "price of power",
+    example: "8.5 EUR/kW",
+    canonical: "/kW",
+    units: &[unit("/W", 1e3, 1.0), unit("/kW", 1.0, 1.0), unit("/MW", 1.0, 1e3)],
+};
+static TEMPERATURE: Dimension = Dimension {
+    name: "temperature",
+    example: "21 °C",
+    canonical: "°C",
+    units: &[unit("°C", 1.0, 1.0), unit("C", 1.0, 1.0), unit("degC", 1.0, 1.0)],
+};
+static HEAT_CAPACITY: Dimension = Dimension {
+    name: "heat capacity",
+    example: "4 kWh/K",
+    canonical: "kWh/K",
+    units: &[
+        unit("Wh/K", 1.0, 1e3),
+        unit("kWh/K", 1.0, 1.0),
+        unit("MJ/K", 1.0, 3.6),
+        unit("kJ/K", 1.0, 3600.0),
+    ],
+};
+static HEAT_LOSS: Dimension = Dimension {
+    name: "heat loss",
+    example: "150 W/K",
+    canonical: "kW/K",
+    units: &[unit("W/K", 1.0, 1e3), unit("kW/K", 1.0, 1.0)],
+};
+
+static PHYSICAL: [&Dimension; 12] = [
+    &POWER,
+    &ENERGY,
+    &DURATION,
+    &INTENSITY,
+    &RAMP,
+    &SIZE,
+    &REQUESTS,
+    &EMISSION_RATE,
+    &EMISSIONS,
+    &TEMPERATURE,
+    &HEAT_CAPACITY,
+    &HEAT_LOSS,
+];
 
 /// What is wrong with a notation: message and help.
 type Wrong = (String, String);
@@ -282,6 +324,47 @@ quantity_field!(Ramp, RAMP, Ramp::new, Ramp::kw_per_minute);
 quantity_field!(RequestRate, REQUESTS, RequestRate::per_second, RequestRate::as_per_second);
 quantity_field!(Emissions, EMISSIONS, Emissions::kg, Emissions::as_kg);
 quantity_field!(EmissionRate, EMISSION_RATE, EmissionRate::kg_per_hour, EmissionRate::as_kg_per_hour);
+
+/// A quantity with one unit, which only manifests know.
+macro_rules! declared_quantity {
+    ($(#[$doc:meta])* $name:ident, $new:ident, $get:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+        pub struct $name(f64);
+
+        impl $name {
+            /// From a number of its unit.
+            #[must_use]
+            pub const fn $new(value: f64) -> Self {
+                Self(value)
+            }
+            /// The number of its unit.
+            #[must_use]
+            pub const fn $get(self) -> f64 {
+                self.0
+            }
+        }
+    };
+}
+declared_quantity!(
+    /// Money per power, in the site's currency per kW.
+    CapacityPrice, per_kw, as_per_kw
+);
+declared_quantity!(
+    /// A temperature in °C.
+    Temperature, celsius, as_celsius
+);
+declared_quantity!(
+    /// Heat that warms something by one degree, kWh/K.
+    HeatCapacity, kwh_per_kelvin, as_kwh_per_kelvin
+);
+declared_quantity!(
+    /// Heat that something loses per degree of difference, kW/K.
+    HeatLoss, kw_per_kelvin, as_kw_per_kelvin
+);
+quantity_field!(Temperature, TEMPERATURE, Temperature::celsius, Temperature::as_celsius);
+quantity_field!(HeatCapacity, HEAT_CAPACITY, HeatCapacity::kwh_per_kelvin, HeatCapacity::as_kwh_per_kelvin);
+quantity_field!(HeatLoss, HEAT_LOSS, HeatLoss::kw_per_kelvin, HeatLoss::as_kw_per_kelvin);
 
 /// Requests in a time.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -636,6 +719,7 @@ macro_rules! amount_field {
 }
 amount_field!(Price, PER_ENERGY, Price::per_kwh, Price::as_per_kwh);
 amount_field!(CarbonPrice, PER_CARBON, CarbonPrice::per_kg, CarbonPrice::as_per_kg);
+amount_field!(CapacityPrice, PER_POWER, CapacityPrice::per_kw, CapacityPrice::as_per_kw);
 amount_field!(Money, MONEY, Money::new, Money::get);
 
 /// Scale and dimension of a unit that a series may have.

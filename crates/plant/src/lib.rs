@@ -9,6 +9,7 @@
 //! Steps are whole seconds; a shorter remainder flows in the next step. Signs are those of [`sos_units`].
 
 pub mod battery;
+pub mod generator;
 pub mod solar;
 pub mod variation;
 

@@ -90,6 +90,13 @@ impl ExactMoney {
     /// No money.
     pub const ZERO: Self = Self(0);
 
+    /// Rounded to the unit of this type.
+    #[must_use]
+    pub fn from_money(money: Money) -> Self {
+        // `as` saturates and maps NaN to 0.
+        Self((money.get() * WATT_SECONDS_PER_KWH * MILLIONTHS).round() as i128)
+    }
+
     /// For people; the exact value stays here.
     #[must_use]
     pub fn to_money(self) -> Money {

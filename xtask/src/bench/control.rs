@@ -13,14 +13,14 @@ use super::{Chance, Check, built_product, target_folder};
 use crate::Outcome;
 
 /// A run of `sos control` that is asked line by line.
-struct Asked {
+pub(super) struct Asked {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Asked {
-    fn start(sos: &Path, manifest: &Path) -> Result<Self, String> {
+    pub(super) fn start(sos: &Path, manifest: &Path) -> Result<Self, String> {
         let mut child = Command::new(sos)
             .arg("control")
             .arg(manifest)
@@ -35,25 +35,34 @@ impl Asked {
     }
 
     /// The answer to a line, and the seconds it took.
-    fn ask(&mut self, line: &Value) -> Result<(Value, f64), String> {
-        let text = format!("{line}\n");
+    pub(super) fn ask(&mut self, line: &Value) -> Result<(Value, f64), String> {
         let began = Instant::now();
-        self.stdin.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
-        let mut answer = String::new();
-        self.stdout.read_line(&mut answer).map_err(|error| error.to_string())?;
-        let seconds = began.elapsed().as_secs_f64();
-        let answer = serde_json::from_str(&answer).map_err(|error| format!("{error} in {answer:?}"))?;
-        Ok((answer, seconds))
+        self.tell(line)?;
+        let answer = self.answer()?;
+        Ok((answer, began.elapsed().as_secs_f64()))
     }
 
-    fn end(mut self) -> Result<(), String> {
+    /// Writes a line whose answer is fetched later.
+    pub(super) fn tell(&mut self, line: &Value) -> Result<(), String> {
+        let text = format!("{line}\n");
+        self.stdin.write_all(text.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    /// The next answer, as soon as it is there.
+    pub(super) fn answer(&mut self) -> Result<Value, String> {
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).map_err(|error| error.to_string())?;
+        serde_json::from_str(&answer).map_err(|error| format!("{error} in {answer:?}"))
+    }
+
+    pub(super) fn end(mut self) -> Result<(), String> {
         drop(self.stdin);
         let code = self.child.wait().map_err(|error| error.to_string())?;
         if code.success() { Ok(()) } else { Err(format!("sos control ended with {code}")) }
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), String> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, text));
     written.map_err(|error| format!("cannot write {}: {error}", path.display()))
@@ -104,7 +113,7 @@ pub(super) fn run(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     Ok(if check.met { Outcome::Done } else { Outcome::Failed })
 }
 
-const KIND: &str = "---\napiVersion: sos.energy/v1alpha1\nkind:";
+pub(super) const KIND: &str = "---\napiVersion: sos.energy/v1alpha1\nkind:";
 
 fn large_site(members: &str) -> String {
     let mut text = format!(
@@ -158,12 +167,12 @@ fn large_line(time: Timestamp, n: i32, socs: &[f64], chance: &mut Chance) -> Val
 
 /// Half-hours of the study: the last 14 days of its file.
 const STUDY: usize = 14 * 48;
-const HALF: SignedDuration = SignedDuration::from_mins(30);
+pub(super) const HALF: SignedDuration = SignedDuration::from_mins(30);
 /// The battery of the study: kWh, kW, losses each way, state of charge.
-const CAPACITY: f64 = 5.0;
-const RATED: f64 = 1.0;
-const EFFICIENCY: f64 = 0.95;
-const AT_ENDS: f64 = 0.6;
+pub(super) const CAPACITY: f64 = 5.0;
+pub(super) const RATED: f64 = 1.0;
+pub(super) const EFFICIENCY: f64 = 0.95;
+pub(super) const AT_ENDS: f64 = 0.6;
 
 /// The load of a home, kW, by half-hours from `start`.
 struct Home {
@@ -263,7 +272,7 @@ fn perfect(sos: &Path, manifest: &Path, from: Timestamp) -> Result<f64, String> 
 }
 
 /// What a kWh costs in the half-hour that begins at a time, EUR: dear from 02:54 to 15:24 and from 17:24 to 20:24 local time.
-fn tariff(time: Timestamp) -> f64 {
+pub(super) fn tariff(time: Timestamp) -> f64 {
     let local = TimeZone::get("Europe/Paris").unwrap_or(TimeZone::UTC).to_datetime(time);
     let minute = i32::from(local.hour()) * 60 + i32::from(local.minute());
     let dear = (174..924).contains(&minute) || (1044..1224).contains(&minute);

@@ -1,8 +1,10 @@
 //! `cargo xtask bench NAME`: measures the built product. To add a benchmark, write a function and a line in
 //! [`BENCHMARKS`].
 
+mod citylearn;
 mod community;
 mod control;
+mod emhass;
 mod forecast;
 mod series;
 mod services;
@@ -56,6 +58,12 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         "a home in France under `sos control` against the perfect plan; --data FOLDER",
         control::household,
     ),
+    (
+        "citylearn",
+        "five homes for a year, CityLearn's challenge of 2022, under `sos control`; --data FOLDER [--homes | --district] [--all] [--hours N] [--knowing loads,sun,carbon,hour]",
+        citylearn::run,
+    ),
+    ("emhass", "`sos optimize` beside EMHASS on days of a home in France; --data FOLDER", emhass::run),
     ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
@@ -274,7 +282,7 @@ mod tests {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
         assert_eq!(
             message,
-            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, community, control, household, rules"
+            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, community, control, household, citylearn, emhass, rules"
         );
     }
 

@@ -19,7 +19,7 @@ use sunspec::{Group, Point, Value};
 
 use super::command::Command;
 use super::field::{Field, Image, Kind, Span, merge, scaled};
-use crate::protocol::{AssetType, Nameplate};
+use crate::protocol::{AssetType, Engine, Nameplate};
 
 /// A model that a device has, where its data begin and how many registers they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub(super) struct Layout {
     pub(super) given: Option<Field>,
     pub(super) taken: Option<Field>,
     pub(super) soc: Option<Field>,
+    /// Operating state of a generator.
+    pub(super) engine: Option<Field>,
     pub(super) command: Option<Command>,
     /// The models whose headers are checked at each poll.
     pub(super) checked: Vec<Model>,
@@ -87,7 +89,7 @@ impl Layout {
     pub(super) fn of(kind: AssetType, models: &[Model], image: &Image) -> Self {
         let found = |ids: &[u16]| models.iter().copied().find(|model| ids.contains(&model.id));
         let mut layout = match kind {
-            AssetType::Battery | AssetType::Solar => inverter(&found, image),
+            AssetType::Battery | AssetType::Solar | AssetType::Generator => inverter(&found, image),
             AssetType::Load => meter(&found, image, true),
             AssetType::Connection => meter(&found, image, false),
         };
@@ -98,6 +100,10 @@ impl Layout {
                 layout.command = battery_command(&found, image);
             }
             AssetType::Solar => layout.command = limit_command(&found, image, layout.nameplate.max_power_kw),
+            AssetType::Generator => {
+                layout.engine = operating_state(&found);
+                layout.command = battery_command(&found, image);
+            }
             AssetType::Load | AssetType::Connection => {}
         }
         layout.nameplate.controllable = layout.command.is_some();
@@ -108,7 +114,7 @@ impl Layout {
 
     /// Decides what a poll reads: every field, and the headers of their models as a sign that the map is still it.
     fn plan(&mut self, models: &[Model]) {
-        let fields = [self.power, self.given, self.taken, self.soc];
+        let fields = [self.power, self.given, self.taken, self.soc, self.engine];
         let mut spans: Vec<Span> = fields.iter().flatten().map(Field::span).collect();
         spans.extend(self.command.as_ref().map(Command::span));
         let inside = |model: &Model, span: &Span| {
@@ -129,6 +135,7 @@ fn empty() -> Layout {
         given: None,
         taken: None,
         soc: None,
+        engine: None,
         command: None,
         checked: Vec::new(),
         spans: Vec::new(),
@@ -197,6 +204,23 @@ fn state_of_charge(found: Find<'_>, image: &Image) -> Option<Field> {
     }
     let model = found(&[124])?;
     share(model.at(&Model124::CHA_STATE), model.scale(image, &Model124::CHA_STATE_SF))
+}
+
+fn operating_state(found: Find<'_>) -> Option<Field> {
+    Field::new(found(&[701])?.at(&Model701::INV_ST), Kind::U16, Some(0))
+}
+
+/// What an inverter state of model 701 means for an engine.
+pub(super) fn engine(state: f64) -> Option<Engine> {
+    match state as u16 {
+        // Off, sleeping, standby.
+        0 | 1 | 7 => Some(Engine::Off),
+        2 => Some(Engine::Starting),
+        // Running, throttled, shutting down.
+        3..=5 => Some(Engine::Running),
+        6 => Some(Engine::Fault),
+        _ => None,
+    }
 }
 
 fn battery_command(found: Find<'_>, image: &Image) -> Option<Command> {

@@ -13,7 +13,7 @@ use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 
 use super::command::{Command, Writes};
 use super::field::{Image, MAX_READ};
-use super::layout::{Layout, Model, is_known};
+use super::layout::{Layout, Model, engine, is_known};
 use crate::protocol::{AssetConfig, AssetError, AssetType, Measurement, Nameplate, WriteResult};
 
 /// Where a SunSpec map may begin.
@@ -347,6 +347,7 @@ impl Unit {
             taken_kwh: value(layout.taken),
             counter_range_kwh: layout.given.or(layout.taken).and_then(|field| field.range()),
             setpoint_kw,
+            engine: value(layout.engine).and_then(engine),
             available_kw: unlimited.then_some(power),
             ..Measurement::default()
         })

@@ -1,8 +1,9 @@
-//! The measured load and solar power of a home, read from a table.
+//! The measured load, solar and wind power of a home, read from a table.
 
 use std::path::Path;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sos_plant::variation;
 
 use crate::DeviceError;
@@ -10,7 +11,7 @@ use crate::DeviceError;
 /// Most problems that are listed; a file of the wrong kind has one per line.
 const MAX_PROBLEMS: usize = 20;
 /// What a 16-bit register in whole watts can hold.
-pub(super) const MAX_KW: f64 = 32.0;
+pub(crate) const MAX_KW: f64 = 32.0;
 
 /// Mean powers of consecutive steps. A gap is data: a row without a value.
 #[derive(Debug)]
@@ -18,14 +19,18 @@ pub(super) struct Data {
     start: i64,
     step: i64,
     rows: Vec<Row>,
+    has_wind: bool,
     variation: Option<Variation>,
 }
 
 /// Watts; load and generation are both zero or above here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Row {
     pub(super) load: Option<i64>,
     pub(super) solar: Option<i64>,
+    /// Of a wind turbine, where there is one.
+    pub(super) wind: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -37,7 +42,7 @@ struct Variation {
 }
 
 impl Data {
-    /// Reads `time,load_kw,solar_kw`; all problems at once, with their lines.
+    /// Reads `time,load_kw,solar_kw` and, where there is one, `wind_kw`; all problems at once, with their lines.
     pub(super) fn read(path: &Path) -> Result<Self, DeviceError> {
         let action = format!("read the data file `{}`", path.display());
         let file = std::fs::File::open(path).map_err(DeviceError::io(action))?;
@@ -70,6 +75,11 @@ impl Data {
         self.rows.iter().filter_map(|row| row.solar).max().unwrap_or(0)
     }
 
+    /// The largest power of the wind turbine, in watts; none where there is none.
+    pub(super) fn peak_wind(&self) -> Option<i64> {
+        self.has_wind.then(|| self.rows.iter().filter_map(|row| row.wind).max().unwrap_or(0))
+    }
+
     /// The powers in force at a time, and until when; no values outside the table.
     pub(super) fn at(&self, time: i64) -> (Row, i64) {
         let index = (time - self.start).div_euclid(self.step);
@@ -94,7 +104,9 @@ impl Variation {
         if cache.0 != Some(index) {
             let load = self.profile(self.seed, index, step, row.load);
             let solar = self.profile(self.seed ^ 0x501a_2b00, index, step, row.solar);
-            let pieces = load.into_iter().zip(solar).map(|(load, solar)| Row { load, solar }).collect();
+            let wind = self.profile(self.seed ^ 0x0b1e_5200, index, step, row.wind);
+            let pieces = load.into_iter().zip(solar).zip(wind);
+            let pieces = pieces.map(|((load, solar), wind)| Row { load, solar, wind }).collect();
             *cache = (Some(index), pieces);
         }
         cache.1.get(offset).copied().unwrap_or(row)
@@ -117,7 +129,8 @@ fn parse(input: impl std::io::Read) -> Result<Data, Vec<String>> {
             vec![format!("line 1: no column `{name}`; needed are time, load_kw, solar_kw, found are {found}")]
         })
     };
-    let columns = (column("time")?, column("load_kw")?, column("solar_kw")?);
+    let wind = headers.iter().position(|header| header == "wind_kw");
+    let columns = (column("time")?, column("load_kw")?, column("solar_kw")?, wind);
     let (mut times, mut problems) = (Vec::new(), Vec::new());
     for record in reader.records() {
         match record {
@@ -132,14 +145,14 @@ fn parse(input: impl std::io::Read) -> Result<Data, Vec<String>> {
             return Err(problems);
         }
     }
-    if problems.is_empty() { grid(&times) } else { Err(problems) }
+    if problems.is_empty() { grid(&times, wind.is_some()) } else { Err(problems) }
 }
 
 type Parsed = (u64, i64, Row);
 
 fn parse_row(
     record: &csv::StringRecord,
-    (time, load, solar): (usize, usize, usize),
+    (time, load, solar, wind): (usize, usize, usize, Option<usize>),
 ) -> Result<Parsed, String> {
     let line = record.position().map_or(0, csv::Position::line);
     let cell = |index: usize| record.get(index).unwrap_or("");
@@ -156,15 +169,16 @@ fn parse_row(
         },
     };
     // A solar inverter draws a little at night; the plant counts that as no generation.
-    Ok((
-        line,
-        at.as_second(),
-        Row { load: watts(load, "load_kw", 0.0)?, solar: watts(solar, "solar_kw", -1.0)? },
-    ))
+    let row = Row {
+        load: watts(load, "load_kw", 0.0)?,
+        solar: watts(solar, "solar_kw", -1.0)?,
+        wind: wind.map_or(Ok(None), |wind| watts(wind, "wind_kw", -1.0))?,
+    };
+    Ok((line, at.as_second(), row))
 }
 
 /// Puts rows on a regular grid; steps that are left out become rows without values.
-fn grid(parsed: &[Parsed]) -> Result<Data, Vec<String>> {
+fn grid(parsed: &[Parsed], has_wind: bool) -> Result<Data, Vec<String>> {
     let [(_, start, _), (_, second, _), ..] = parsed else {
         return Err(vec!["at least two rows are needed, to know the step".to_owned()]);
     };
@@ -186,7 +200,7 @@ fn grid(parsed: &[Parsed]) -> Result<Data, Vec<String>> {
         rows.resize(index as usize, Row::default());
         rows.push(*row);
     }
-    Ok(Data { start, step, rows, variation: None })
+    Ok(Data { start, step, rows, has_wind, variation: None })
 }
 
 #[cfg(test)]
@@ -204,9 +218,9 @@ mod tests {
         let data =
             read("2016-08-01T00:00:00Z,1,0\n2016-08-01T01:00:00Z,2,\n2016-08-01T03:00:00Z,3,1.5\n").unwrap();
         let hour = |n: i64| data.at(data.start() + n * 3600).0;
-        assert_eq!(hour(1), Row { load: Some(2000), solar: None });
+        assert_eq!(hour(1), Row { load: Some(2000), ..Row::default() });
         assert_eq!(hour(2), Row::default());
-        assert_eq!(hour(3), Row { load: Some(3000), solar: Some(1500) });
+        assert_eq!(hour(3), Row { load: Some(3000), solar: Some(1500), wind: None });
         assert_eq!(hour(4), Row::default());
         assert_eq!(data.at(data.start() - 1), (Row::default(), data.start()));
     }

@@ -1,15 +1,15 @@
-//! Plays one home: solar inverter (unit 1), battery inverter (unit 2) and load meter (unit 3) as SunSpec models over
-//! Modbus TCP on 127.0.0.1.
+//! Plays one home: solar inverter (unit 1), battery inverter (unit 2), load meter (unit 3) and, where its data have wind, a
+//! wind turbine (unit 4) as SunSpec models over Modbus TCP on 127.0.0.1.
 //!
 //! # Guarantees
 //! Reported powers are whole watts; counters are the exact sum of what was reported. A set-point ends with its lease
 //! (`WSetRvrtTms`, in site time): the battery then idles. All state survives a kill; after one, the missed time is
 //! lived through with the leases that were running.
 
-mod data;
-mod registers;
-mod server;
-mod sim;
+pub(crate) mod data;
+pub(crate) mod registers;
+pub(crate) mod server;
+pub(crate) mod sim;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub struct HomeArgs {
     /// Modbus TCP port on 127.0.0.1; 0 takes any free one.
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// CSV with the columns time (RFC 3339), load_kw and solar_kw, both zero or above.
+    /// CSV with the columns time (RFC 3339), load_kw, solar_kw and, for a wind turbine, wind_kw, all zero or above.
     #[arg(long)]
     pub data: PathBuf,
     /// File that keeps the state across restarts.
@@ -58,6 +58,13 @@ pub struct HomeArgs {
     /// Rated power of the solar inverter; the largest value of the data by default.
     #[arg(long, value_parser = quantity::power)]
     pub solar_rating: Option<Power>,
+    /// Rated power of the wind turbine; the largest value of the data by default.
+    #[arg(long, value_parser = quantity::power)]
+    pub wind_rating: Option<Power>,
+    /// The battery's inverter forms the grid: it takes up what load and generation of this home do otherwise than when it was
+    /// commanded, and carries the home alone without a command.
+    #[arg(long)]
+    pub grid_forming: bool,
     /// Vary load and solar power within each step of the data, keeping its energy; the seed.
     #[arg(long)]
     pub variation: Option<u64>,
@@ -148,8 +155,11 @@ fn config(args: &HomeArgs) -> Result<sim::Config, DeviceError> {
         return bad(format!("--battery-power: a 16-bit register holds at most {} kW", data::MAX_KW));
     }
     let solar_rating = args.solar_rating.map_or(data.peak_solar(), whole_watts);
-    if !(0..=(data::MAX_KW * 1000.0) as i64).contains(&solar_rating) {
-        return bad(format!("--solar-rating: a 16-bit register holds at most {} kW", data::MAX_KW));
+    let wind_rating = data.peak_wind().map(|peak| args.wind_rating.map_or(peak, whole_watts));
+    for (argument, rating) in [("solar-rating", solar_rating), ("wind-rating", wind_rating.unwrap_or(0))] {
+        if !(0..=(data::MAX_KW * 1000.0) as i64).contains(&rating) {
+            return bad(format!("--{argument}: a 16-bit register holds at most {} kW", data::MAX_KW));
+        }
     }
     if !(0.0..=1.0).contains(&args.battery_soc) {
         return bad(format!("--battery-soc must be 0 to 1, not {}", args.battery_soc));
@@ -165,7 +175,14 @@ fn config(args: &HomeArgs) -> Result<sim::Config, DeviceError> {
     });
     let battery = battery.map_err(|error| DeviceError::BadInput(error.to_string()))?;
     let mean_of_interval = args.clock.clock == ClockMode::Lockstep;
-    Ok(sim::Config { battery, solar_rating, data, mean_of_interval })
+    Ok(sim::Config {
+        battery,
+        solar_rating,
+        wind_rating,
+        forms_grid: args.grid_forming,
+        data,
+        mean_of_interval,
+    })
 }
 
 impl BoundHome {
@@ -220,6 +237,12 @@ impl Shared {
         {
             inner.save();
         }
+    }
+}
+
+impl server::Played for Shared {
+    fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     fn image(&self, unit: u8) -> Option<Vec<u16>> {

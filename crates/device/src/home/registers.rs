@@ -1,6 +1,6 @@
 //! The SunSpec register map of a home's three units.
 //!
-//! Unit 1, the solar inverter: models 1, 702, 704, 701. Unit 2, the battery's inverter: 1, 702, 704, 713, 701.
+//! Unit 1, the solar inverter, and unit 4, the wind turbine: models 1, 702, 704, 701. Unit 2, the battery's inverter: 1, 702, 704, 713, 701.
 //! Unit 3, the meter of the home's consumption: 1, 203. The order lets one read of at most 125 registers cover all
 //! that changes. Offsets come from the `sunspec` crate, which generates them from the published models; what is not
 //! implemented carries the marker of its type.
@@ -14,13 +14,14 @@ use sunspec::models::model704::Model704;
 use sunspec::models::model713::Model713;
 use sunspec::{Group, Model, Point, SUNS_IDENTIFIER, Value};
 
-use super::sim::{Config, Control, Home, Setpoint};
+use super::sim::{Config, Control, Home, Meter, Setpoint};
 
 /// Address of the first register, one of those that SunSpec clients try.
-pub(super) const BASE: u16 = 40_000;
+pub(crate) const BASE: u16 = 40_000;
 pub(super) const SOLAR: u8 = 1;
 pub(super) const BATTERY: u8 = 2;
 pub(super) const METER: u8 = 3;
+pub(super) const WIND: u8 = 4;
 
 /// Registers count a tenth of a watt-hour.
 const WATT_SECONDS_PER_COUNT: i64 = 360;
@@ -29,7 +30,7 @@ const HUNDREDTH: i16 = -2;
 
 /// Why a write was refused; each is a Modbus exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// No such register, or it is read-only.
     Address,
     /// The value is outside what the device can do.
@@ -72,12 +73,12 @@ const RUNS_203: &[Run] =
     &[Lowest(36), Zeros(16), Lowest(1), Zeros(16), Lowest(1), Zeros(32), Lowest(1), Zeros(2)];
 
 /// The registers of one unit, from [`BASE`], while they are put together.
-struct Map {
+pub(crate) struct Map {
     words: Vec<u16>,
 }
 
 impl Map {
-    fn new(serial: &str, product: &str) -> Self {
+    pub(crate) fn new(serial: &str, product: &str) -> Self {
         let mut map = Self { words: SUNS_IDENTIFIER.to_vec() };
         let common = map.model::<Model1>(RUNS_1);
         map.text(common, &Model1::MN, "SOS");
@@ -122,7 +123,7 @@ impl Map {
         }
     }
 
-    fn finish(mut self) -> Vec<u16> {
+    pub(crate) fn finish(mut self) -> Vec<u16> {
         self.words.extend([0xffff, 0]);
         self.words
     }
@@ -131,44 +132,55 @@ impl Map {
 /// The registers of a unit from [`BASE`] on; `None` when there is no such unit.
 pub(super) fn image(home: &Home, serial: &str, unit: u8) -> Option<Vec<u16>> {
     match unit {
-        SOLAR => Some(solar(home, serial)),
+        SOLAR => {
+            let map = Map::new(serial, "home solar inverter");
+            let (state, rating) = (&home.state, home.config.solar_rating);
+            Some(plant(map, rating, state.limit, (home.shown().solar, state.solar), state.time))
+        }
+        WIND => {
+            let map = Map::new(serial, "home wind turbine");
+            let (state, rating) = (&home.state, home.config.wind_rating?);
+            Some(plant(map, rating, state.wind_limit, (home.shown().wind, state.wind), state.time))
+        }
         BATTERY => Some(battery(home, serial)),
         METER => Some(meter(home, serial)),
         _ => None,
     }
 }
 
-fn solar(home: &Home, serial: &str) -> Vec<u16> {
-    let mut map = Map::new(serial, "home solar inverter");
-    let rated = map.model::<Model702>(RUNS_702);
-    let rating = u16::try_from(home.config.solar_rating).ok();
-    ratings(&mut map, rated, rating);
+/// A plant that may be limited, with what it shows and its counter.
+fn plant(
+    mut map: Map,
+    rating: i64,
+    limit: Control<u16>,
+    (shown, meter): (Option<i64>, Meter),
+    time: i64,
+) -> Vec<u16> {
+    ratings(&mut map, u16::try_from(rating).ok());
     let controls = map.model::<Model704>(RUNS_704);
-    let limit = home.state.limit;
     map.raw(controls, &Model704::W_MAX_LIM_PCT_ENA, limit.enabled.into());
     map.put(controls, &Model704::W_MAX_LIM_PCT, Some(limit.value));
     map.put(controls, &Model704::W_MAX_LIM_PCT_RVRT, Some(limit.value_after));
     map.raw(controls, &Model704::W_MAX_LIM_PCT_ENA_RVRT, limit.enabled_after.into());
     map.put(controls, &Model704::W_MAX_LIM_PCT_RVRT_TMS, Some(limit.lease));
-    map.put(controls, &Model704::W_MAX_LIM_PCT_RVRT_REM, Some(limit.remaining(home.state.time)));
+    map.put(controls, &Model704::W_MAX_LIM_PCT_RVRT_REM, Some(limit.remaining(time)));
     map.put(controls, &Model704::W_MAX_LIM_PCT_SF, Some(HUNDREDTH));
-    measurement(&mut map, home.shown().solar, home.state.solar.watt_seconds, 0);
+    measurement(&mut map, shown, meter.watt_seconds, 0);
     map.finish()
 }
 
 fn battery(home: &Home, serial: &str) -> Vec<u16> {
     let mut map = Map::new(serial, "home battery inverter");
     let (state, params) = (&home.state, &home.config.battery);
-    let rated = map.model::<Model702>(RUNS_702);
     let watts = |power| u16::try_from(whole_watts(power)).ok();
-    ratings(&mut map, rated, watts(params.max_discharge().max(params.max_charge())));
+    let rated = ratings(&mut map, watts(params.max_discharge().max(params.max_charge())));
     for point in [&Model702::W_CHA_RTE_MAX_RTG, &Model702::W_CHA_RTE_MAX] {
         map.put(rated, point, watts(params.max_charge()));
     }
     for point in [&Model702::W_DIS_CHA_RTE_MAX_RTG, &Model702::W_DIS_CHA_RTE_MAX] {
         map.put(rated, point, watts(params.max_discharge()));
     }
-    setpoint(&mut map, home);
+    setpoint(&mut map, state.setpoint, state.setpoint_is_share, state.time);
     let storage = map.model::<Model713>(RUNS_713);
     let capacity = params.capacity().as_kwh() * 1000.0;
     // A 16-bit rating in Wh ends at 65 kWh; larger ones are told in tens, hundreds, ….
@@ -186,29 +198,33 @@ fn battery(home: &Home, serial: &str) -> Vec<u16> {
     map.finish()
 }
 
-fn ratings(map: &mut Map, rated: usize, watts: Option<u16>) {
+/// The model of ratings with the rated power in watts; where its data begin.
+pub(crate) fn ratings(map: &mut Map, watts: Option<u16>) -> usize {
+    let rated = map.model::<Model702>(RUNS_702);
     map.put(rated, &Model702::W_MAX_RTG, watts);
     map.put(rated, &Model702::W_MAX, watts);
     map.put(rated, &Model702::W_SF, Some(0));
+    rated
 }
 
-fn setpoint(map: &mut Map, home: &Home) {
+/// The model of controls with a set-point in watts, or in shares of the rated power.
+pub(crate) fn setpoint(map: &mut Map, control: Control<Setpoint>, is_share: bool, time: i64) {
     let controls = map.model::<Model704>(RUNS_704);
-    let control = home.state.setpoint;
     map.raw(controls, &Model704::W_SET_ENA, control.enabled.into());
-    map.raw(controls, &Model704::W_SET_MOD, (!home.state.setpoint_is_share).into());
+    map.raw(controls, &Model704::W_SET_MOD, (!is_share).into());
     map.put(controls, &Model704::W_SET, Some(control.value.watts));
     map.put(controls, &Model704::W_SET_RVRT, Some(control.value_after.watts));
     map.put(controls, &Model704::W_SET_PCT, Some(control.value.share));
     map.put(controls, &Model704::W_SET_PCT_RVRT, Some(control.value_after.share));
     map.raw(controls, &Model704::W_SET_ENA_RVRT, control.enabled_after.into());
     map.put(controls, &Model704::W_SET_RVRT_TMS, Some(control.lease));
-    map.put(controls, &Model704::W_SET_RVRT_REM, Some(control.remaining(home.state.time)));
+    map.put(controls, &Model704::W_SET_RVRT_REM, Some(control.remaining(time)));
     map.put(controls, &Model704::W_SET_SF, Some(0));
     map.put(controls, &Model704::W_SET_PCT_SF, Some(HUNDREDTH));
 }
 
-fn measurement(map: &mut Map, watts: Option<i64>, given: i64, taken: i64) {
+/// The model of measurements; where its data begin.
+pub(crate) fn measurement(map: &mut Map, watts: Option<i64>, given: i64, taken: i64) -> usize {
     let model = map.model::<Model701>(RUNS_701);
     map.raw(model, &Model701::AC_TYPE, 0);
     map.raw(model, &Model701::ST, 1);
@@ -218,6 +234,13 @@ fn measurement(map: &mut Map, watts: Option<i64>, given: i64, taken: i64) {
     map.put(model, &Model701::TOT_WH_ABS, u64::try_from(taken / WATT_SECONDS_PER_COUNT).ok());
     map.put(model, &Model701::W_SF, Some(0));
     map.put(model, &Model701::TOT_WH_SF, Some(TENTH));
+    model
+}
+
+/// Says of a generator what its engine does.
+pub(crate) fn operating(map: &mut Map, model: usize, on: bool, state: u16) {
+    map.raw(model, &Model701::ST, on.into());
+    map.raw(model, &Model701::INV_ST, state);
 }
 
 /// A meter counts what the home takes as import, so its power is positive when the home consumes.
@@ -242,19 +265,37 @@ pub(super) fn write(
     address: u16,
     words: &[u16],
 ) -> Result<(), Refused> {
-    let mut image = image(home, serial, unit).ok_or(Refused::Address)?;
+    let image = image(home, serial, unit).ok_or(Refused::Address)?;
+    if unit == SOLAR || unit == WIND {
+        let span = (Model704::W_MAX_LIM_PCT_ENA.offset, Model704::W_MAX_LIM_PCT_RVRT_TMS.offset + 1);
+        let limit = limit_of(&written(image, span, address, words)?)?;
+        let control = if unit == SOLAR { &mut home.state.limit } else { &mut home.state.wind_limit };
+        *control = limit;
+        control.renew(home.state.time);
+        return Ok(());
+    }
+    let (setpoint, is_share) = asked(image, address, words, |value| within(&home.config, value))?;
+    home.state.setpoint_is_share = is_share;
+    home.state.setpoint = setpoint;
+    home.state.setpoint.renew(home.state.time);
+    home.state.commanded_at = home.shown();
+    Ok(())
+}
+
+/// The model of controls as it is after a write of registers between two offsets of it.
+fn written(
+    mut image: Vec<u16>,
+    (low, high): (u16, u16),
+    address: u16,
+    words: &[u16],
+) -> Result<Vec<u16>, Refused> {
     let controls = find::<Model704>(&image).ok_or(Refused::Address)?;
     let first = usize::from(address.checked_sub(BASE).ok_or(Refused::Address)?);
-    let (low, high) = match unit {
-        SOLAR => (Model704::W_MAX_LIM_PCT_ENA.offset, Model704::W_MAX_LIM_PCT_RVRT_TMS.offset + 1),
-        _ => (Model704::W_SET_ENA.offset, Model704::W_SET_RVRT_TMS.offset + 1),
-    };
     if first < controls + usize::from(low) || first + words.len() > controls + usize::from(high) + 1 {
         return Err(Refused::Address);
     }
     image[first..first + words.len()].copy_from_slice(words);
-    let block = &image[controls..];
-    if unit == SOLAR { command_limit(home, block) } else { command_setpoint(home, block) }
+    Ok(image.split_off(controls))
 }
 
 /// Where the data of a model begin.
@@ -266,7 +307,7 @@ fn find<M: Model>(image: &[u16]) -> Option<usize> {
     Some(at + 2)
 }
 
-fn command_limit(home: &mut Home, block: &[u16]) -> Result<(), Refused> {
+fn limit_of(block: &[u16]) -> Result<Control<u16>, Refused> {
     let control = Control {
         enabled: flag(block, &Model704::W_MAX_LIM_PCT_ENA)?,
         value: number(block, &Model704::W_MAX_LIM_PCT)?,
@@ -278,15 +319,21 @@ fn command_limit(home: &mut Home, block: &[u16]) -> Result<(), Refused> {
     if control.value > 10_000 || control.value_after > 10_000 {
         return Err(Refused::Value);
     }
-    home.state.limit = control;
-    home.state.limit.renew(home.state.time);
-    Ok(())
+    Ok(control)
 }
 
-fn command_setpoint(home: &mut Home, block: &[u16]) -> Result<(), Refused> {
+/// The set-point that a write asks for, and whether it is a share.
+pub(crate) fn asked(
+    image: Vec<u16>,
+    address: u16,
+    words: &[u16],
+    within: impl Fn(Setpoint) -> bool,
+) -> Result<(Control<Setpoint>, bool), Refused> {
+    let span = (Model704::W_SET_ENA.offset, Model704::W_SET_RVRT_TMS.offset + 1);
+    let block = &written(image, span, address, words)?[..];
     let value = |watts, share| {
         let value = Setpoint { watts: number(block, watts)?, share: number(block, share)? };
-        within(&home.config, value).then_some(value).ok_or(Refused::Value)
+        within(value).then_some(value).ok_or(Refused::Value)
     };
     let control = Control {
         enabled: flag(block, &Model704::W_SET_ENA)?,
@@ -296,10 +343,7 @@ fn command_setpoint(home: &mut Home, block: &[u16]) -> Result<(), Refused> {
         lease: number(block, &Model704::W_SET_RVRT_TMS)?,
         expires: None,
     };
-    home.state.setpoint_is_share = !flag(block, &Model704::W_SET_MOD)?;
-    home.state.setpoint = control;
-    home.state.setpoint.renew(home.state.time);
-    Ok(())
+    Ok((control, !flag(block, &Model704::W_SET_MOD)?))
 }
 
 fn within(config: &Config, value: Setpoint) -> bool {

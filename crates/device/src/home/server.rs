@@ -1,4 +1,4 @@
-//! The Modbus TCP side of a home.
+//! The Modbus TCP side of a played device.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,17 +10,26 @@ use tokio_modbus::server::Service;
 use tokio_modbus::server::tcp::Server;
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
 
-use super::Shared;
 use super::registers::{BASE, Refused};
-use crate::fault::Fault;
+use crate::fault::{Fault, Faults};
 
 /// More clients than this are turned away; inverters commonly allow fewer.
 const MAX_CONNECTIONS: usize = 64;
 /// The most registers in one request (Modbus application protocol, 6.3).
 const MAX_READ: u16 = 125;
 
+/// A played device with its registers, by unit.
+pub(crate) trait Played: Send + Sync + 'static {
+    /// Faults that are switched on.
+    fn faults(&self) -> &Faults;
+    /// The registers of a unit from [`BASE`] on; `None` when there is no such unit.
+    fn image(&self, unit: u8) -> Option<Vec<u16>>;
+    /// Writes registers of a unit, all or nothing.
+    fn write(&self, unit: u8, address: u16, words: &[u16]) -> Result<(), Refused>;
+}
+
 /// Answers Modbus clients for ever.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn serve<P: Played>(listener: TcpListener, shared: Arc<P>) {
     let open = Arc::new(AtomicUsize::new(0));
     let server = Server::new(listener);
     loop {
@@ -40,12 +49,12 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-struct Connection {
-    shared: Arc<Shared>,
+struct Connection<P> {
+    shared: Arc<P>,
     open: Arc<AtomicUsize>,
 }
 
-impl Drop for Connection {
+impl<P> Drop for Connection<P> {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -53,14 +62,14 @@ impl Drop for Connection {
 
 type Answer = Result<Option<Response>, ExceptionCode>;
 
-impl Service for Connection {
+impl<P: Played> Service for Connection<P> {
     type Request = SlaveRequest<'static>;
     type Response = Option<Response>;
     type Exception = ExceptionCode;
     type Future = Either<Ready<Answer>, BoxFuture<'static, Answer>>;
 
     fn call(&self, SlaveRequest { slave: unit, request }: Self::Request) -> Self::Future {
-        match self.shared.faults.of_unit(unit) {
+        match self.shared.faults().of_unit(unit) {
             Some(Fault::Never) => Either::Left(ready(Ok(None))),
             Some(Fault::Exception(code)) => Either::Left(ready(Err(ExceptionCode::new(code)))),
             Some(Fault::Late(delay)) => {
@@ -68,20 +77,21 @@ impl Service for Connection {
                 Either::Right(
                     async move {
                         tokio::time::sleep(delay).await;
-                        answer(&shared, unit, request).map(Some)
+                        answer(&*shared, unit, request).map(Some)
                     }
                     .boxed(),
                 )
             }
+            // The engine stops; its controller goes on answering.
+            Some(Fault::Trip) | None => Either::Left(ready(answer(&*self.shared, unit, request).map(Some))),
             Some(fault) => {
-                Either::Left(ready(answer(&self.shared, unit, request).map(|good| Some(spoil(good, fault)))))
+                Either::Left(ready(answer(&*self.shared, unit, request).map(|good| Some(spoil(good, fault)))))
             }
-            None => Either::Left(ready(answer(&self.shared, unit, request).map(Some))),
         }
     }
 }
 
-fn answer(shared: &Shared, unit: u8, request: Request<'static>) -> Result<Response, ExceptionCode> {
+fn answer(shared: &impl Played, unit: u8, request: Request<'static>) -> Result<Response, ExceptionCode> {
     match request {
         Request::ReadHoldingRegisters(address, count) => {
             read(shared, unit, address, count).map(Response::ReadHoldingRegisters)
@@ -102,7 +112,7 @@ fn answer(shared: &Shared, unit: u8, request: Request<'static>) -> Result<Respon
     }
 }
 
-fn read(shared: &Shared, unit: u8, address: u16, count: u16) -> Result<Vec<u16>, ExceptionCode> {
+fn read(shared: &impl Played, unit: u8, address: u16, count: u16) -> Result<Vec<u16>, ExceptionCode> {
     if count == 0 || count > MAX_READ {
         return Err(ExceptionCode::IllegalDataValue);
     }
@@ -112,7 +122,7 @@ fn read(shared: &Shared, unit: u8, address: u16, count: u16) -> Result<Vec<u16>,
     words.map(<[u16]>::to_vec).ok_or(ExceptionCode::IllegalDataAddress)
 }
 
-fn write(shared: &Shared, unit: u8, address: u16, words: &[u16]) -> Result<(), ExceptionCode> {
+fn write(shared: &impl Played, unit: u8, address: u16, words: &[u16]) -> Result<(), ExceptionCode> {
     shared.write(unit, address, words).map_err(|refused| match refused {
         Refused::Address => ExceptionCode::IllegalDataAddress,
         Refused::Value => ExceptionCode::IllegalDataValue,

@@ -13,6 +13,11 @@ pub(super) struct Config {
     pub(super) battery: BatteryParams,
     /// Rated power of the solar inverter, in watts; limits are a share of it.
     pub(super) solar_rating: i64,
+    /// The same of the wind turbine; none where there is none.
+    pub(super) wind_rating: Option<i64>,
+    /// Whether the battery's inverter forms the grid: it takes up what load and generation of the home do otherwise than
+    /// when it was commanded.
+    pub(super) forms_grid: bool,
     pub(super) data: Data,
     /// Registers show the mean of the last interval (lock-step) or of the data's present step (scaled).
     pub(super) mean_of_interval: bool,
@@ -21,38 +26,38 @@ pub(super) struct Config {
 /// A commanded value with its reversion: what SunSpec model 704 keeps per function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Control<V> {
-    pub(super) enabled: bool,
-    pub(super) value: V,
-    pub(super) enabled_after: bool,
-    pub(super) value_after: V,
+pub(crate) struct Control<V> {
+    pub(crate) enabled: bool,
+    pub(crate) value: V,
+    pub(crate) enabled_after: bool,
+    pub(crate) value_after: V,
     /// Seconds from a command to its reversion; 0 is never.
-    pub(super) lease: u32,
+    pub(crate) lease: u32,
     /// Site time of the reversion, in seconds since 1970.
-    pub(super) expires: Option<i64>,
+    pub(crate) expires: Option<i64>,
 }
 
 /// The set-point of the battery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Setpoint {
-    pub(super) watts: i32,
+pub(crate) struct Setpoint {
+    pub(crate) watts: i32,
     /// Hundredths of a percent of the rated power.
-    pub(super) share: i16,
+    pub(crate) share: i16,
 }
 
 impl<V: Copy> Control<V> {
     /// A command was given: the lease starts anew.
-    pub(super) fn renew(&mut self, now: i64) {
+    pub(crate) fn renew(&mut self, now: i64) {
         self.expires = (self.enabled && self.lease > 0).then(|| now + i64::from(self.lease));
     }
 
     /// Seconds until the reversion; 0 when none is due.
-    pub(super) fn remaining(&self, now: i64) -> u32 {
+    pub(crate) fn remaining(&self, now: i64) -> u32 {
         self.expires.map_or(0, |at| u32::try_from((at - now).max(0)).unwrap_or(u32::MAX))
     }
 
-    fn lapse(&mut self, now: i64) {
+    pub(crate) fn lapse(&mut self, now: i64) {
         if self.expires.is_some_and(|at| at <= now) {
             self.expires = None;
             self.enabled = self.enabled_after;
@@ -60,7 +65,7 @@ impl<V: Copy> Control<V> {
         }
     }
 
-    fn until(&self, end: i64) -> i64 {
+    pub(crate) fn until(&self, end: i64) -> i64 {
         self.expires.map_or(end, |at| at.min(end))
     }
 }
@@ -79,6 +84,14 @@ pub(super) struct State {
     pub(super) limit: Control<u16>,
     /// Whether the battery's inverter counts percent of the rated power instead of watts.
     pub(super) setpoint_is_share: bool,
+    /// Of a wind turbine, as of the solar inverter.
+    #[serde(default)]
+    pub(super) wind: Meter,
+    #[serde(default = "unlimited")]
+    pub(super) wind_limit: Control<u16>,
+    /// What the meters showed when the battery was commanded.
+    #[serde(default)]
+    pub(super) commanded_at: Row,
     /// Mean of the last interval; `None` before the first.
     pub(super) battery_watts: Option<i64>,
 }
@@ -87,16 +100,16 @@ pub(super) struct State {
 /// was reported; what rounding left over is reported later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Meter {
-    pub(super) watt_seconds: i64,
-    pub(super) watts: Option<i64>,
+pub(crate) struct Meter {
+    pub(crate) watt_seconds: i64,
+    pub(crate) watts: Option<i64>,
     carry: i64,
 }
 
 impl Meter {
     /// Reports an interval. The carry moves a report by less than a watt per second, and not at all when `fixed`:
     /// a curtailed inverter must not report more than its limit.
-    fn report(&mut self, energy: Option<i64>, seconds: i64, fixed: bool) {
+    pub(crate) fn report(&mut self, energy: Option<i64>, seconds: i64, fixed: bool) {
         self.watts = energy.map(|energy| {
             let extra = if fixed { 0 } else { self.carry.min(seconds - energy.rem_euclid(seconds)) };
             let watts = (energy + extra).div_euclid(seconds);
@@ -122,11 +135,19 @@ impl State {
             load: Meter::default(),
             solar: Meter::default(),
             setpoint: Control::default(),
-            limit: Control { value: 10_000, value_after: 10_000, ..Control::default() },
+            limit: unlimited(),
             setpoint_is_share: false,
+            wind: Meter::default(),
+            wind_limit: unlimited(),
+            commanded_at: Row::default(),
             battery_watts: None,
         }
     }
+}
+
+/// A limit at the rated power, which is not in force.
+fn unlimited() -> Control<u16> {
+    Control { value: 10_000, value_after: 10_000, ..Control::default() }
 }
 
 impl Home {
@@ -139,23 +160,28 @@ impl Home {
         if seconds <= 0 {
             return false;
         }
-        let (mut load, mut solar, mut asked, mut curtailed) = (Some(0), Some(0), 0, false);
+        let (mut load, mut solar, mut wind, mut asked) = (Some(0), Some(0), Some(0), 0);
+        let (mut curtailed, mut turned_down) = (false, false);
         let mut time = self.state.time;
         while time < now {
             self.lapse(time);
             let (row, end) = self.config.data.at(time);
             let end = self.state.limit.until(self.state.setpoint.until(end.min(now)));
+            let end = self.state.wind_limit.until(end);
             let span = end - time;
-            let flowing = self.generation(row);
-            curtailed |= flowing < row.solar;
+            let flowing = self.flowing(row);
+            curtailed |= flowing.solar < row.solar;
+            turned_down |= flowing.wind < row.wind;
             load = add(load, row.load, span);
-            solar = add(solar, flowing, span);
-            asked += self.asked_watts() * span;
+            solar = add(solar, flowing.solar, span);
+            wind = add(wind, flowing.wind, span);
+            asked += (self.asked_watts() + self.taken_up(flowing)) * span;
             time = end;
         }
         self.lapse(now);
         self.state.load.report(load, seconds, false);
         self.state.solar.report(solar, seconds, curtailed);
+        self.state.wind.report(wind, seconds, turned_down);
         let setpoint = from_watts(asked / seconds);
         let dt = Hours::from_seconds(seconds as f64);
         let (battery, power) = battery::step(&self.config.battery, self.state.battery, setpoint, dt);
@@ -168,17 +194,44 @@ impl Home {
     /// What a meter would show now: consumption and generation in watts, both zero or above.
     pub(super) fn shown(&self) -> Row {
         if self.config.mean_of_interval {
-            return Row { load: self.state.load.watts, solar: self.state.solar.watts };
+            let State { load, solar, wind, .. } = &self.state;
+            return Row { load: load.watts, solar: solar.watts, wind: wind.watts };
         }
-        let (row, _) = self.config.data.at(self.state.time);
-        Row { load: row.load, solar: self.generation(row) }
+        self.flowing(self.config.data.at(self.state.time).0)
     }
 
-    fn generation(&self, row: Row) -> Option<i64> {
-        let limit = self.state.limit;
-        let allowed =
-            limit.enabled.then(|| from_watts(self.config.solar_rating * i64::from(limit.value) / 10_000));
-        row.solar.map(|available| whole_watts(solar::step(from_watts(available), allowed)))
+    /// What flows of what could.
+    fn flowing(&self, row: Row) -> Row {
+        let limited = |available: Option<i64>, rating: i64, limit: Control<u16>| {
+            let allowed = limit.enabled.then(|| from_watts(rating * i64::from(limit.value) / 10_000));
+            available.map(|available| whole_watts(solar::step(from_watts(available), allowed)))
+        };
+        let wind_rating = self.config.wind_rating.unwrap_or(0);
+        Row {
+            load: row.load,
+            solar: limited(row.solar, self.config.solar_rating, self.state.limit),
+            wind: limited(row.wind, wind_rating, self.state.wind_limit),
+        }
+    }
+
+    /// What an inverter that forms the grid gives besides its set-point: what the home lacks now and did not lack when it was
+    /// commanded. A plant whose limit is in force was expected at its limit. Without a command it carries the home alone.
+    fn taken_up(&self, flowing: Row) -> i64 {
+        if !self.config.forms_grid {
+            return 0;
+        }
+        let balance = |row: Row| row.solar.unwrap_or(0) + row.wind.unwrap_or(0) - row.load.unwrap_or(0);
+        let State { commanded_at, limit, wind_limit, setpoint, .. } = &self.state;
+        let expected = |seen: Option<i64>, rating: i64, limit: &Control<u16>| {
+            if limit.enabled { Some(rating * i64::from(limit.value) / 10_000) } else { seen }
+        };
+        let then = Row {
+            load: commanded_at.load,
+            solar: expected(commanded_at.solar, self.config.solar_rating, limit),
+            wind: expected(commanded_at.wind, self.config.wind_rating.unwrap_or(0), wind_limit),
+        };
+        let then = if setpoint.enabled { balance(then) } else { 0 };
+        then - balance(flowing)
     }
 
     /// The set-point in force, in watts; 0 (idle) is the safe state without one.
@@ -196,6 +249,7 @@ impl Home {
     fn lapse(&mut self, now: i64) {
         self.state.setpoint.lapse(now);
         self.state.limit.lapse(now);
+        self.state.wind_limit.lapse(now);
     }
 }
 
@@ -232,7 +286,14 @@ pub(super) mod tests {
         });
         let data = Data::read(&path).unwrap();
         let start = data.start();
-        let config = Config { battery: battery.unwrap(), solar_rating: 5000, data, mean_of_interval: true };
+        let config = Config {
+            battery: battery.unwrap(),
+            solar_rating: 5000,
+            wind_rating: None,
+            forms_grid: false,
+            data,
+            mean_of_interval: true,
+        };
         let state = State::initial(&config, start, Soc::ZERO);
         Home { config, state }
     }
@@ -249,7 +310,7 @@ pub(super) mod tests {
         assert_eq!(home.shown(), Row::default());
         let start = home.state.time;
         assert!(home.advance(start + 2 * HOUR));
-        assert_eq!(home.shown(), Row { load: Some(1500), solar: Some(1000) });
+        assert_eq!(home.shown(), Row { load: Some(1500), solar: Some(1000), wind: None });
         assert_eq!(home.state.load.watt_seconds, 3000 * HOUR);
         assert!(!home.advance(start + HOUR), "an earlier time changes nothing");
         assert_eq!(home.state.time, start + 2 * HOUR);
@@ -279,6 +340,24 @@ pub(super) mod tests {
         assert_eq!(home.shown().solar, Some(1000), "20 % of 5 kW instead of 2 kW");
         home.advance(start + 3 * HOUR);
         assert_eq!(home.shown().solar, Some(4000));
+    }
+
+    #[test]
+    fn an_inverter_that_forms_the_grid_takes_up_what_changes_after_its_command() {
+        let mut home = home();
+        home.config.forms_grid = true;
+        home.state.battery = BatteryState::at(&home.config.battery, Soc::fraction(0.5));
+        let start = home.state.time;
+        home.advance(start + HOUR);
+        assert_eq!(home.state.battery_watts, Some(1000), "it carries the load alone");
+        home.state.commanded_at = home.shown();
+        charge(&mut home, 500, 0);
+        home.advance(start + 2 * HOUR);
+        assert_eq!(
+            home.state.battery_watts,
+            Some(500 + 1000 - 2000),
+            "load 2 kW instead of 1, solar 2 instead of 0"
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ const BEGIN: f64 = 3.0;
 const CORRECTIONS: u32 = 2;
 /// How much further a corrected step is to lead; a correction that brings less than a tenth of it is the last one.
 const FURTHER: f64 = 0.1;
+/// Most rows that parts share: beyond, the dense system in them is no small one.
+const MOST_SHARED: usize = 3_000;
 /// Shares of the parts. Fixed, so that sums do not depend on the machine.
 const SHARES: usize = 16;
 
@@ -248,6 +250,9 @@ impl Sorted {
             let part = &mut sorted.parts[part as usize];
             sorted.local[row] = part.rows.len() as u32;
             part.rows.push(row);
+        }
+        if sorted.shared.len() > MOST_SHARED {
+            return Err(Failure::Solver);
         }
         sorted.columns(lp)?;
         sorted.slack(lp)?;

@@ -46,7 +46,12 @@ fn every_corruption_is_noticed() {
     );
     assert!(complaint(|s| s.generation.get_mut("pv").unwrap()[0] = Power::kw(-2.0)).contains("below zero"));
     assert_eq!(
-        complaint(|s| s.breaches.push(Breach { step: 0, kind: BreachKind::Import, over: Power::kw(1.0) })),
+        complaint(|s| s.breaches.push(Breach {
+            step: 0,
+            kind: BreachKind::Import,
+            over: Power::kw(1.0),
+            feeder: None
+        })),
         "Import limit and its listed breach, kW"
     );
 }

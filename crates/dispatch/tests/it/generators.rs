@@ -14,7 +14,7 @@ use crate::make;
 use crate::skipped::skipped;
 
 /// A generator with a straight cost curve.
-fn generator(id: &str, least: f64, most: f64, price: f64) -> Generator {
+pub(crate) fn generator(id: &str, least: f64, most: f64, price: f64) -> Generator {
     let point = |power: f64| CostPoint { power: Power::kw(power), per_hour: Money::new(price * power) };
     Generator {
         id: id.into(),
@@ -33,7 +33,7 @@ fn generator(id: &str, least: f64, most: f64, price: f64) -> Generator {
 }
 
 /// An island: what its generators do not give is not served, at the breach price.
-fn island(loads: &[f64], generators: Vec<Generator>) -> Problem {
+pub(crate) fn island(loads: &[f64], generators: Vec<Generator>) -> Problem {
     let net: Vec<f64> = loads.iter().map(|load| -load).collect();
     let mut problem = make::problem(1.0, &vec![0.0; loads.len()], &net);
     problem.connection.import_limit = vec![Some(Power::ZERO); loads.len()];
@@ -44,7 +44,7 @@ fn island(loads: &[f64], generators: Vec<Generator>) -> Problem {
     problem
 }
 
-fn proven(problem: &Problem) -> Solved {
+pub(crate) fn proven(problem: &Problem) -> Solved {
     let solved = solve(problem, &Budget { gap: 0.0, nodes: 10_000, ..Budget::default() }).unwrap();
     let found = verify(problem, &solved.schedule);
     assert_eq!(found.violations, []);

@@ -5,11 +5,16 @@
 mod brute;
 mod cases;
 mod checks;
+mod dynamics;
 mod follower;
 mod generators;
 mod guarding;
 mod make;
+mod meters;
 mod orders;
 mod properties;
+mod published;
+mod rolling;
 #[path = "../../../../scripts/skipped.rs"]
 mod skipped;
+mod spinning;

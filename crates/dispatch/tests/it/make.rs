@@ -27,6 +27,8 @@ pub(crate) fn connection(prices: &[f64]) -> Connection {
         carbon_intensity: vec![CarbonIntensity::ZERO; n],
         carbon_price: CarbonPrice::ZERO,
         breach_price: Price::per_kwh(10.0),
+        charges: Vec::new(),
+        ramping: None,
     }
 }
 
@@ -37,9 +39,12 @@ pub(crate) fn problem(hours: f64, prices: &[f64], net: &[f64]) -> Problem {
         fixed: net.iter().map(|&p| Power::kw(p)).collect(),
         pessimistic: None,
         reserve: None,
+        spinning: None,
         curtailable: Vec::new(),
         storages: Vec::new(),
         generators: Vec::new(),
+        feeders: Vec::new(),
+        carbon_cap: None,
         work: Vec::new(),
         zone: jiff::tz::TimeZone::UTC,
     }
@@ -61,6 +66,7 @@ pub(crate) fn battery(id: &str, capacity: f64, power: f64, soc: f64) -> Storage 
         available: None,
         targets: Vec::new(),
         ordered: None,
+        dynamics: Default::default(),
     }
 }
 

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use sos_dispatch::Before;
 use sos_model::{Battery, Mode};
 use sos_units::{
     CarbonIntensity, Energy, ExactEnergy, ExactIntensity, ExactPrice, Money, Power, Price, Reading, Soc,
 };
 
+use super::burnt::{Burn, Fires, Tick};
+use super::generators::Live;
 use super::ledger::{Case, Excess, GroupFlow, Ledger, TickFlows};
 use super::links::AssetReading;
 use super::model::{Kind, SiteModel, Value};
@@ -45,6 +48,9 @@ pub struct TickContext {
     pub work_baseline: ExactEnergy,
     /// Generation that was turned down, zero or above.
     pub curtailed: ExactEnergy,
+    /// Asset indices of generators that could not run.
+    #[serde(default)]
+    pub away: Vec<usize>,
     /// Why the set-points were what they were.
     pub decision: Decision,
     /// Own power by asset that was expected, in watts, positive into the site; empty where all was measured.
@@ -60,6 +66,8 @@ pub struct Accounts {
     /// States of charge at the start, by asset index, of the batteries that told.
     initial: BTreeMap<usize, Soc>,
     ledger: Ledger,
+    #[serde(default)]
+    fires: Fires,
     pub(super) settlement: Settlement<TickContext>,
     #[serde(skip)]
     pub(super) violations: Vec<Violation>,
@@ -93,6 +101,7 @@ impl Accounts {
             from: None,
             initial: BTreeMap::new(),
             ledger: Ledger::default(),
+            fires: Fires::begin(model, |_| None),
             settlement: Settlement::new(model.assets.len()),
             violations: Vec::new(),
             estimated: 0,
@@ -108,9 +117,16 @@ impl Accounts {
     }
 
     /// Begins at `now`: takes the counters and the states of charge that stand before anything has flowed.
-    pub fn begin(&mut self, now: Timestamp, readings: &[Reading<AssetReading>], socs: &BTreeMap<usize, Soc>) {
+    pub fn begin(
+        &mut self,
+        model: &SiteModel,
+        now: Timestamp,
+        readings: &[Reading<AssetReading>],
+        (socs, generators): (&BTreeMap<usize, Soc>, &BTreeMap<usize, Live>),
+    ) {
         self.from = Some(now);
         self.initial.clone_from(socs);
+        self.fires = Fires::begin(model, |index| Some(generators.get(&index)?.before));
         self.count(now, readings);
     }
 
@@ -195,7 +211,7 @@ impl Accounts {
             self.ended.extend(self.day_so_far());
         }
         self.day = Some(date);
-        let flows = flows(model, tick);
+        let flows = flows(model, tick, &mut self.fires);
         let Some(excess) = self.ledger.settle(&flows) else { return };
         if self.violations.len() < KEPT_VIOLATIONS {
             self.violations.push(Violation {
@@ -212,6 +228,13 @@ impl Accounts {
     pub fn totals(&self, model: &SiteModel, stored: Energy, worth: Price, unserved: Money) -> Totals {
         let value = worth * stored - unserved;
         totals_of(model, &self.ledger, (value, worth * self.initially_stored(model)))
+    }
+
+    /// What each generator did before the first step, by name.
+    #[must_use]
+    pub fn initial_generators(&self, model: &SiteModel) -> BTreeMap<String, Before> {
+        let names = model.generators().map(|(_, asset, _)| asset.name.clone());
+        names.zip(self.fires.initial.iter().copied()).collect()
     }
 
     /// The sums at the end of the latest day that has a settled step.
@@ -282,10 +305,11 @@ pub fn totals_of(model: &SiteModel, ledger: &Ledger, values: (Money, Money)) -> 
     }
 }
 
-/// Cost and priced emissions less the value of what is stored.
+/// Cost, priced emissions and priced unserved energy less the value of what is stored.
 #[must_use]
 pub fn objective(model: &SiteModel, case: &Case, stored: Money) -> Money {
-    case.cost.to_money() + model.carbon_price * case.emissions.to_emissions() - stored
+    let unserved = super::plan::breach_price(model) * case.unserved.to_energy();
+    case.cost.to_money() + model.carbon_price * case.emissions.to_emissions() + unserved - stored
 }
 
 /// What is stored in all batteries.
@@ -325,7 +349,7 @@ fn estimate(
 }
 
 /// A complete tick as the ledger settles it.
-fn flows(model: &SiteModel, tick: &OpenTick<TickContext>) -> TickFlows {
+fn flows(model: &SiteModel, tick: &OpenTick<TickContext>, fires: &mut Fires) -> TickFlows {
     let energy = |index: usize| tick.of(index).unwrap_or(ExactEnergy::ZERO);
     let mut groups = vec![GroupFlow::default(); model.groups.len()];
     for (index, asset) in model.assets.iter().enumerate() {
@@ -333,18 +357,23 @@ fn flows(model: &SiteModel, tick: &OpenTick<TickContext>) -> TickFlows {
         match &asset.kind {
             Kind::Battery(_) => group.battery += energy(index),
             Kind::Solar { .. } => group.solar += energy(index),
+            Kind::Generator(_) => group.generator += energy(index),
             // No site in the loop has one; see `Sites::prepare`.
-            Kind::Generator(_) => {}
+            Kind::Vehicle(_) | Kind::HeatPump(_) => {}
             Kind::Load { net_of, .. } => {
                 let together: ExactEnergy = net_of.iter().map(|other| energy(*other)).sum();
                 group.load += energy(index) - together;
             }
         }
     }
+    let (burnt, burnt_baseline) = burnt(model, tick, &groups, fires);
     let site = &model.connection;
     TickFlows {
         seconds: tick.seconds,
         groups,
+        burnt,
+        burnt_baseline,
+        island: site.is_island(),
         work: tick.context.work,
         work_baseline: tick.context.work_baseline,
         curtailed: tick.context.curtailed,
@@ -354,6 +383,25 @@ fn flows(model: &SiteModel, tick: &OpenTick<TickContext>) -> TickFlows {
         import_limit: site.import_limit,
         export_limit: site.export_limit,
     }
+}
+
+/// What generators burnt in a tick, as it was and in merit order.
+fn burnt(
+    model: &SiteModel,
+    tick: &OpenTick<TickContext>,
+    groups: &[GroupFlow],
+    fires: &mut Fires,
+) -> (Burn, Burn) {
+    let uncontrolled: ExactEnergy = groups.iter().map(|g| g.load + g.solar).sum();
+    let given = model.generators().map(|(index, _, _)| tick.of(index).unwrap_or(ExactEnergy::ZERO));
+    let tick = Tick {
+        start: tick.start,
+        seconds: tick.seconds,
+        given: given.collect(),
+        away: &tick.context.away,
+        lacking: -(uncontrolled + tick.context.curtailed + tick.context.work_baseline),
+    };
+    fires.settle(model, &tick)
 }
 
 /// The price that was in force. Where the source has a gap, the last value before it holds.
@@ -386,13 +434,14 @@ fn round3(value: f64) -> f64 {
 fn reason(excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
     let side = if excess.import { "import" } else { "export" };
     let need: ExactEnergy = flows.groups.iter().map(|g| g.load + g.solar).sum::<ExactEnergy>() + flows.work;
+    let givers = if flows.island { "batteries and generators" } else { "the batteries" };
     let need_w = -need.as_watt_seconds() / flows.seconds.max(1);
     if decision.missing > 0 {
         return format!("{} measurements were missing when the set-points were chosen", decision.missing);
     }
     if excess.import && decision.able_w <= decision.asked_w + 50 {
         return format!(
-            "the batteries gave all they had ({:.2} kW) against a need of {:.2} kW",
+            "{givers} gave all they had ({:.2} kW) against a need of {:.2} kW",
             kw(decision.able_w.max(0)),
             kw(need_w)
         );
@@ -403,6 +452,14 @@ fn reason(excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
             kw(need_w),
             kw(decision.expected_w),
             kw(decision.at_most_w)
+        );
+    }
+    if flows.island {
+        return format!(
+            "{:.2} kW lacked with a need of {:.2} kW, {:.2} kW expected",
+            excess.over.as_kw(),
+            kw(need_w),
+            kw(decision.expected_w)
         );
     }
     format!(

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{Problem, Step};
-use sos_model::{Declared, SignalSource, SignalSpec, SiteSpec, duration_text};
+use sos_model::{Battery, Declared, Heated, SignalSource, SignalSpec, SiteSpec, duration_text};
 use sos_units::{CarbonIntensity, Power, Price};
 
-use super::model::{Asset, Kind, SiteModel, Value, assemble};
+use super::feeders::ExpectedFeeder;
+use super::model::{Asset, Heat, Kind, SiteModel, Value, assemble};
 use super::plan::{self, Caution, Expected};
+use super::storages::HeatExpected;
 use super::work::WorkBook;
 use crate::folder::{self, Series};
 
@@ -23,8 +26,8 @@ const MOST_STEPS: i64 = 40_000;
 pub struct Case {
     /// The site.
     pub model: SiteModel,
-    /// What is to be decided.
-    pub problem: Problem,
+    /// What is to be decided; shared with those who search, because it may be large.
+    pub problem: Arc<Problem>,
     /// Power of each load and each plant that cannot be turned down, by name, kW, site sign.
     pub given: BTreeMap<String, Vec<Power>>,
     /// What was passed over, for people.
@@ -72,16 +75,18 @@ pub fn case(read: &Read, from: Option<&str>) -> Result<Case, Vec<sos_model::Prob
     }
     let model = assemble_one(read, one, &read.series)?;
     let steps = steps(one, spec, &model, from).map_err(|problem| vec![problem])?;
-    let data = Data { read, site: one, model: &model, steps: &steps };
+    let assets = read.declared.iter().filter(|one| one.asset().is_some());
+    let assets = assets.map(|one| (one.name.as_str(), one)).collect();
+    let data = Data { read, assets, site: one, model: &model, steps: &steps };
     let (expected, given) = data.expected()?;
-    let socs = model.batteries().map(|(index, _, battery)| (index, battery.initial_soc_or_min())).collect();
+    let socs = storages(&model).map(|(index, _, battery)| (index, battery.initial_soc_or_min())).collect();
     let work = work(&read.declared, &name, &model.zone, &steps);
     let notes = passed_over(&model, &steps);
     let mut problem = plan::problem(&model, steps, &expected, &socs, work, Caution::none());
     problem.generators =
-        model.generators().map(|(asset, declared)| plan::generator(asset, declared)).collect();
+        model.generators().map(|(_, asset, declared)| plan::generator(asset, declared)).collect();
     problem.validate().map_err(|invalid| vec![one.problem("spec", invalid.to_string(), "")])?;
-    Ok(Case { model, problem, given, notes })
+    Ok(Case { model, problem: Arc::new(problem), given, notes })
 }
 
 /// A site with its assets, and with these series of its signals.
@@ -210,10 +215,19 @@ fn work(declared: &[Declared], site: &str, zone: &TimeZone, steps: &[Step]) -> V
     offers
 }
 
+/// Batteries, those of vehicles among them.
+fn storages(model: &SiteModel) -> impl Iterator<Item = (usize, &Asset, &Battery)> {
+    model.assets.iter().enumerate().filter_map(|(index, asset)| match &asset.kind {
+        Kind::Battery(battery) => Some((index, asset, battery)),
+        Kind::Vehicle(vehicle) => Some((index, asset, &vehicle.battery)),
+        _ => None,
+    })
+}
+
 /// Targets whose time is not within the steps.
 fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
-    let outside = model.batteries().flat_map(|(_, asset, battery)| {
+    let outside = storages(model).flat_map(|(_, asset, battery)| {
         let targets = battery.targets.iter().map(|target| target.by);
         targets.filter(|by| *by <= first.start || *by > last.end()).map(move |by| (&asset.name, by))
     });
@@ -231,6 +245,8 @@ fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
 /// What is declared, read over the steps.
 struct Data<'a> {
     read: &'a Read,
+    /// The assets by name.
+    assets: BTreeMap<&'a str, &'a Declared>,
     site: &'a Declared,
     model: &'a SiteModel,
     steps: &'a [Step],
@@ -259,22 +275,33 @@ impl Data<'_> {
         ));
         let mut expected = Expected {
             net: vec![Power::ZERO; self.steps.len()],
+            renewables: vec![Power::ZERO; self.steps.len()],
             import_price: import.into_iter().map(Price::per_kwh).collect(),
             export_price: export.into_iter().map(Price::per_kwh).collect(),
             carbon: carbon.into_iter().map(CarbonIntensity::kg_per_kwh).collect(),
+            feeders: self.feeders(&mut list),
             ..Expected::default()
         };
         let mut given = Given::new();
         for (index, asset) in self.model.assets.iter().enumerate() {
-            if matches!(asset.kind, Kind::Battery(_) | Kind::Generator(_)) {
-                continue;
-            }
-            let powers = list(self.power(asset)).into_iter().map(Power::kw).collect();
-            if matches!(asset.kind, Kind::Solar { curtailable: true, .. }) {
-                expected.curtailable.insert(index, plan::turned_down(powers, &mut expected.net));
-            } else {
-                expected.net.iter_mut().zip(&powers).for_each(|(sum, power)| *sum += *power);
-                given.insert(asset.name.clone(), powers);
+            match &asset.kind {
+                Kind::Battery(_) | Kind::Vehicle(_) | Kind::Generator(_) => {}
+                Kind::HeatPump(heat) => {
+                    let heat = self.heat(asset, heat, &mut list);
+                    expected.heat.insert(index, heat);
+                }
+                Kind::Solar { .. } | Kind::Load { .. } => {
+                    let powers: Vec<Power> = list(self.power(asset)).into_iter().map(Power::kw).collect();
+                    if matches!(asset.kind, Kind::Solar { curtailable: true, .. }) {
+                        expected.add_curtailable(self.model, index, powers);
+                    } else {
+                        if matches!(asset.kind, Kind::Solar { .. }) {
+                            expected.add_renewable(&powers);
+                        }
+                        expected.add(self.model, index, &powers);
+                        given.insert(asset.name.clone(), powers);
+                    }
+                }
             }
         }
         problems.sort();
@@ -282,11 +309,69 @@ impl Data<'_> {
         if problems.is_empty() { Ok((expected, given)) } else { Err(problems) }
     }
 
+    /// What is expected of each feeder, still without power.
+    fn feeders(
+        &self,
+        list: &mut dyn FnMut(Result<Vec<f64>, sos_model::Problem>) -> Vec<f64>,
+    ) -> Vec<ExpectedFeeder> {
+        let mut all = Vec::with_capacity(self.model.feeders.len());
+        for (i, feeder) in self.model.feeders.iter().enumerate() {
+            let none = || vec![0.0; self.steps.len()];
+            let mut price = |key: &str, value: &Option<Value<Price>>| {
+                let field = format!("spec.feeders[{i}].{key}");
+                let read =
+                    |value| list(self.values(self.site, &field, value, |price: Price| price.as_per_kwh()));
+                value.as_ref().map_or_else(none, read)
+            };
+            let (import, export) =
+                (price("importPrice", &feeder.import_price), price("exportPrice", &feeder.export_price));
+            let field = format!("spec.feeders[{i}].carbonIntensity");
+            let read = |value| list(self.values(self.site, &field, value, CarbonIntensity::as_kg_per_kwh));
+            let carbon = feeder.carbon.as_ref().map_or_else(none, read);
+            all.push(ExpectedFeeder {
+                net: vec![Power::ZERO; self.steps.len()],
+                import_price: import.into_iter().map(Price::per_kwh).collect(),
+                export_price: export.into_iter().map(Price::per_kwh).collect(),
+                carbon: carbon.into_iter().map(CarbonIntensity::kg_per_kwh).collect(),
+            });
+        }
+        all
+    }
+
+    /// What a heat pump is expected to meet.
+    fn heat(
+        &self,
+        asset: &Asset,
+        heat: &Heat,
+        list: &mut dyn FnMut(Result<Vec<f64>, sos_model::Problem>) -> Vec<f64>,
+    ) -> HeatExpected {
+        let declared = self.declared(&asset.name);
+        let of = |key: &str| format!("spec.heatPump.{key}");
+        let (flow, outside) = match heat.pump.heats {
+            Heated::Tank(_) => ("heats.tank.demand", ""),
+            Heated::Building(_) => ("heats.building.gains", "heats.building.outside"),
+        };
+        let cop = list(self.values(declared, &of("cop"), &heat.cop, |cop| cop));
+        let flow =
+            heat.flow.as_ref().map(|value| list(self.values(declared, &of(flow), value, Power::as_kw)));
+        let outside = heat
+            .outside
+            .as_ref()
+            .map(|value| list(self.values(declared, &of(outside), value, |value| value)));
+        let none = || vec![0.0; self.steps.len()];
+        HeatExpected {
+            cop,
+            flow: flow.unwrap_or_else(none).into_iter().map(Power::kw).collect(),
+            outside: outside.unwrap_or_default(),
+        }
+    }
+
     /// The declared power of an asset, whose sign over the whole horizon has to be that of its type.
     fn power(&self, asset: &Asset) -> Result<Vec<f64>, sos_model::Problem> {
         let declared = self.declared(&asset.name);
         let (field, sign) = match asset.kind {
-            Kind::Solar { .. } => ("spec.solar.availablePower", 1.0),
+            Kind::Solar { of_wind: false, .. } => ("spec.solar.availablePower", 1.0),
+            Kind::Solar { of_wind: true, .. } => ("spec.wind.availablePower", 1.0),
             _ => ("spec.power", -1.0),
         };
         let Some(value) = asset.kind.expected() else {
@@ -303,7 +388,7 @@ impl Data<'_> {
                     "say sign: consumption in the source of its signal if that is what the file holds",
                 )
             } else {
-                ("a solar plant that consumes", "take sign: consumption out of the source of its signal")
+                ("a plant that consumes", "take sign: consumption out of the source of its signal")
             };
             return Err(declared.problem(field, format!("{is} over the whole horizon"), help));
         }
@@ -311,8 +396,7 @@ impl Data<'_> {
     }
 
     fn declared(&self, asset: &str) -> &Declared {
-        let named = |one: &&Declared| one.asset().is_some() && one.name.as_str() == asset;
-        self.read.declared.iter().find(named).unwrap_or(self.site)
+        self.assets.get(asset).copied().unwrap_or(self.site)
     }
 
     /// The mean of a value over each step.

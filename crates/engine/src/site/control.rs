@@ -12,8 +12,10 @@ use sos_model::{Declared, KnownAhead, Mode, SiteSpec, duration_text};
 use sos_units::{GridError, Missing, Power, Reading, Soc, TimeGrid};
 
 pub use self::line::{Ahead, Answer, Line, Measured};
+use super::carried::Carried;
 use super::case::{self, Read};
 use super::decide::{Order, Snapshot, decide};
+use super::generators::{Book, Live};
 use super::links::AssetReading;
 use super::model::{Asset, Kind, SiteModel, Value};
 use super::outlook::Outlook;
@@ -54,12 +56,15 @@ pub struct Control {
     ahead: BTreeMap<usize, SignalSeries>,
     plan: Option<SitePlan>,
     planned_with: BTreeSet<usize>,
+    book: Book,
     orders: Vec<Order>,
     /// Where the steps of plans are counted from; set by the first line.
     epoch: Option<Timestamp>,
     last: Option<Timestamp>,
     told_spacing: bool,
     prices_known: bool,
+    /// What charges have counted.
+    carried: Carried,
 }
 
 /// What a line says of the assets.
@@ -68,10 +73,11 @@ struct Now {
     /// Own power, measured or else as declared.
     own: Vec<Reading<Power>>,
     socs: BTreeMap<usize, Soc>,
+    generators: BTreeMap<usize, Live>,
 }
 
 impl Control {
-    /// The one site that is declared, whose batteries and curtailable plants are set whatever their `mode`.
+    /// The one site that is declared, whose batteries, generators and curtailable plants are set whatever their `mode`.
     ///
     /// # Errors
     /// All problems at once: not one site, references that lead nowhere, times that make no plan.
@@ -83,7 +89,7 @@ impl Control {
         let mut model = case::assemble_one(read, site, &series)?;
         (model.tick, model.plan_every) = (tick, plan_every);
         for asset in &mut model.assets {
-            if matches!(asset.kind, Kind::Battery(_) | Kind::Solar { curtailable: true, .. }) {
+            if asset.kind.is_chosen() || matches!(asset.kind, Kind::Solar { curtailable: true, .. }) {
                 asset.mode = Mode::Control;
             }
         }
@@ -110,19 +116,25 @@ impl Control {
             ahead,
             plan: None,
             planned_with: BTreeSet::new(),
+            book: Book::default(),
             orders: Vec::new(),
             epoch: None,
             last: None,
             told_spacing: false,
             prices_known: false,
+            carried: Carried::default(),
         })
     }
 
     /// What is passed over, for people.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let generators = self.model.generators();
-        generators.map(|(asset, _)| format!("Asset/{}: generators are not set yet", asset.name)).collect()
+        let only_planned = self.model.assets.iter().filter(|asset| asset.kind.is_only_planned());
+        let note = |asset: &Asset| {
+            let (name, kind) = (&asset.name, asset.kind.word());
+            format!("Asset/{name}: a {kind} is planned by sos optimize alone, it is not set here yet")
+        };
+        only_planned.map(note).collect()
     }
 
     /// Takes a line: what was measured up to its time, and what is known then. Answers set-points for the step that begins.
@@ -208,7 +220,7 @@ impl Control {
         if self.prices_known {
             return Ok(());
         }
-        let unknown = self.model.connection.series().find(|series| !series.has_value(now));
+        let unknown = self.model.exchange_series().find(|series| !series.has_value(now));
         if let Some(series) = unknown {
             let name = series.name();
             return Err(format!(
@@ -219,7 +231,7 @@ impl Control {
         Ok(())
     }
 
-    fn see(&self, line: &Line) -> Now {
+    fn see(&mut self, line: &Line) -> Now {
         let nothing = Measured::default();
         let measured = |name: &String| line.measured.get(name).unwrap_or(&nothing);
         let reading = |power: Reading<Power>| {
@@ -229,10 +241,14 @@ impl Control {
                 counter: None,
                 counter_range: None,
                 setpoint: None,
+                engine: None,
             })
         };
         let assets = || self.model.assets.iter();
-        let device: Vec<Reading<Power>> = assets().map(|asset| measured(&asset.name).power).collect();
+        let device: Vec<Reading<Power>> = assets()
+            .enumerate()
+            .map(|(index, asset)| measured(&asset.name).power.or_else(|why| self.followed(index).ok_or(why)))
+            .collect();
         let start =
             self.last.map_or(line.time - self.model.tick, |last| last.max(line.time - self.model.tick));
         let own = own_power(&self.model, &device).into_iter().enumerate();
@@ -242,7 +258,19 @@ impl Control {
         let socs = socs.filter_map(|(index, asset, _)| {
             Some((index, measured(&asset.name).soc.ok()?.clamp(Soc::ZERO, Soc::fraction(1.0))))
         });
-        Now { own: own.collect(), socs: socs.collect(), readings: device.into_iter().map(reading).collect() }
+        let (own, socs): (_, BTreeMap<usize, Soc>) = (own.collect(), socs.collect());
+        let readings: Vec<Reading<AssetReading>> = device.into_iter().map(reading).collect();
+        let generators = self.book.see(&self.model, line.time, &readings);
+        Now { readings, own, socs, generators }
+    }
+
+    /// The power of a generator that nobody measured: what was ordered last, and at first what is declared.
+    fn followed(&self, index: usize) -> Option<Power> {
+        let Kind::Generator(declared) = &self.model.assets[index].kind else { return None };
+        let ordered = self.orders.iter().find(|order| order.asset == index).and_then(|order| order.power);
+        let initially = declared.initially.as_ref().filter(|before| before.running);
+        let initially = initially.map(|before| before.power.unwrap_or(declared.min_power));
+        Some(ordered.or(initially).unwrap_or(Power::ZERO))
     }
 
     /// The declared mean power of an asset over a step that has ended.
@@ -276,6 +304,34 @@ impl Control {
             could[index] = Ok(available);
         }
         self.outlook.observe(start, now, now, &could);
+        self.carry(start, now, &seen.own);
+    }
+
+    /// Counts what flowed in the step that has ended for the charges on it.
+    fn carry(&mut self, start: Timestamp, now: Timestamp, own: &[Reading<Power>]) {
+        if start >= now {
+            return;
+        }
+        let model = &self.model;
+        let flow = |inside: &dyn Fn(usize) -> bool| {
+            let powers =
+                own.iter().enumerate().filter(|(index, _)| inside(*index)).map(|(_, power)| power.ok());
+            let sum = powers.into_iter().try_fold(Power::ZERO, |sum, power| Some(sum + power?));
+            sum.map(|net| -net)
+        };
+        let exchange = flow(&|_| true);
+        self.carried.before = exchange;
+        let zone = &model.zone;
+        if let Some(import) = exchange {
+            self.carried.observe(&model.connection.charges, zone, start, now, import);
+        }
+        for (place, feeder) in
+            model.feeders.iter().enumerate().filter(|(_, feeder)| !feeder.charges.is_empty())
+        {
+            if let Some(import) = flow(&|asset| model.is_behind(asset, place)) {
+                self.carried.observe(&feeder.charges, zone, start, now, import);
+            }
+        }
     }
 
     /// The first time of a declared power that is recorded.
@@ -289,7 +345,7 @@ impl Control {
     }
 
     fn plan_if_due(&mut self, now: Timestamp, epoch: Timestamp, seen: &Now) -> Option<String> {
-        let basis = Basis { model: &self.model, now, epoch, seen: seen.of() };
+        let basis = Basis { model: &self.model, now, epoch, seen: seen.of(), carried: &self.carried };
         if !basis.is_due(self.plan.as_ref(), &self.planned_with, &[]) {
             return None;
         }
@@ -298,7 +354,7 @@ impl Control {
             Ok(plan) => {
                 let told = plan.fallback.then(|| format!("the plan comes from {}", plan.source));
                 self.plan = Some(plan);
-                self.planned_with = seen.socs.keys().copied().collect();
+                self.planned_with = seen.of().plannable().collect();
                 told
             }
             Err(why) => Some(format!("no plan could be made, the one before stays in force: {why}")),
@@ -306,15 +362,16 @@ impl Control {
     }
 
     fn choose(&mut self, now: Timestamp, epoch: Timestamp, seen: &Now) -> Vec<Order> {
-        let basis = Basis { model: &self.model, now, epoch, seen: seen.of() };
-        let generator = |index: usize| matches!(self.model.assets[index].kind, Kind::Generator(_));
-        let is_measured = |index: usize| seen.own[index].is_ok() || !generator(index);
+        let basis = Basis { model: &self.model, now, epoch, seen: seen.of(), carried: &self.carried };
+        let only_planned = |index: usize| self.model.assets[index].kind.is_only_planned();
+        let is_measured = |index: usize| seen.own[index].is_ok() || !only_planned(index);
         let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &seen.own, is_measured);
         let (orders, _) = decide(&Snapshot {
             model: &self.model,
             now,
             readings: &seen.readings,
             socs: &seen.socs,
+            generators: &seen.generators,
             plan: self.plan.as_ref(),
             standing: &[],
             next,
@@ -344,7 +401,11 @@ impl Control {
                         because.unwrap_or_else(|| "generating all there is: nothing is planned".to_owned());
                     (power.unwrap_or(*peak), because)
                 }
-                Kind::Solar { .. } | Kind::Load { .. } | Kind::Generator(_) => continue,
+                Kind::Generator(_) => {
+                    let because = because.unwrap_or_else(|| "0 kW: nothing is planned".to_owned());
+                    (power.unwrap_or(Power::ZERO), because)
+                }
+                Kind::Solar { .. } | Kind::Load { .. } | Kind::Vehicle(_) | Kind::HeatPump(_) => continue,
             };
             answer.setpoints.insert(asset.name.clone(), power);
             answer.because.insert(asset.name.clone(), because);
@@ -371,7 +432,7 @@ impl Control {
 
 impl Now {
     fn of(&self) -> Seen<'_> {
-        Seen { readings: &self.readings, socs: &self.socs, standing: &[] }
+        Seen { readings: &self.readings, socs: &self.socs, generators: &self.generators, standing: &[] }
     }
 }
 

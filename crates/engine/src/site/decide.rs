@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sos_dispatch::{
-    AssetState as Guardable, FollowInput, GuardState, LiveStorage, Narrowing, PlanStep, Reason, ReasonCode,
-    SetPoint, Source, Storage, Target, Tuning, follow, guard,
+    AssetState as Guardable, FollowInput, GuardState, Guarded, LiveStorage, Narrowing, PlanStep, Reason,
+    ReasonCode, SetPoint, Source, Storage, Target, Tuning, follow, guard,
 };
 use sos_model::Mode;
 use sos_units::{Energy, Hours, Power, Reading, Soc};
 
 use super::account::Decision;
+use super::balance::{Balance, balance};
+use super::generators::Live;
 use super::links::AssetReading;
 use super::model::{Asset, Kind, SiteModel};
 use super::outlook::NextTick;
 use super::people::{self, Standing};
-use super::plan::{SitePlan, storage};
+use super::plan::SitePlan;
+use super::storages;
 
 /// What is asked of an asset in a tick.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +44,8 @@ pub struct Snapshot<'a> {
     pub readings: &'a [Reading<AssetReading>],
     /// States of charge of the batteries that can be commanded.
     pub socs: &'a BTreeMap<usize, Soc>,
+    /// Generators that can be commanded, with what they do.
+    pub generators: &'a BTreeMap<usize, Live>,
     /// The plan in force.
     pub plan: Option<&'a SitePlan>,
     /// What people order now.
@@ -61,11 +66,18 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
     let storages = storages(snapshot);
     let next = snapshot.next.unwrap_or_else(|| measured(snapshot));
     let idle: Power = uncommanded(snapshot);
-    let ordered: Vec<Option<Power>> = storages.iter().map(|one| ordered(snapshot, one, tick)).collect();
-    let given: Power = ordered.iter().flatten().copied().sum();
+    let set: Vec<Option<SetPoint>> = storages.iter().map(|one| set(snapshot, one, tick)).collect();
+    let given =
+        storages.iter().zip(&set).filter_map(|((_, storage), set)| Some((storage, set.as_ref()?.power)));
+    let given: Power = given.map(|(storage, power)| able(storage, power, tick)).sum();
     let others = |net: Power| net + idle - snapshot.work;
-    let with = |net: Power| others(net) + given;
-    let free = storages.iter().zip(&ordered).filter(|(_, ordered)| ordered.is_none());
+    let free = storages.iter().zip(&set).filter(|(_, set)| set.is_none());
+    let free: Vec<&LiveStorage> = free.map(|((_, storage), _)| storage).collect();
+    let next = if forms_itself(snapshot) { next.certain() } else { next };
+    let expected = if model.connection.is_island() { next.pessimistic } else { next.net };
+    let balance = balance(snapshot, &free, -(others(expected) + given), tick);
+    let moved = balance.generated() + balance.shift;
+    let with = |net: Power| others(net) + given + moved;
     let input = FollowInput {
         plan: snapshot.plan.and_then(|plan| PlanStep::at(&plan.problem, &plan.schedule, snapshot.now)),
         net: with(next.net),
@@ -73,17 +85,24 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
         net_pessimistic_any: with(next.pessimistic_any),
         net_optimistic: with(next.optimistic),
         reserve: snapshot.reserve,
-        storages: free.map(|((_, storage), _)| storage.clone()).collect(),
+        storages: free.into_iter().cloned().collect(),
         tick,
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
         learned: next.learned,
         tuning: Tuning::default(),
     };
-    let (wanted, narrowings) = with_orders(snapshot, &storages, follow(&input));
+    let mut followed = follow(&input).into_iter();
+    let mut wanted: Vec<SetPoint> =
+        set.into_iter().filter_map(|set| set.or_else(|| followed.next())).collect();
+    let narrowings = narrowings(snapshot, &storages);
+    wanted.extend(set_points(model, &balance));
+    let mut assets: Vec<Guardable> =
+        storages.iter().map(|(index, storage)| guardable(snapshot, *index, storage)).collect();
+    assets.extend(running(model, &balance));
     let state = GuardState {
-        assets: storages.iter().map(|(index, storage)| guardable(snapshot, *index, storage)).collect(),
-        net: Some(others(next.pessimistic)),
+        assets,
+        net: Some(others(next.pessimistic) + balance.shift),
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
         tick,
@@ -96,23 +115,118 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
             asset: *index,
             power: Some(whole_watts(guarded.power)),
             write: true,
-            because: match guarded.narrowed_by.first() {
-                Some(narrowed) => format!("{}; {}", wanted.because.text, narrowed.reason),
-                None => wanted.because.text.clone(),
-            },
+            because: narrowed_text(&wanted.because.text, guarded),
         })
         .collect();
+    let generators = guarded.iter().zip(&wanted).skip(storages.len());
+    orders.extend(generators.zip(running_indices(&balance)).map(|((guarded, wanted), asset)| Order {
+        asset,
+        power: Some(whole_watts(guarded.power)),
+        write: true,
+        because: narrowed_text(&wanted.because.text, guarded),
+    }));
+    orders.extend(resting(&balance));
     orders.extend(advice(snapshot));
-    orders.extend(curtailments(snapshot));
+    orders.extend(match model.connection.is_island() {
+        true => turned_down(snapshot, &balance),
+        false => curtailments(snapshot),
+    });
     orders.sort_by_key(|order| order.asset);
     let need = [others(next.net), others(next.pessimistic)].map(|net| -net);
-    let decision = decision(snapshot, need, tick, &storages, &orders);
+    let decision = decision(snapshot, need, tick, (&storages, &balance), &orders);
     (orders, decision)
 }
 
-/// The power that people order of a battery, as far as it can give it in this tick.
-fn ordered(snapshot: &Snapshot<'_>, (index, storage): &(usize, LiveStorage), tick: Hours) -> Option<Power> {
-    let power = people::of(snapshot.standing, *index)?.power?;
+/// Whether an inverter forms the grid of the island, and its battery can: then nothing need be kept back for what the tick
+/// may bring.
+fn forms_itself(snapshot: &Snapshot<'_>) -> bool {
+    let forms = |(index, asset, battery): (usize, &Asset, &sos_model::Battery)| {
+        battery.grid_forming && commanded(snapshot, index, asset) && snapshot.socs.contains_key(&index)
+    };
+    snapshot.model.connection.is_island() && snapshot.model.batteries().any(forms)
+}
+
+fn narrowed_text(because: &str, guarded: &Guarded) -> String {
+    match guarded.narrowed_by.first() {
+        Some(narrowed) => format!("{because}; {}", narrowed.reason),
+        None => because.to_owned(),
+    }
+}
+
+/// The generators that run, as set-points for the guard.
+fn set_points(model: &SiteModel, balance: &Balance) -> Vec<SetPoint> {
+    let point = |run: &super::balance::Run| SetPoint {
+        asset: model.assets[run.index].name.clone(),
+        power: run.power,
+        because: Reason { code: ReasonCode::GeneratorRuns, text: run.because.clone() },
+    };
+    balance.runs.iter().filter(|run| run.range.is_some()).map(point).collect()
+}
+
+fn running_indices(balance: &Balance) -> impl Iterator<Item = usize> + '_ {
+    balance.runs.iter().filter(|run| run.range.is_some()).map(|run| run.index)
+}
+
+/// The generators that run, with what they can do in the tick; their ramps are in it already.
+fn running(model: &SiteModel, balance: &Balance) -> Vec<Guardable> {
+    let guardable = |run: &super::balance::Run| {
+        let (low, high) = run.range?;
+        let id = model.assets[run.index].name.clone();
+        Some(Guardable { id, low, high, power: None, ramp: None, deliverable: None, room: None })
+    };
+    balance.runs.iter().filter_map(guardable).collect()
+}
+
+/// Orders for generators that start, stop or rest.
+fn resting(balance: &Balance) -> Vec<Order> {
+    let order = |run: &super::balance::Run| Order {
+        asset: run.index,
+        power: Some(run.power),
+        write: true,
+        because: run.because.clone(),
+    };
+    balance.runs.iter().filter(|run| run.range.is_none()).map(order).collect()
+}
+
+/// Limits of plants on an island, where nobody else takes a surplus.
+fn turned_down(snapshot: &Snapshot<'_>, balance: &Balance) -> Vec<Order> {
+    let order = |(&index, &most): (&usize, &Option<Power>)| {
+        let order = people::of(snapshot.standing, index).and_then(|order| order.power);
+        let most = match (most, order) {
+            (Some(most), Some(order)) => Some(most.min(order.max(Power::ZERO))),
+            (most, order) => most.or(order),
+        };
+        let because = match most {
+            Some(most) => format!("at most {most:.1}: nobody can take more"),
+            None => "generating all there is".to_owned(),
+        };
+        Order { asset: index, power: most, write: true, because }
+    };
+    balance.plants.iter().map(order).collect()
+}
+
+/// What is set without the follower: what people order of a battery; and what is planned of one where more than the site's
+/// exchange and price decides, because the follower knows no other.
+fn set(snapshot: &Snapshot<'_>, (index, storage): &(usize, LiveStorage), tick: Hours) -> Option<SetPoint> {
+    let point = |power, because| SetPoint { asset: storage.id.clone(), power, because };
+    if let Some((order, power)) =
+        people::of(snapshot.standing, *index).and_then(|one| Some((one, one.power?)))
+    {
+        let text = format!("{}: {}", flow_text(power), order.because);
+        return Some(point(power, Reason { code: ReasonCode::Ordered, text }));
+    }
+    if !snapshot.model.is_planned_beyond_the_site(*index) {
+        return None;
+    }
+    let plan = snapshot.plan?;
+    let t = plan.step_at(snapshot.now)?;
+    let planned = *plan.schedule.storage.get(&storage.id)?.power.get(t)?;
+    let because = plan.schedule.because.get(&storage.id).and_then(|reasons| reasons.get(t).cloned())?;
+    Some(point(able(storage, planned, tick), because))
+}
+
+/// A power as far as a battery can give it in this tick.
+fn able(storage: &LiveStorage, power: Power, tick: Hours) -> Power {
     let room = (storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity / storage.charge_efficiency;
     let stored =
         (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity * storage.discharge_efficiency;
@@ -120,36 +234,23 @@ fn ordered(snapshot: &Snapshot<'_>, (index, storage): &(usize, LiveStorage), tic
     let most = storage.max_discharge.min(stored / tick);
     // What is not known of the battery is left to the guard, which allows nothing then.
     let known = least.is_finite() && most.is_finite() && least <= most;
-    Some(if known { power.clamp(least, most) } else { Power::ZERO })
+    if known { power.clamp(least, most) } else { Power::ZERO }
 }
 
-/// Set-points for all storages, in their order: those that people order, the follower's for the others. And what keeps
-/// the ordered ones where they are while the guard moves the others.
-fn with_orders(
-    snapshot: &Snapshot<'_>,
-    storages: &[(usize, LiveStorage)],
-    followed: Vec<SetPoint>,
-) -> (Vec<SetPoint>, Vec<Narrowing>) {
-    let mut followed = followed.into_iter();
-    let (mut points, mut narrowings) = (Vec::new(), Vec::new());
-    for (index, storage) in storages {
-        let order = people::of(snapshot.standing, *index);
-        let Some((order, power)) = order.and_then(|order| Some((order, order.power?))) else {
-            points.extend(followed.next());
-            continue;
-        };
-        let text = format!("{}: {}", flow_text(power), order.because);
-        let because = Reason { code: ReasonCode::Ordered, text };
-        points.push(SetPoint { asset: storage.id.clone(), power, because });
-        narrowings.push(Narrowing {
-            source: Source::People,
-            target: Target::Asset(storage.id.clone()),
-            low: Some(power),
-            high: Some(power),
-            reason: order.because.clone(),
-        });
-    }
-    (points, narrowings)
+/// What keeps batteries that people order where they are while the guard moves the others.
+fn narrowings(snapshot: &Snapshot<'_>, storages: &[(usize, LiveStorage)]) -> Vec<Narrowing> {
+    let ordered = storages.iter().filter_map(|(index, storage)| {
+        let order = people::of(snapshot.standing, *index)?;
+        Some((storage, order, order.power?))
+    });
+    let narrowing = |(storage, order, power): (&LiveStorage, &Standing, Power)| Narrowing {
+        source: Source::People,
+        target: Target::Asset(storage.id.clone()),
+        low: Some(power),
+        high: Some(power),
+        reason: order.because.clone(),
+    };
+    ordered.map(narrowing).collect()
 }
 
 fn flow_text(power: Power) -> String {
@@ -160,9 +261,12 @@ fn flow_text(power: Power) -> String {
     }
 }
 
-/// Devices take whole watts; rounding towards zero never leaves a limit.
-fn whole_watts(power: Power) -> Power {
-    Power::kw((power.as_kw() * 1000.0).trunc() / 1000.0 + 0.0)
+/// Devices take whole watts; rounding towards zero never leaves a limit. What is a whole watt but for the last digits is it.
+pub(super) fn whole_watts(power: Power) -> Power {
+    let watts = power.as_kw() * 1000.0;
+    let near = watts.round();
+    let whole = if (watts - near).abs() < 1e-6 { near } else { watts.trunc() };
+    Power::kw(whole / 1000.0 + 0.0)
 }
 
 fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
@@ -172,7 +276,7 @@ fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
         .filter_map(|(index, asset, battery)| {
             let soc = *snapshot.socs.get(&index)?;
             let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
-            let storage = Storage { wear_cost: wear, ..storage(asset, battery, soc) };
+            let storage = Storage { wear_cost: wear, ..storages::battery(asset, battery, soc) };
             Some((index, LiveStorage::of(&storage, soc)))
         })
         .collect()
@@ -187,7 +291,7 @@ fn commanded(snapshot: &Snapshot<'_>, index: usize, asset: &Asset) -> bool {
 fn measured(snapshot: &Snapshot<'_>) -> NextTick {
     let devices = snapshot.model.assets.iter().zip(snapshot.readings);
     let net: Power = devices
-        .filter(|(asset, _)| !matches!(asset.kind, Kind::Battery(_)))
+        .filter(|(asset, _)| !asset.kind.is_chosen())
         .filter_map(|(asset, reading)| {
             let own = reading.ok()?.power;
             let Kind::Load { net_of, .. } = &asset.kind else { return Some(own) };
@@ -198,13 +302,14 @@ fn measured(snapshot: &Snapshot<'_>) -> NextTick {
     NextTick { net, pessimistic: net, pessimistic_any: net, optimistic: net, learned: true }
 }
 
-/// Power of batteries that run by themselves: measured but not commanded.
+/// Power of batteries and generators that run by themselves: measured but not commanded.
 fn uncommanded(snapshot: &Snapshot<'_>) -> Power {
-    let batteries = snapshot.model.batteries();
-    batteries
-        .filter(|(index, asset, _)| !commanded(snapshot, *index, asset) || !snapshot.socs.contains_key(index))
-        .filter_map(|(index, _, _)| Some(snapshot.readings[index].ok()?.power))
-        .sum()
+    let by_itself = |(index, asset): &(usize, &Asset)| {
+        let known = snapshot.socs.contains_key(index) || snapshot.generators.contains_key(index);
+        asset.kind.is_chosen() && !(commanded(snapshot, *index, asset) && known)
+    };
+    let assets = snapshot.model.assets.iter().enumerate();
+    assets.filter(by_itself).filter_map(|(index, _)| Some(snapshot.readings[index].ok()?.power)).sum()
 }
 
 fn guardable(snapshot: &Snapshot<'_>, index: usize, storage: &LiveStorage) -> Guardable {
@@ -236,17 +341,20 @@ fn guardable(snapshot: &Snapshot<'_>, index: usize, storage: &LiveStorage) -> Gu
     }
 }
 
-/// What batteries would do that are planned with but not commanded.
+/// What batteries and generators would do that are planned with but not commanded.
 fn advice(snapshot: &Snapshot<'_>) -> Vec<Order> {
     let Some((plan, t)) = snapshot.plan.and_then(|plan| Some((plan, plan.step_at(snapshot.now)?))) else {
         return Vec::new();
     };
-    let advised = snapshot.model.batteries().filter(|(index, asset, _)| {
-        asset.mode == Mode::Advise && !people::is_held(snapshot.standing, *index)
+    let assets = snapshot.model.assets.iter().enumerate();
+    let advised = assets.filter(|(index, asset)| {
+        asset.mode == Mode::Advise && asset.kind.is_chosen() && !people::is_held(snapshot.standing, *index)
     });
     advised
-        .filter_map(|(index, asset, _)| {
-            let power = *plan.schedule.storage.get(&asset.name)?.power.get(t)?;
+        .filter_map(|(index, asset)| {
+            let stored = plan.schedule.storage.get(&asset.name).map(|plan| &plan.power);
+            let burnt = || plan.schedule.generators.get(&asset.name).map(|plan| &plan.power);
+            let power = *stored.or_else(burnt)?.get(t)?;
             let reason = plan.schedule.because.get(&asset.name).and_then(|reasons| reasons.get(t));
             Some(Order {
                 asset: index,
@@ -295,12 +403,12 @@ fn decision(
     snapshot: &Snapshot<'_>,
     [expected, at_most]: [Power; 2],
     tick: Hours,
-    storages: &[(usize, LiveStorage)],
+    (storages, balance): (&[(usize, LiveStorage)], &Balance),
     orders: &[Order],
 ) -> Decision {
     let watts = |power: Power| (power.as_kw() * 1000.0).round() as i64;
-    let battery = |order: &&Order| matches!(snapshot.model.assets[order.asset].kind, Kind::Battery(_));
-    let asked: Power = orders.iter().filter(battery).filter_map(|order| order.power).sum();
+    let chosen = |order: &&Order| snapshot.model.assets[order.asset].kind.is_chosen();
+    let asked: Power = orders.iter().filter(chosen).filter_map(|order| order.power).sum();
     let able: Power = storages
         .iter()
         .map(|(_, storage)| {
@@ -308,6 +416,7 @@ fn decision(
             storage.max_discharge.min((stored * storage.discharge_efficiency) / tick)
         })
         .sum();
+    let able = able + balance.runs.iter().filter_map(|run| Some(run.range?.1)).sum::<Power>();
     Decision {
         expected_w: watts(expected),
         at_most_w: watts(at_most),
@@ -334,11 +443,14 @@ mod tests {
                 counter: None,
                 counter_range: None,
                 setpoint: None,
+                engine: None,
             }),
             None => Err(Missing::Unavailable),
         };
         model.assets.iter().enumerate().map(one).collect()
     }
+
+    static NONE: BTreeMap<usize, Live> = BTreeMap::new();
 
     fn snapshot<'a>(
         model: &'a SiteModel,
@@ -351,6 +463,7 @@ mod tests {
             now,
             readings,
             socs,
+            generators: &NONE,
             plan: None,
             standing: &[],
             next: None,

@@ -4,6 +4,7 @@
 //! Every tick is settled exactly once, when all its flows are known. Energy and money are exact sums; they are
 //! rounded only when printed, so the parts of a report balance to the last digit kept.
 
+use super::burnt::Burn;
 use serde::{Deserialize, Serialize};
 use sos_units::{ExactEmissions, ExactEnergy, ExactIntensity, ExactMoney, ExactPrice, Power};
 
@@ -16,6 +17,9 @@ pub struct GroupFlow {
     pub solar: ExactEnergy,
     /// Discharge positive, charge negative.
     pub battery: ExactEnergy,
+    /// What generators gave, zero or above.
+    #[serde(default)]
+    pub generator: ExactEnergy,
 }
 
 /// One tick of a site with everything that its settlement needs.
@@ -31,6 +35,12 @@ pub struct TickFlows {
     pub work_baseline: ExactEnergy,
     /// Generation that was turned down, zero or above; without control it flows.
     pub curtailed: ExactEnergy,
+    /// What generators burnt, as it was.
+    pub burnt: Burn,
+    /// The same in merit order.
+    pub burnt_baseline: Burn,
+    /// Whether nothing can go over the connection: what lacks is unserved then, and a surplus is lost.
+    pub island: bool,
     /// Paid for import.
     pub import_price: ExactPrice,
     /// Earned by export.
@@ -46,9 +56,9 @@ pub struct TickFlows {
 /// One case of the report: as it was, or as it would have been without control.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// Import paid less export earned.
+    /// Import paid less export earned, fuel and starts of generators.
     pub cost: ExactMoney,
-    /// Emissions of what was imported.
+    /// Emissions of what was imported or burnt.
     pub emissions: ExactEmissions,
     /// Energy taken from the grid.
     pub import: ExactEnergy,
@@ -58,6 +68,18 @@ pub struct Case {
     pub limit_violations: u64,
     /// The highest mean import of a step, in watts.
     pub peak_watts: i64,
+    /// Given by generators.
+    #[serde(default)]
+    pub generated: ExactEnergy,
+    /// Starts of generators.
+    #[serde(default)]
+    pub starts: u64,
+    /// What an island lacked.
+    #[serde(default)]
+    pub unserved: ExactEnergy,
+    /// What an island had and nobody took.
+    #[serde(default)]
+    pub spilled: ExactEnergy,
 }
 
 /// By how much a connection limit was exceeded in a step.
@@ -116,10 +138,14 @@ impl Ledger {
     pub fn settle(&mut self, tick: &TickFlows) -> Option<Excess> {
         let uncontrolled: ExactEnergy = tick.groups.iter().map(|g| g.load + g.solar).sum();
         let batteries: ExactEnergy = tick.groups.iter().map(|g| g.battery).sum();
-        self.baseline.settle(tick, -(uncontrolled + tick.curtailed + tick.work_baseline));
-        let excess = self.actual.settle(tick, -(uncontrolled + batteries + tick.work));
+        let without = uncontrolled + tick.curtailed + tick.work_baseline;
+        self.baseline.settle(tick, -(without + tick.burnt_baseline.energy), tick.burnt_baseline);
+        let generated: ExactEnergy = tick.groups.iter().map(|g| g.generator).sum();
+        let excess =
+            self.actual.settle(tick, -(uncontrolled + batteries + generated + tick.work), tick.burnt);
 
-        let nets = || tick.groups.iter().map(|g| g.load + g.solar + g.battery).chain([tick.work]);
+        let net = |g: &GroupFlow| g.load + g.solar + g.battery + g.generator;
+        let nets = || tick.groups.iter().map(net).chain([tick.work]);
         let surplus: ExactEnergy = nets().map(ExactEnergy::positive_part).sum();
         let deficit: ExactEnergy = nets().map(ExactEnergy::negative_part).sum();
         self.shared += surplus.min(deficit);
@@ -139,7 +165,8 @@ impl Ledger {
     #[must_use]
     pub fn imbalance(&self) -> ExactEnergy {
         let assets = self.load + self.solar + self.work + self.discharged - self.charged;
-        assets + self.actual.import - self.actual.export
+        let over = self.actual.import - self.actual.export + self.actual.unserved - self.actual.spilled;
+        assets + self.actual.generated + over
     }
 }
 
@@ -152,11 +179,26 @@ impl Case {
             export: self.export - earlier.export,
             limit_violations: self.limit_violations.saturating_sub(earlier.limit_violations),
             peak_watts: self.peak_watts,
+            generated: self.generated - earlier.generated,
+            starts: self.starts.saturating_sub(earlier.starts),
+            unserved: self.unserved - earlier.unserved,
+            spilled: self.spilled - earlier.spilled,
         }
     }
 
-    fn settle(&mut self, tick: &TickFlows, grid: ExactEnergy) -> Option<Excess> {
+    fn settle(&mut self, tick: &TickFlows, grid: ExactEnergy, burnt: Burn) -> Option<Excess> {
         let (import, export) = (grid.positive_part(), grid.negative_part());
+        self.cost += burnt.cost;
+        self.emissions += burnt.emissions;
+        self.generated += burnt.energy;
+        self.starts += burnt.starts;
+        if tick.island {
+            self.unserved += import;
+            self.spilled += export;
+            let lacks = excess(import, Some(Power::ZERO), tick.seconds, true);
+            self.limit_violations += u64::from(lacks.is_some());
+            return lacks;
+        }
         self.cost += tick.import_price * import - tick.export_price * export;
         self.emissions += tick.carbon * import;
         self.import += import;
@@ -191,6 +233,9 @@ mod tests {
             work: ExactEnergy::watt_seconds(work),
             work_baseline: ExactEnergy::ZERO,
             curtailed: ExactEnergy::ZERO,
+            burnt: Burn::default(),
+            burnt_baseline: Burn::default(),
+            island: false,
             import_price: ExactPrice::from_price(Price::per_kwh(0.25)),
             export_price: ExactPrice::default(),
             carbon: ExactIntensity::from_intensity(CarbonIntensity::kg_per_kwh(0.2)),
@@ -201,7 +246,12 @@ mod tests {
 
     fn flow(load: f64, solar: f64, battery: f64) -> GroupFlow {
         let energy = |kw| ExactEnergy::from_power(Power::kw(kw), 900);
-        GroupFlow { load: energy(load), solar: energy(solar), battery: energy(battery) }
+        GroupFlow {
+            load: energy(load),
+            solar: energy(solar),
+            battery: energy(battery),
+            generator: ExactEnergy::ZERO,
+        }
     }
 
     #[test]
@@ -229,6 +279,26 @@ mod tests {
         ledger.settle(&TickFlows { curtailed: hidden, ..tick(vec![flow(-1.0, 1.0, 0.0)], 0) });
         assert_eq!((ledger.actual.export, ledger.baseline.export), (ExactEnergy::ZERO, hidden));
         assert_eq!((ledger.curtailed, ledger.imbalance()), (hidden, ExactEnergy::ZERO));
+    }
+
+    #[test]
+    fn on_an_island_what_lacks_is_unserved_and_a_surplus_is_lost() {
+        let mut ledger = Ledger::default();
+        let mut island = |load: f64, generated: f64| {
+            let mut tick = tick(vec![flow(load, 0.0, 0.0)], 0);
+            let energy = ExactEnergy::from_power(Power::kw(generated), 900);
+            tick.groups[0].generator = energy;
+            tick.burnt = Burn { energy, ..Burn::default() };
+            tick.island = true;
+            ledger.settle(&tick)
+        };
+        assert_eq!(island(-3.0, 4.0), None, "a surplus is no breach");
+        let excess = island(-3.0, 2.0).unwrap();
+        assert!((excess.over.as_kw() - 1.0).abs() < 1e-9);
+        let kwh = ExactEnergy::from_power(Power::kw(1.0), 900);
+        assert_eq!((ledger.actual.unserved, ledger.actual.spilled), (kwh, kwh));
+        assert_eq!((ledger.actual.import, ledger.actual.export), (ExactEnergy::ZERO, ExactEnergy::ZERO));
+        assert_eq!((ledger.actual.limit_violations, ledger.imbalance()), (1, ExactEnergy::ZERO));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use sos_device::client::{AdapterClient, ClientError, ClockClient};
 use sos_device::clock::ClockReply;
-use sos_device::protocol::{AssetConfig, AssetType, Measurement, Setpoint, Token, WriteResult};
+use sos_device::protocol::{AssetConfig, AssetType, Engine, Measurement, Setpoint, Token, WriteResult};
 use sos_units::{Energy, Missing, Power, Reading, Soc};
 
 use super::model::{Address, Kind, SiteModel};
@@ -32,6 +32,8 @@ pub struct AssetReading {
     pub counter_range: Option<Energy>,
     /// The set-point in force at the device.
     pub setpoint: Option<Power>,
+    /// What the engine of a generator does, when its device tells.
+    pub engine: Option<Engine>,
 }
 
 /// What was asked of an asset and what its device then said.
@@ -205,7 +207,8 @@ impl Links {
                         Kind::Battery(_) => AssetType::Battery,
                         Kind::Solar { .. } => AssetType::Solar,
                         Kind::Load { .. } => AssetType::Load,
-                        Kind::Generator(_) => continue,
+                        Kind::Generator(_) => AssetType::Generator,
+                        Kind::Vehicle(_) | Kind::HeatPump(_) => continue,
                     },
                     host,
                     port,
@@ -324,6 +327,7 @@ fn take(
                 counter: counter(measurement),
                 counter_range: measurement.counter_range_kwh.map(Energy::kwh),
                 setpoint: measurement.setpoint_kw.map(Power::kw),
+                engine: measurement.engine,
             }),
             (_, Some(error)) => {
                 failures.insert(index, error.message.clone());

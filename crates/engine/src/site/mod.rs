@@ -2,12 +2,17 @@
 
 pub mod account;
 mod background;
+mod balance;
+mod burnt;
+pub mod carried;
 pub mod case;
 pub mod control;
 mod core;
 pub mod decide;
 pub mod drift;
+pub mod feeders;
 mod foresight;
+pub mod generators;
 pub mod ledger;
 pub mod links;
 pub mod model;
@@ -23,6 +28,7 @@ pub mod reference;
 mod renew;
 pub mod settlement;
 pub(crate) mod slow;
+mod storages;
 pub mod task;
 pub(crate) mod telemetry;
 #[cfg(test)]

@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use sos_dispatch::CarbonCap;
 use sos_model::{
-    AssetModel, AssetSpec, Battery, CarbonSource, DeviceHost, Forecasting, Generator, Mode, PortRef,
-    PowerSource, PriceSource, SiteSpec,
+    AssetModel, AssetSpec, Battery, CarbonFactor, CarbonSource, Charge, DeviceHost, Forecasting, Generator,
+    HeatPump, Heated, Mode, NumberSource, PortRef, PowerSource, PriceSource, Reduction, SiteSpec,
+    SpinningReserve, TemperatureSource, Vehicle,
 };
 use sos_units::{CarbonIntensity, CarbonPrice, Power, Price};
 
 use crate::signals::SignalSeries;
+
+/// Price of a kg above a limit on emissions when the site declares none, in its currency: far above any price of carbon.
+const CAP_PRICE: f64 = 100.0;
 
 /// A site with everything behind its connection.
 #[derive(Clone, Debug)]
@@ -33,8 +38,14 @@ pub struct SiteModel {
     pub replay: Option<(Timestamp, Timestamp)>,
     /// The connection to the grid.
     pub connection: Connection,
+    /// Parts behind meters or fuses of their own; each comes after the one that it is behind.
+    pub feeders: Vec<SiteFeeder>,
+    /// What has to be able to take over at once.
+    pub spinning_reserve: Option<SpinningReserve>,
     /// Price on emissions.
     pub carbon_price: CarbonPrice,
+    /// Limit on emissions over a plan.
+    pub carbon_cap: Option<CarbonCap>,
     /// Power of the machine that runs `sos`.
     pub controller_power: Power,
     /// Assets in order of their names; other parts refer to them by index.
@@ -56,8 +67,37 @@ pub struct Connection {
     pub export_price: Value<Price>,
     /// Carbon intensity of import.
     pub carbon: Value<CarbonIntensity>,
+    /// What kind of factor the carbon intensity is.
+    pub carbon_factor: CarbonFactor,
+    /// What is charged beside the price of each kWh.
+    pub charges: Vec<Charge>,
+    /// Price in the plan of each kW by which the exchange changes, currency per kW.
+    pub ramp_price: Option<f64>,
     /// Price in the plan of energy beyond a limit.
     pub breach_price: Option<Price>,
+}
+
+/// A part of a site behind a meter or a fuse of its own.
+#[derive(Clone, Debug)]
+pub struct SiteFeeder {
+    /// Its name.
+    pub name: String,
+    /// The feeder that it is behind, as a place in [`SiteModel::feeders`].
+    pub behind: Option<usize>,
+    /// Limit on what flows in.
+    pub import_limit: Option<Power>,
+    /// Limit on what flows out.
+    pub export_limit: Option<Power>,
+    /// Price of what flows in, beside that of the connection.
+    pub import_price: Option<Value<Price>>,
+    /// Price of what flows out, beside that of the connection.
+    pub export_price: Option<Value<Price>>,
+    /// Emissions of what flows in that are counted here.
+    pub carbon: Option<Value<CarbonIntensity>>,
+    /// What is charged beside the price of each kWh.
+    pub charges: Vec<Charge>,
+    /// Orders of the grid operator.
+    pub reductions: Vec<Reduction>,
 }
 
 /// A constant or a series.
@@ -78,6 +118,8 @@ pub struct Asset {
     pub group: Option<String>,
     /// Index of its group in [`SiteModel::groups`].
     pub group_index: usize,
+    /// The feeder that it is behind, as a place in [`SiteModel::feeders`].
+    pub feeder: Option<usize>,
     /// What it is.
     pub kind: Kind,
     /// How far it may be commanded.
@@ -93,8 +135,14 @@ pub struct Asset {
 pub enum Kind {
     /// Stores energy.
     Battery(Battery),
-    /// Generates from the sun.
+    /// A battery that is away at times.
+    Vehicle(Vehicle),
+    /// Turns power into heat.
+    HeatPump(Heat),
+    /// Generates from the sun or the wind.
     Solar {
+        /// Whether it is the wind.
+        of_wind: bool,
         /// Highest power.
         peak: Power,
         /// Whether it can be reduced.
@@ -113,23 +161,45 @@ pub enum Kind {
     },
 }
 
+/// A heat pump with the series that it is planned with.
+#[derive(Clone, Debug)]
+pub struct Heat {
+    /// As it is declared.
+    pub pump: HeatPump,
+    /// Heat per electric energy.
+    pub cop: Value<f64>,
+    /// Heat that is drawn from a tank, kW, below zero; or that a building gains, above zero.
+    pub flow: Option<Value<Power>>,
+    /// Temperature outside of a building, °C.
+    pub outside: Option<Value<f64>>,
+}
+
 impl Kind {
     /// The word in a manifest.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Battery(_) => "battery",
-            Self::Solar { .. } => "solar",
+            Self::Vehicle(_) => "vehicle",
+            Self::HeatPump(_) => "heatPump",
+            Self::Solar { of_wind: false, .. } => "solar",
+            Self::Solar { of_wind: true, .. } => "wind",
             Self::Generator(_) => "generator",
             Self::Load { .. } => "load",
         }
+    }
+
+    /// Whether `sos optimize` alone plans with it: nothing commands it yet.
+    #[must_use]
+    pub const fn is_only_planned(&self) -> bool {
+        matches!(self, Self::Vehicle(_) | Self::HeatPump(_))
     }
 
     /// The declared expected power of a load or of solar power before any reduction, kW, site sign.
     #[must_use]
     pub const fn expected(&self) -> Option<&Value<Power>> {
         match self {
-            Self::Battery(_) | Self::Generator(_) => None,
+            Self::Battery(_) | Self::Vehicle(_) | Self::HeatPump(_) | Self::Generator(_) => None,
             Self::Solar { available, .. } => available.as_ref(),
             Self::Load { power, .. } => power.as_ref(),
         }
@@ -137,10 +207,16 @@ impl Kind {
 }
 
 impl Kind {
+    /// Whether its power is chosen, so that it is never forecast: a battery or a generator.
+    #[must_use]
+    pub const fn is_chosen(&self) -> bool {
+        matches!(self, Self::Battery(_) | Self::Generator(_))
+    }
+
     /// As [`Self::expected`].
     const fn expected_mut(&mut self) -> Option<&mut Value<Power>> {
         match self {
-            Self::Battery(_) | Self::Generator(_) => None,
+            Self::Battery(_) | Self::Vehicle(_) | Self::HeatPump(_) | Self::Generator(_) => None,
             Self::Solar { available, .. } => available.as_mut(),
             Self::Load { power, .. } => power.as_mut(),
         }
@@ -149,7 +225,7 @@ impl Kind {
     /// Declares the expected power of a load or of solar power; of nothing else.
     pub(super) fn expect(&mut self, value: Option<Value<Power>>) {
         match self {
-            Self::Battery(_) | Self::Generator(_) => {}
+            Self::Battery(_) | Self::Vehicle(_) | Self::HeatPump(_) | Self::Generator(_) => {}
             Self::Solar { available, .. } => *available = value,
             Self::Load { power, .. } => *power = value,
         }
@@ -213,12 +289,14 @@ pub fn assemble(
         .iter()
         .map(|(name, asset)| {
             let group_index = groups.binary_search(&group_of(name, asset)).unwrap_or_default();
-            one_asset(name, asset, group_index, &index, signals)
+            let one = one_asset(name, asset, group_index, &index, signals)?;
+            Ok(Asset { feeder: feeder_of(name, asset, site)?, ..one })
         })
         .collect::<Result<Vec<_>, _>>()?;
 
     let connection = connection(site, signals)?;
-    let step = data_step(&connection, &assets);
+    let feeders = feeders(site, signals)?;
+    let step = series(&connection, &feeders, &assets).map(SignalSeries::step).min();
     let replaying = site.replay.get();
     let (tick, plan_every) = match replaying {
         Some(_) => (site.tick.or(step), site.plan_every.or(step)),
@@ -229,7 +307,7 @@ pub fn assemble(
     let replay = match replaying {
         None => None,
         Some(replay) => {
-            let span = data_span(&connection, &assets).ok_or_else(|| {
+            let span = data_span(series(&connection, &feeders, &assets)).ok_or_else(|| {
                 AssembleError(format!("site {name} replays recorded data, but none of its signals has any"))
             })?;
             Some((replay.from.unwrap_or(span.0), replay.until.unwrap_or(span.1)))
@@ -244,7 +322,13 @@ pub fn assemble(
         horizon: site.horizon,
         replay,
         connection,
+        feeders,
+        spinning_reserve: site.spinning_reserve.clone(),
         carbon_price: site.carbon_price_or_zero(),
+        carbon_cap: site.carbon_cap.as_ref().map(|cap| CarbonCap {
+            kg: cap.most.as_kg(),
+            price: cap.price.map_or(CarbonPrice::per_kg(CAP_PRICE), |price| price.value),
+        }),
         controller_power: site.controller_power,
         forecasting: site.forecasting.clone(),
         assets,
@@ -272,10 +356,19 @@ fn one_asset(
         .collect::<Result<Vec<_>, _>>()?;
     let kind = match spec.model() {
         AssetModel::Battery(battery) => Kind::Battery(battery.clone()),
+        AssetModel::Vehicle(vehicle) => Kind::Vehicle(vehicle.clone()),
+        AssetModel::HeatPump(pump) => Kind::HeatPump(heat(pump, signals)?),
         AssetModel::Solar(solar) => Kind::Solar {
+            of_wind: false,
             peak: solar.peak_power,
             curtailable: solar.curtailable,
             available: expected_power(solar.available_power.as_ref(), signals, 1.0)?,
+        },
+        AssetModel::Wind(wind) => Kind::Solar {
+            of_wind: true,
+            peak: wind.rated_power,
+            curtailable: wind.curtailable,
+            available: expected_power(wind.available_power.as_ref(), signals, 1.0)?,
         },
         AssetModel::Generator(generator) => Kind::Generator(generator.clone()),
         AssetModel::Load => Kind::Load { net_of, power: expected_power(spec.power.as_ref(), signals, -1.0)? },
@@ -297,6 +390,7 @@ fn one_asset(
         name: name.to_owned(),
         group: spec.group.as_ref().map(ToString::to_string),
         group_index,
+        feeder: None,
         kind,
         mode: spec.mode,
         via,
@@ -324,32 +418,128 @@ fn expected_power(
     })
 }
 
-fn connection(
-    site: &SiteSpec,
-    signals: &BTreeMap<String, std::sync::Arc<SignalSeries>>,
-) -> Result<Connection, AssembleError> {
-    let declared = &site.connection;
-    let series = |name: &str| usable(signals, name);
-    let price = |source: &PriceSource| match source {
-        PriceSource::Fixed(amount) => Ok(Value::Fixed(amount.value)),
-        PriceSource::Signal(name) => series(name.as_str()).map(Value::Series),
+type Signals = BTreeMap<String, std::sync::Arc<SignalSeries>>;
+
+fn heat(pump: &HeatPump, signals: &Signals) -> Result<Heat, AssembleError> {
+    let cop = match &pump.cop {
+        NumberSource::Fixed(number) => Value::Fixed(number.get()),
+        NumberSource::Signal(name) => Value::Series(usable(signals, name)?),
     };
-    let carbon = match &declared.carbon_intensity {
-        None => Value::Fixed(CarbonIntensity::ZERO),
-        Some(CarbonSource::Fixed(intensity)) => Value::Fixed(*intensity),
-        Some(CarbonSource::Signal(name)) => Value::Series(series(name.as_str())?),
+    let (flow, outside) = match &pump.heats {
+        Heated::Tank(tank) => (expected_power(tank.demand.as_ref(), signals, -1.0)?, None),
+        Heated::Building(building) => {
+            let outside = match &building.outside {
+                TemperatureSource::Fixed(temperature) => Value::Fixed(temperature.as_celsius()),
+                TemperatureSource::Signal(name) => Value::Series(usable(signals, name)?),
+            };
+            (expected_power(building.gains.as_ref(), signals, 1.0)?, Some(outside))
+        }
     };
-    Ok(Connection {
-        import_limit: declared.import_limit,
-        export_limit: declared.export_limit,
-        import_price: price(&declared.import_price)?,
-        export_price: declared.export_price.as_ref().map_or(Ok(Value::Fixed(Price::ZERO)), price)?,
-        carbon,
-        breach_price: declared.limit_breach_price.as_ref().map(|amount| amount.value),
+    Ok(Heat { pump: pump.clone(), cop, flow, outside })
+}
+
+fn price(source: &PriceSource, signals: &Signals) -> Result<Value<Price>, AssembleError> {
+    Ok(match source {
+        PriceSource::Fixed(amount) => Value::Fixed(amount.value),
+        PriceSource::Signal(name) => Value::Series(usable(signals, name)?),
     })
 }
 
+fn carbon(source: &CarbonSource, signals: &Signals) -> Result<Value<CarbonIntensity>, AssembleError> {
+    Ok(match source {
+        CarbonSource::Fixed(intensity) => Value::Fixed(*intensity),
+        CarbonSource::Signal(name) => Value::Series(usable(signals, name)?),
+    })
+}
+
+/// A price with a levy on each kWh and a tax on both.
+fn taxed(price: Value<Price>, levy: Price, tax: f64) -> Value<Price> {
+    if levy == Price::ZERO && tax <= 0.0 {
+        return price;
+    }
+    match price {
+        Value::Fixed(price) => Value::Fixed((price + levy) * (1.0 + tax)),
+        Value::Series(series) => {
+            Value::Series(std::sync::Arc::new(series.used_as(1.0 + tax, levy.as_per_kwh() * (1.0 + tax))))
+        }
+    }
+}
+
+fn connection(site: &SiteSpec, signals: &Signals) -> Result<Connection, AssembleError> {
+    let lost_load = site.value_of_lost_load.as_ref().map(|amount| amount.value);
+    let Some(declared) = &site.connection else { return Ok(Connection::none(lost_load)) };
+    let levy = declared.import_levy.map_or(Price::ZERO, |levy| levy.value);
+    let export = declared.export_price.as_ref().map(|source| price(source, signals)).transpose()?;
+    let intensity = declared.carbon_intensity.as_ref().map(|source| carbon(source, signals)).transpose()?;
+    Ok(Connection {
+        import_limit: declared.import_limit,
+        export_limit: declared.export_limit,
+        import_price: taxed(price(&declared.import_price, signals)?, levy, declared.import_tax.get()),
+        export_price: export.unwrap_or(Value::Fixed(Price::ZERO)),
+        carbon: intensity.unwrap_or(Value::Fixed(CarbonIntensity::ZERO)),
+        carbon_factor: declared.carbon_factor,
+        charges: declared.charges.clone(),
+        ramp_price: declared.ramp_price.map(|price| price.value.as_per_kw()),
+        breach_price: lost_load.or(declared.limit_breach_price.as_ref().map(|amount| amount.value)),
+    })
+}
+
+fn feeders(site: &SiteSpec, signals: &Signals) -> Result<Vec<SiteFeeder>, AssembleError> {
+    let feeder = |feeder: &sos_model::Feeder| {
+        let prices =
+            |source: &Option<PriceSource>| source.as_ref().map(|source| price(source, signals)).transpose();
+        Ok(SiteFeeder {
+            name: feeder.name.to_string(),
+            behind: feeder.behind.as_ref().map(|name| place_of(site, name)).transpose()?,
+            import_limit: feeder.import_limit,
+            export_limit: feeder.export_limit,
+            import_price: prices(&feeder.import_price)?,
+            export_price: prices(&feeder.export_price)?,
+            carbon: feeder.carbon_intensity.as_ref().map(|source| carbon(source, signals)).transpose()?,
+            charges: feeder.charges.clone(),
+            reductions: feeder.reductions.clone(),
+        })
+    };
+    site.feeders.iter().map(feeder).collect()
+}
+
+fn place_of(site: &SiteSpec, feeder: &str) -> Result<usize, AssembleError> {
+    let place = site.feeders.iter().position(|one| one.name.as_str() == feeder);
+    place.ok_or_else(|| AssembleError(format!("there is no feeder {feeder}")))
+}
+
+fn feeder_of(name: &str, asset: &AssetSpec, site: &SiteSpec) -> Result<Option<usize>, AssembleError> {
+    let place = asset.feeder.as_ref().map(|feeder| place_of(site, feeder)).transpose();
+    place.map_err(|AssembleError(why)| AssembleError(format!("asset {name}: {why}")))
+}
+
 impl Connection {
+    /// That of a site without one: nothing goes over it.
+    const fn none(lost_load: Option<Price>) -> Self {
+        Self {
+            import_limit: Some(Power::ZERO),
+            export_limit: Some(Power::ZERO),
+            import_price: Value::Fixed(Price::ZERO),
+            export_price: Value::Fixed(Price::ZERO),
+            carbon: Value::Fixed(CarbonIntensity::ZERO),
+            carbon_factor: CarbonFactor::Average,
+            charges: Vec::new(),
+            ramp_price: None,
+            breach_price: lost_load,
+        }
+    }
+
+    /// Whether nothing can go over it: power that lacks is unserved then, and a surplus is lost.
+    #[must_use]
+    pub fn is_island(&self) -> bool {
+        self.import_limit == Some(Power::ZERO) && self.export_limit == Some(Power::ZERO)
+    }
+
+    /// Limit on export in a plan: on an island a surplus is lost at no price.
+    pub(super) fn most_export(&self) -> Option<Power> {
+        self.export_limit.filter(|_| !self.is_island())
+    }
+
     /// The series of prices and carbon intensity.
     pub(super) fn series(&self) -> impl Iterator<Item = &SignalSeries> {
         let carbon = as_series(&self.carbon);
@@ -364,18 +554,41 @@ fn as_series<T>(value: &Value<T>) -> Option<&SignalSeries> {
     }
 }
 
-/// Every series that a site is planned with.
-fn series<'a>(connection: &'a Connection, assets: &'a [Asset]) -> impl Iterator<Item = &'a SignalSeries> {
-    connection.series().chain(assets.iter().filter_map(|asset| asset.kind.expected().and_then(as_series)))
+impl SiteFeeder {
+    fn series(&self) -> impl Iterator<Item = &SignalSeries> {
+        let prices = [&self.import_price, &self.export_price].into_iter().flatten().filter_map(as_series);
+        prices.chain(self.carbon.as_ref().and_then(as_series))
+    }
 }
 
-fn data_step(connection: &Connection, assets: &[Asset]) -> Option<SignedDuration> {
-    series(connection, assets).map(SignalSeries::step).min()
+impl Heat {
+    fn series(&self) -> impl Iterator<Item = &SignalSeries> {
+        let flow = self.flow.as_ref().and_then(as_series);
+        [as_series(&self.cop), flow, self.outside.as_ref().and_then(as_series)].into_iter().flatten()
+    }
+}
+
+/// Every series that a site is planned with.
+fn series<'a>(
+    connection: &'a Connection,
+    feeders: &'a [SiteFeeder],
+    assets: &'a [Asset],
+) -> impl Iterator<Item = &'a SignalSeries> {
+    let heat = assets.iter().filter_map(|asset| match &asset.kind {
+        Kind::HeatPump(heat) => Some(heat.series()),
+        _ => None,
+    });
+    let expected = assets.iter().filter_map(|asset| asset.kind.expected().and_then(as_series));
+    connection
+        .series()
+        .chain(feeders.iter().flat_map(SiteFeeder::series))
+        .chain(expected)
+        .chain(heat.flatten())
 }
 
 /// The span that all series cover.
-fn data_span(connection: &Connection, assets: &[Asset]) -> Option<(Timestamp, Timestamp)> {
-    let spans = series(connection, assets).map(|series| (series.start(), series.end()));
+fn data_span<'a>(all: impl Iterator<Item = &'a SignalSeries>) -> Option<(Timestamp, Timestamp)> {
+    let spans = all.map(|series| (series.start(), series.end()));
     spans.reduce(|a, b| (a.0.max(b.0), a.1.min(b.1))).filter(|(from, until)| from < until)
 }
 
@@ -384,7 +597,7 @@ fn replace<T>(value: &mut Value<T>, name: &str, by: &std::sync::Arc<SignalSeries
     if let Value::Series(series) = value
         && series.name() == name
     {
-        *series = std::sync::Arc::clone(by);
+        *series = std::sync::Arc::new(by.used_like(series));
     }
 }
 
@@ -395,16 +608,68 @@ impl SiteModel {
         replace(&mut connection.import_price, name, by);
         replace(&mut connection.export_price, name, by);
         replace(&mut connection.carbon, name, by);
+        for feeder in &mut self.feeders {
+            feeder.import_price.iter_mut().for_each(|price| replace(price, name, by));
+            feeder.export_price.iter_mut().for_each(|price| replace(price, name, by));
+            feeder.carbon.iter_mut().for_each(|carbon| replace(carbon, name, by));
+        }
         for asset in &mut self.assets {
             if let Some(value) = asset.kind.expected_mut() {
                 replace(value, name, by);
             }
+            if let Kind::HeatPump(heat) = &mut asset.kind {
+                replace(&mut heat.cop, name, by);
+                heat.flow.iter_mut().for_each(|flow| replace(flow, name, by));
+                heat.outside.iter_mut().for_each(|outside| replace(outside, name, by));
+            }
         }
+    }
+
+    /// The assets behind a feeder, those behind feeders behind it among them.
+    #[must_use]
+    pub fn behind(&self, feeder: usize) -> BTreeSet<usize> {
+        (0..self.assets.len()).filter(|&asset| self.is_behind(asset, feeder)).collect()
+    }
+
+    /// Whether an asset is behind a feeder, or behind one that is behind it.
+    #[must_use]
+    pub fn is_behind(&self, asset: usize, feeder: usize) -> bool {
+        let mut at = self.assets.get(asset).and_then(|asset| asset.feeder);
+        while let Some(place) = at {
+            if place == feeder {
+                return true;
+            }
+            at = self.feeders.get(place).and_then(|one| one.behind);
+        }
+        false
+    }
+
+    /// Whether more than the exchange and the price of the site decides about an asset: what is paid at a feeder that it is behind,
+    /// a peak, an amount, a change of the exchange.
+    #[must_use]
+    pub fn is_planned_beyond_the_site(&self, asset: usize) -> bool {
+        let priced =
+            |(place, feeder): (usize, &SiteFeeder)| feeder.is_priced() && self.is_behind(asset, place);
+        self.connection.ramp_price.is_some()
+            || !self.connection.charges.is_empty()
+            || self.feeders.iter().enumerate().any(priced)
+    }
+
+    /// The carbon intensity that is forecast: that of the connection, or the first that feeders count.
+    #[must_use]
+    pub fn carbon_signal(&self) -> Option<&SignalSeries> {
+        let feeders = self.feeders.iter().filter_map(|feeder| feeder.carbon.as_ref());
+        std::iter::once(&self.connection.carbon).chain(feeders).find_map(as_series)
+    }
+
+    /// The series of prices and carbon intensities.
+    pub(super) fn exchange_series(&self) -> impl Iterator<Item = &SignalSeries> {
+        self.connection.series().chain(self.feeders.iter().flat_map(SiteFeeder::series))
     }
 
     /// Every series that the site is planned with, once for each use.
     pub fn series(&self) -> impl Iterator<Item = &SignalSeries> {
-        series(&self.connection, &self.assets)
+        series(&self.connection, &self.feeders, &self.assets)
     }
 
     /// Seconds of a tick.
@@ -413,12 +678,18 @@ impl SiteModel {
         self.tick.as_secs().max(1)
     }
 
-    /// The generators.
-    pub fn generators(&self) -> impl Iterator<Item = (&Asset, &Generator)> {
-        self.assets.iter().filter_map(|asset| match &asset.kind {
-            Kind::Generator(generator) => Some((asset, generator)),
+    /// The generators with their indices.
+    pub fn generators(&self) -> impl Iterator<Item = (usize, &Asset, &Generator)> {
+        self.assets.iter().enumerate().filter_map(|(i, asset)| match &asset.kind {
+            Kind::Generator(generator) => Some((i, asset, generator)),
             _ => None,
         })
+    }
+
+    /// Whether an inverter that is commanded forms the grid of the island.
+    #[must_use]
+    pub fn has_formed_grid(&self) -> bool {
+        self.batteries().any(|(_, asset, battery)| battery.grid_forming && asset.mode == Mode::Control)
     }
 
     /// The batteries with their indices.

@@ -120,6 +120,7 @@ impl Site {
                 self.socs.insert(index, soc);
             }
         }
+        self.generators = self.book.see(&model, now, &self.readings);
         self.tell_failures();
     }
 

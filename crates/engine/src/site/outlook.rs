@@ -1,6 +1,6 @@
 //! What a site expects: forecasts of its loads, its sun, its carbon intensity, and of its net need in the next tick.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -10,9 +10,11 @@ use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Aro
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
 
 use super::background::Background;
+use super::feeders::ExpectedFeeder;
 use super::foresight::Tracked;
 use super::model::{Kind, SiteModel, Value};
 use super::plan::{Expected, usable_capacity};
+use crate::signals::SignalSeries;
 
 /// Ticks shorter than this are averaged before they are forecast.
 const SHORTEST_STEP: SignedDuration = SignedDuration::from_mins(5);
@@ -27,6 +29,9 @@ const RESERVE_FROM: f64 = 0.7;
 const RESERVE_CAP: f64 = 0.3;
 /// Delivered per stored energy, when the reserve is turned into stored energy.
 const RESERVE_EFFICIENCY: f64 = 0.95;
+
+/// On an island half of the difference between what is measured and what was forecast is left after this time.
+const FADES: SignedDuration = SignedDuration::from_hours(2);
 
 /// Quantiles of the forecasts of a site.
 const QUANTILES: [f64; 3] = [0.1, 0.5, 0.9];
@@ -59,6 +64,8 @@ pub(super) struct Member {
     pub(super) sign: f64,
     pub(super) tracked: Tracked,
     mean: Averager,
+    /// Own power in the tick that was learned last, kW, positive into the site, when it was measured.
+    last: Option<f64>,
 }
 
 /// What the next tick may bring, as net power of what cannot be chosen, positive into the site.
@@ -79,6 +86,13 @@ pub struct NextTick {
 /// Errors of the forecast that must have been seen for its bounds to mean what they say.
 const LEARNED_FROM: usize = 10;
 
+impl NextTick {
+    /// The same, as if nothing else could come.
+    pub(super) const fn certain(self) -> Self {
+        Self { pessimistic: self.net, pessimistic_any: self.net, optimistic: self.net, ..self }
+    }
+}
+
 impl Outlook {
     /// Forecasters for everything that cannot be chosen at a site.
     ///
@@ -97,21 +111,29 @@ impl Outlook {
             .map(|asset| {
                 let (sign, mut config) = match &asset.kind {
                     Kind::Load { .. } => (-1.0, ForecastConfig::new(Character::Load, step, zone.clone())),
-                    Kind::Solar { peak, .. } => {
-                        let mut config = ForecastConfig::new(Character::Solar, step, zone.clone());
+                    Kind::Solar { peak, of_wind, .. } => {
+                        let character = if *of_wind { Character::Wind } else { Character::Solar };
+                        let mut config = ForecastConfig::new(character, step, zone.clone());
                         config.prior = Some(peak.as_kw());
                         config.maximum = Some(peak.as_kw() * 1.2);
                         (1.0, config)
                     }
-                    Kind::Battery(_) | Kind::Generator(_) => return Ok(None),
+                    Kind::Battery(_) | Kind::Vehicle(_) | Kind::HeatPump(_) | Kind::Generator(_) => {
+                        return Ok(None);
+                    }
                 };
                 config.quantiles = QUANTILES.to_vec();
                 let forecaster = Forecaster::new(config).map_err(|error| error.to_string())?;
-                Ok(Some(Member { sign, tracked: Tracked::new(forecaster), mean: Averager::default() }))
+                Ok(Some(Member {
+                    sign,
+                    tracked: Tracked::new(forecaster),
+                    mean: Averager::default(),
+                    last: None,
+                }))
             })
             .collect::<Result<Vec<_>, String>>()?;
-        let carbon = match &model.connection.carbon {
-            Value::Series(series) if !series.is_published() => {
+        let carbon = match model.carbon_signal() {
+            Some(series) if !series.is_published() => {
                 Some(Tracked::new(make(Character::Carbon, series.step())?))
             }
             _ => None,
@@ -158,6 +180,7 @@ impl Outlook {
                 (Ok(sum), Ok(kw)) => Ok(sum - kw),
                 (Err(missing), _) | (_, Err(missing)) => Err(missing),
             };
+            member.last = own.ok();
             let magnitude = own.map(|kw| kw * member.sign);
             if let Some((step_start, value)) = member.mean.add(start, end, self.step, magnitude) {
                 member.tracked.observe(step_start, known_at, value);
@@ -177,9 +200,7 @@ impl Outlook {
 
     /// Learns the values of the carbon signal that became known up to `now`.
     pub fn observe_signals(&mut self, model: &SiteModel, now: Timestamp) {
-        let (Some(carbon), Value::Series(series)) = (&mut self.carbon, &model.connection.carbon) else {
-            return;
-        };
+        let (Some(carbon), Some(series)) = (&mut self.carbon, model.carbon_signal()) else { return };
         let since = self.carbon_seen.unwrap_or(series.start());
         let place = self.members.iter().flatten().count();
         for (start, value) in series.completed(since, now) {
@@ -195,8 +216,12 @@ impl Outlook {
     /// What is expected over the steps of a plan made at `now`.
     pub fn expected(&mut self, model: &SiteModel, now: Timestamp, steps: &[Step]) -> Expected {
         let end = steps.last().map_or(now, |step| step.start + hours(step));
-        let mut net = vec![Power::ZERO; steps.len()];
-        let mut curtailable = BTreeMap::new();
+        let mut expected = Expected {
+            net: vec![Power::ZERO; steps.len()],
+            renewables: vec![Power::ZERO; steps.len()],
+            feeders: self.feeders(model, now, steps, end),
+            ..Expected::default()
+        };
         let horizon = count(now, end, self.step);
         let mut forecasts = Vec::with_capacity(self.members.len());
         for (index, member) in self.members.iter_mut().enumerate() {
@@ -207,28 +232,55 @@ impl Outlook {
                 let forecast = || Power::kw(member.sign * mean_over(&forecast, step));
                 declared.and_then(|value| known(value, now, step)).unwrap_or_else(forecast)
             };
-            let powers: Vec<Power> = steps.iter().map(power).collect();
+            let mut powers: Vec<Power> = steps.iter().map(power).collect();
+            if let (true, Some(last)) = (model.connection.is_island(), member.last) {
+                joined(&mut powers, Power::kw(last), member.sign, now, steps);
+            }
             let chosen = super::plan::plans_with(model, index)
                 && matches!(model.assets[index].kind, Kind::Solar { curtailable: true, .. });
             if chosen {
-                curtailable.insert(index, super::plan::turned_down(powers, &mut net));
+                expected.add_curtailable(model, index, powers);
             } else {
-                net.iter_mut().zip(&powers).for_each(|(sum, power)| *sum += *power);
+                expected.add(model, index, &powers);
+                if member.sign > 0.0 {
+                    expected.add_renewable(&powers);
+                }
             }
             forecasts.push((forecast, -member.sign));
         }
         let forecasts: Vec<(&Forecast, f64)> = forecasts.iter().map(|(f, factor)| (&**f, *factor)).collect();
         let _ = self.need.forecast(now, horizon, &forecasts);
-        let carbon = self.expected_carbon(model, now, steps, end);
-        let reserve = self.reserves(model, steps);
-        Expected {
-            net,
-            curtailable,
-            import_price: prices(&model.connection.import_price, now, steps),
-            export_price: prices(&model.connection.export_price, now, steps),
-            carbon,
-            reserve,
+        expected.carbon = self.expected_carbon(model, &model.connection.carbon, now, steps, end);
+        expected.reserve = self.reserves(model, steps);
+        expected.import_price = prices(&model.connection.import_price, now, steps);
+        expected.export_price = prices(&model.connection.export_price, now, steps);
+        expected
+    }
+
+    /// What is expected of each feeder, still without power.
+    fn feeders(
+        &mut self,
+        model: &SiteModel,
+        now: Timestamp,
+        steps: &[Step],
+        end: Timestamp,
+    ) -> Vec<ExpectedFeeder> {
+        let mut all = Vec::with_capacity(model.feeders.len());
+        for feeder in &model.feeders {
+            let price = |value: &Option<Value<Price>>| {
+                value
+                    .as_ref()
+                    .map_or_else(|| vec![Price::ZERO; steps.len()], |value| prices(value, now, steps))
+            };
+            let none = Value::Fixed(CarbonIntensity::ZERO);
+            all.push(ExpectedFeeder {
+                net: vec![Power::ZERO; steps.len()],
+                import_price: price(&feeder.import_price),
+                export_price: price(&feeder.export_price),
+                carbon: self.expected_carbon(model, feeder.carbon.as_ref().unwrap_or(&none), now, steps, end),
+            });
         }
+        all
     }
 
     /// Own power expected of every asset in the tick that starts at `start`, positive into the site, by what was known
@@ -248,14 +300,20 @@ impl Outlook {
         powers
     }
 
+    /// An intensity over the steps. The signal that is forecast is forecast wherever it is used.
     fn expected_carbon(
         &mut self,
         model: &SiteModel,
+        value: &Value<CarbonIntensity>,
         now: Timestamp,
         steps: &[Step],
         end: Timestamp,
     ) -> Vec<CarbonIntensity> {
-        match (&model.connection.carbon, &mut self.carbon) {
+        let is_forecast =
+            |series: &SignalSeries| model.carbon_signal().is_some_and(|one| one.name() == series.name());
+        let tracked =
+            self.carbon.as_mut().filter(|_| matches!(value, Value::Series(series) if is_forecast(series)));
+        match (value, tracked) {
             (Value::Fixed(intensity), _) => vec![*intensity; steps.len()],
             (Value::Series(series), None) => steps
                 .iter()
@@ -306,18 +364,23 @@ impl Outlook {
     /// Energy to be kept in the batteries for the import limit at a time.
     #[must_use]
     pub fn reserve(&self, model: &SiteModel, at: Timestamp) -> Energy {
-        let Some(limit) = model.connection.import_limit else { return Energy::ZERO };
+        let Some(limit) = reserved_for(model) else { return Energy::ZERO };
         let cap = usable_capacity(model) * RESERVE_CAP;
         self.hours.reserve(local_hour(at, &self.zone), limit.as_kw() * RESERVE_FROM).min(cap)
     }
 
     fn reserves(&self, model: &SiteModel, steps: &[Step]) -> Vec<Energy> {
-        let Some(limit) = model.connection.import_limit else { return vec![Energy::ZERO; steps.len()] };
+        let Some(limit) = reserved_for(model) else { return vec![Energy::ZERO; steps.len()] };
         let cap = usable_capacity(model) * RESERVE_CAP;
         let by_hour: Vec<Energy> =
             (0..24).map(|hour| self.hours.reserve(hour, limit.as_kw() * RESERVE_FROM).min(cap)).collect();
         steps.iter().map(|step| by_hour[local_hour(step.start, &self.zone)]).collect()
     }
+}
+
+/// The import limit that energy is kept for; none on an island, where nothing can be bought in time.
+fn reserved_for(model: &SiteModel) -> Option<Power> {
+    model.connection.import_limit.filter(|_| !model.connection.is_island())
 }
 
 fn local_hour(at: Timestamp, zone: &TimeZone) -> usize {
@@ -350,6 +413,16 @@ fn mean_over(forecast: &Forecast, step: &Step) -> f64 {
         weight += overlap;
     }
     if weight > 0.0 { sum / weight } else { forecast.mean.get(first).copied().unwrap_or(0.0) }
+}
+
+/// Lets what is expected begin with what is measured now: an island has to meet that, whatever was forecast. The difference fades.
+fn joined(powers: &mut [Power], last: Power, sign: f64, now: Timestamp, steps: &[Step]) {
+    let Some(first) = powers.first().copied() else { return };
+    for (power, step) in powers.iter_mut().zip(steps) {
+        let ahead = step.start.duration_since(now).as_secs_f64() / FADES.as_secs_f64();
+        let size = (*power + (last - first) * 0.5_f64.powf(ahead)) * sign;
+        *power = size.max(Power::ZERO) * sign;
+    }
 }
 
 /// The declared power over a step, as far as it is known at `now`.
@@ -495,6 +568,18 @@ mod tests {
         let series = crate::signals::SignalSeries::new("load", grid, vec![Ok(-3.0), Ok(-4.0)], ahead);
         let known = net(Some(Value::Series(std::sync::Arc::new(series))));
         assert_eq!(known, [Power::kw(-3.0), forecast[1]], "the second hour is not known yet");
+    }
+
+    #[test]
+    fn on_an_island_what_is_expected_begins_with_what_is_measured() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let step = |t: i32| Step {
+            start: start + SignedDuration::from_hours(1) * t,
+            duration: sos_units::Hours::new(1.0),
+        };
+        let mut powers = [20.0, 20.0, 0.0].map(Power::kw);
+        joined(&mut powers, Power::kw(4.0), 1.0, start, &[step(0), step(2), step(4)]);
+        assert_eq!(powers, [4.0, 12.0, 0.0].map(Power::kw), "no plant consumes");
     }
 
     #[test]

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
     Before, Budget, Connection, CostPoint, Curtailable, Generator, PlanSource, Planned, Problem, Reserve,
-    Schedule, SocTarget, Step, Storage, solve_or_fallback, verify,
+    Schedule, Spinning, Step, solve_or_fallback, verify,
 };
-use sos_model::{Battery, Mode};
+use sos_model::Mode;
 use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Money, Power, Price, Reading, Soc};
 
+use super::carried::Carried;
+use super::feeders::{self, ExpectedFeeder};
 use super::links::AssetReading;
 use super::model::{Asset, Kind, SiteModel};
 use super::people::{self, Standing};
+use super::storages::{self, Defaults, HeatExpected};
 use crate::live::{PlanState, PlanStepState};
 
 /// Price of a kWh beyond a limit when the site declares none, in its currency: far above any energy price.
@@ -20,6 +23,8 @@ const BREACH_PRICE: f64 = 5.0;
 /// Price of a kWh missing in the reserve for the limit; below the spread of dear and cheap hours, so that the
 /// reserve gives way to nothing but the limit itself (`docs/study-fontana.md`).
 const RESERVE_PRICE: f64 = 0.1;
+/// Price of a kWh of missing spinning reserve where none is declared, as a share of that of energy that is not served.
+const MISSING_RESERVE: f64 = 0.1;
 /// Wear that is planned with where none is declared, so that energy is not moved for nothing.
 const NO_GAIN: f64 = 1e-5;
 /// How far below the import limit plans stay, as a share of it: room for what forecasts miss within a step.
@@ -61,8 +66,44 @@ pub struct Expected {
     pub export_price: Vec<Price>,
     /// Carbon intensity of import.
     pub carbon: Vec<CarbonIntensity>,
+    /// Of `net` what solar plants and wind turbines give, zero or above; empty for nothing.
+    pub renewables: Vec<Power>,
     /// Energy to be kept for the import limit at the start of each step; empty for none.
     pub reserve: Vec<Energy>,
+    /// Of each feeder, in the order of the model.
+    pub feeders: Vec<ExpectedFeeder>,
+    /// What is carried over from before.
+    pub carried: Carried,
+    /// Of each heat pump, by asset index.
+    pub(super) heat: BTreeMap<usize, HeatExpected>,
+}
+
+impl Expected {
+    /// Adds the power of something that cannot be chosen.
+    pub(super) fn add(&mut self, model: &SiteModel, asset: usize, powers: &[Power]) {
+        let sums = [&mut self.net].into_iter().chain(
+            self.feeders
+                .iter_mut()
+                .zip(0..)
+                .filter(|(_, feeder)| model.is_behind(asset, *feeder))
+                .map(|(one, _)| &mut one.net),
+        );
+        for sum in sums {
+            sum.iter_mut().zip(powers).for_each(|(sum, power)| *sum += *power);
+        }
+    }
+
+    /// Adds what a plant gives that cannot be turned down.
+    pub(super) fn add_renewable(&mut self, powers: &[Power]) {
+        self.renewables.iter_mut().zip(powers).for_each(|(sum, power)| *sum += power.max(Power::ZERO));
+    }
+
+    /// Adds a plant that may be turned down: what it uses itself at night cannot be.
+    pub(super) fn add_curtailable(&mut self, model: &SiteModel, asset: usize, powers: Vec<Power>) {
+        let used: Vec<Power> = powers.iter().map(|power| power.min(Power::ZERO)).collect();
+        self.add(model, asset, &used);
+        self.curtailable.insert(asset, powers.into_iter().map(|power| power.max(Power::ZERO)).collect());
+    }
 }
 
 /// A plan with the problem it answers.
@@ -100,36 +141,10 @@ fn hours(seconds: i64) -> Hours {
     Hours::from_seconds(seconds as f64)
 }
 
-/// What of a plant's power may be turned down, zero or above; what it uses itself at night goes into `net`.
-pub(super) fn turned_down(powers: Vec<Power>, net: &mut [Power]) -> Vec<Power> {
-    net.iter_mut().zip(&powers).for_each(|(sum, power)| *sum += power.min(Power::ZERO));
-    powers.into_iter().map(|power| power.max(Power::ZERO)).collect()
-}
-
 /// Energy between the lowest and the highest state of charge of all batteries.
 #[must_use]
 pub fn usable_capacity(model: &SiteModel) -> Energy {
     model.batteries().map(|(_, _, battery)| (battery.max_soc - battery.min_soc) * battery.capacity).sum()
-}
-
-/// A battery as dispatch sees it, without worth at the end and without wear.
-pub(super) fn storage(asset: &Asset, battery: &Battery, soc: Soc) -> Storage {
-    Storage {
-        id: asset.name.clone(),
-        capacity: battery.capacity,
-        soc,
-        min_soc: battery.min_soc,
-        max_soc: battery.max_soc,
-        max_charge: battery.max_charge,
-        max_discharge: battery.max_discharge,
-        charge_efficiency: battery.charge_efficiency.get(),
-        discharge_efficiency: battery.discharge_efficiency.get(),
-        end_value: Price::ZERO,
-        wear_cost: Price::ZERO,
-        available: None,
-        targets: Vec::new(),
-        ordered: None,
-    }
 }
 
 /// A generator as dispatch sees it.
@@ -173,6 +188,20 @@ pub(super) fn generator(asset: &Asset, declared: &sos_model::Generator) -> Gener
     }
 }
 
+/// Price of a kWh beyond a limit of the connection, and on an island of one that is not served.
+pub(super) fn breach_price(model: &SiteModel) -> Price {
+    model.connection.breach_price.unwrap_or(Price::per_kwh(BREACH_PRICE))
+}
+
+/// The least that a kWh costs, of these prices of import; on an island, of what its generators give at full power.
+pub(super) fn cheapest(model: &SiteModel, import: impl Iterator<Item = Price>) -> Price {
+    let burnt = model.generators().map(|(_, asset, declared)| generator(asset, declared));
+    let burnt = burnt.map(|generator| generator.full_price(model.carbon_price));
+    let least =
+        if model.connection.is_island() { burnt.reduce(Price::min) } else { import.reduce(Price::min) };
+    least.unwrap_or(Price::ZERO)
+}
+
 /// The dispatch problem of a site. `socs` holds the state of charge of each battery that can be commanded now.
 #[must_use]
 pub fn problem(
@@ -185,37 +214,43 @@ pub fn problem(
 ) -> Problem {
     let n = steps.len();
     let site = &model.connection;
-    let breach_price = site.breach_price.unwrap_or(Price::per_kwh(BREACH_PRICE));
+    let breach_price = breach_price(model);
     let price = |t: usize| expected.import_price[t] + model.carbon_price * expected.carbon[t];
-    let cheapest = (0..n).map(price).reduce(Price::min).unwrap_or(Price::ZERO);
+    let cheapest = cheapest(model, (0..n).map(price));
     let planned_limit = site.import_limit.map(|limit| limit * (1.0 - caution.limit_margin));
-    let storages = model
-        .batteries()
-        .filter_map(|(index, asset, battery)| {
-            let soc = *socs.get(&index)?;
-            let worth = || cheapest.max(Price::ZERO) * battery.discharge_efficiency.get();
-            Some(Storage {
-                end_value: battery.end_value.map_or_else(worth, |amount| amount.value),
-                wear_cost: battery.wear_cost.map_or(caution.least_wear, |amount| amount.value),
-                targets: targets(battery, &steps, breach_price),
-                ..storage(asset, battery, soc)
-            })
-        })
-        .collect();
+    let defaults = Defaults { breach: breach_price, cheapest, wear: caution.least_wear };
+    let batteries = model.batteries().filter_map(|(index, asset, battery)| {
+        Some(storages::planned(asset, battery, *socs.get(&index)?, &steps, defaults))
+    });
+    let others = model.assets.iter().enumerate().filter_map(|(index, asset)| match &asset.kind {
+        Kind::Vehicle(vehicle) => {
+            Some(storages::vehicle(asset, vehicle, *socs.get(&index)?, &steps, defaults))
+        }
+        Kind::HeatPump(heat) => {
+            Some(storages::heat_pump(asset, heat, &steps, expected.heat.get(&index)?, defaults))
+        }
+        _ => None,
+    });
+    let storages = batteries.chain(others).collect();
     Problem {
         connection: Connection {
             import_limit: vec![planned_limit; n],
-            export_limit: vec![site.export_limit; n],
+            export_limit: vec![site.most_export(); n],
             import_price: expected.import_price.clone(),
             export_price: expected.export_price.clone(),
             carbon_intensity: expected.carbon.clone(),
             carbon_price: model.carbon_price,
             breach_price,
+            charges: feeders::charges(&site.charges, &model.zone, &steps, &expected.carried),
+            ramping: feeders::ramping(model, &expected.carried),
         },
+        feeders: feeders::feeders(model, &steps, &expected.feeders, breach_price, &expected.carried),
+        carbon_cap: model.carbon_cap,
         steps,
         fixed: expected.net.clone(),
         pessimistic: None,
         reserve: reserve(&expected.reserve),
+        spinning: spinning(model, &expected.renewables),
         curtailable: expected
             .curtailable
             .iter()
@@ -231,19 +266,6 @@ pub fn problem(
     }
 }
 
-/// The targets that fall into the steps. Each counts at the end of the last step that ends by its time; in the first step, at
-/// the end of that one.
-fn targets(battery: &Battery, steps: &[Step], breach_price: Price) -> Vec<SocTarget> {
-    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
-    let inside = battery.targets.iter().filter(|target| target.by > first.start && target.by <= last.end());
-    let target = |target: &sos_model::SocTarget| SocTarget {
-        step: steps.iter().rposition(|step| step.end() <= target.by).unwrap_or(0),
-        soc: target.soc,
-        price: target.price.map_or(breach_price, |amount| amount.value),
-    };
-    inside.map(target).collect()
-}
-
 /// Puts what people order of batteries into the problem.
 pub(super) fn order(
     problem: &mut Problem,
@@ -257,6 +279,18 @@ pub(super) fn order(
         let ordered = people::ordered(order, storage, &problem.steps, &readings[order.asset]);
         storage.ordered = Some(ordered);
     }
+}
+
+/// What has to be able to take over at once.
+fn spinning(model: &SiteModel, renewables: &[Power]) -> Option<Spinning> {
+    let declared = model.spinning_reserve.as_ref()?;
+    Some(Spinning {
+        largest_generator: declared.largest_generator,
+        renewable_share: declared.renewable_share.get(),
+        renewables: renewables.to_vec(),
+        duration: Hours::from_seconds(declared.duration.as_secs_f64()),
+        price: declared.price.map_or(breach_price(model) * MISSING_RESERVE, |amount| amount.value),
+    })
 }
 
 /// What is to be kept at the start of the next step is wanted at the end of each.
@@ -360,6 +394,9 @@ impl SitePlan {
                 capacity += storage.capacity;
             }
         }
+        for (id, plan) in &self.schedule.generators {
+            power.insert(id.clone(), plan.power.get(t).copied().unwrap_or(Power::ZERO));
+        }
         for (id, powers) in &self.schedule.work {
             power.insert(id.clone(), -powers.get(t).copied().unwrap_or(Power::ZERO));
         }
@@ -382,13 +419,13 @@ impl SitePlan {
 #[must_use]
 pub fn plans_with(model: &SiteModel, index: usize) -> bool {
     let asset = &model.assets[index];
-    matches!(asset.kind, Kind::Battery(_) | Kind::Solar { curtailable: true, .. })
+    (asset.kind.is_chosen() || matches!(asset.kind, Kind::Solar { curtailable: true, .. }))
         && asset.mode != Mode::Observe
 }
 
 #[cfg(test)]
 mod tests {
-    use sos_model::SocTarget as Wish;
+    use sos_model::{Battery, SocTarget as Wish};
 
     use super::super::testing::site;
     use super::*;
@@ -412,7 +449,7 @@ mod tests {
             ],
             ..battery.clone()
         };
-        let found = targets(&battery, &steps, Price::per_kwh(5.0));
+        let found = storages::targets(&battery, &steps, Price::per_kwh(5.0));
         let at: Vec<usize> = found.iter().map(|target| target.step).collect();
         assert_eq!(at, [0, 1, 1], "what is past or beyond the plan plays no part");
         assert_eq!(found[0].price, Price::per_kwh(5.0));
@@ -421,10 +458,11 @@ mod tests {
 
     #[test]
     fn a_plant_uses_at_night_what_cannot_be_turned_down() {
-        let mut net = vec![Power::kw(-1.0); 2];
-        let available = turned_down(vec![Power::kw(-0.25), Power::kw(3.0)], &mut net);
-        assert_eq!(available, [Power::ZERO, Power::kw(3.0)]);
-        assert_eq!(net, [Power::kw(-1.25), Power::kw(-1.0)]);
+        let model = site("");
+        let mut expected = Expected { net: vec![Power::kw(-1.0); 2], ..Expected::default() };
+        expected.add_curtailable(&model, 0, vec![Power::kw(-0.25), Power::kw(3.0)]);
+        assert_eq!(expected.curtailable[&0], [Power::ZERO, Power::kw(3.0)]);
+        assert_eq!(expected.net, [Power::kw(-1.25), Power::kw(-1.0)]);
     }
 
     #[test]

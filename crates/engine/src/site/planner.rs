@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sos_units::{FlexibleWork, Power, Reading, Soc};
 
+use super::carried::Carried;
 use super::decide::Order;
+use super::generators::{self, Live};
 use super::links::AssetReading;
 use super::model::{Kind, SiteModel};
 use super::outlook::{NextTick, Outlook};
@@ -13,7 +15,7 @@ use super::people::{self, Standing};
 use super::plan::{self, SitePlan};
 
 /// Generation within this much of its limit is held back by it: devices count in percent of their rated power.
-const LIMIT_REACHED: Power = Power::kw(0.05);
+pub(super) const LIMIT_REACHED: Power = Power::kw(0.05);
 
 /// What a plan is made from, at one time.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Basis<'a> {
     /// Where the steps of plans are counted from.
     pub(super) epoch: Timestamp,
     pub(super) seen: Seen<'a>,
+    /// What charges have counted before.
+    pub(super) carried: &'a Carried,
 }
 
 /// What is seen of the assets at that time.
@@ -32,8 +36,18 @@ pub(super) struct Seen<'a> {
     pub(super) readings: &'a [Reading<AssetReading>],
     /// States of charge of the batteries that can be planned with.
     pub(super) socs: &'a BTreeMap<usize, Soc>,
+    /// Generators that can be planned with.
+    pub(super) generators: &'a BTreeMap<usize, Live>,
     /// What people order.
     pub(super) standing: &'a [Standing],
+}
+
+impl Seen<'_> {
+    /// The batteries and generators that can be planned with.
+    pub(super) fn plannable(&self) -> impl Iterator<Item = usize> {
+        let indices: BTreeSet<usize> = self.socs.keys().chain(self.generators.keys()).copied().collect();
+        indices.into_iter()
+    }
 }
 
 impl Basis<'_> {
@@ -48,7 +62,7 @@ impl Basis<'_> {
         let every = self.model.plan_every.as_secs().max(1);
         let boundary = |time: Timestamp| time.duration_since(self.epoch).as_secs().div_euclid(every);
         boundary(plan.made_at) != boundary(self.now)
-            || !self.seen.socs.keys().eq(planned_with)
+            || !self.seen.plannable().eq(planned_with.iter().copied())
             || self.seen.standing != planned_standing
     }
 
@@ -57,13 +71,15 @@ impl Basis<'_> {
     /// # Errors
     /// When the problem itself makes no sense; the plan before then stays in force.
     pub(super) fn plan(&self, outlook: &mut Outlook, offers: Vec<FlexibleWork>) -> Result<SitePlan, String> {
-        let Self { model, now, epoch, seen: Seen { readings, socs, standing } } = *self;
+        let Self { model, now, epoch, seen: Seen { readings, socs, generators, standing }, carried } = *self;
         let steps = plan::steps(now, epoch, model.plan_every, model.horizon);
         let mut expected = outlook.expected(model, now, &steps);
+        expected.carried = carried.clone();
         let could = people::narrow(model, standing, &steps, &mut expected);
         let caution = plan::Caution::of_forecasts();
         let mut problem = plan::problem(model, steps, &expected, socs, offers, caution);
         plan::order(&mut problem, model, standing, readings);
+        problem.generators = generators::planned(model, generators, &problem.steps, now);
         let mut plan = plan::make(problem, now)?;
         plan.could = could;
         people::explain(model, standing, &mut plan);
@@ -79,6 +95,8 @@ impl Basis<'_> {
         own: &[Reading<Power>],
         is_measured: impl Fn(usize) -> bool,
     ) -> Option<NextTick> {
+        // On an island what is measured now has to be met, whatever a plan expects.
+        let plan = plan.filter(|_| !self.model.connection.is_island());
         let planned = plan.and_then(|plan| planned_net(plan, self.now));
         outlook.next_tick(self.now, planned, measured_net(self.model, own, is_measured))
     }
@@ -98,7 +116,7 @@ fn measured_net(
 ) -> Option<Power> {
     let fixed = model.assets.iter().zip(own).enumerate();
     let fixed = fixed
-        .filter(|(index, (asset, _))| is_measured(*index) && !matches!(asset.kind, Kind::Battery(_)))
+        .filter(|(index, (asset, _))| is_measured(*index) && !asset.kind.is_chosen())
         .map(|(_, (_, power))| power.ok());
     fixed.into_iter().try_fold(Power::ZERO, |sum, power| Some(sum + power?))
 }

@@ -12,6 +12,7 @@ use sos_units::{Energy, Missing, Power, Price, Reading, Soc};
 
 use super::account::{Accounts, Decision, KEPT_VIOLATIONS, Late};
 use super::decide::Order;
+use super::generators::Book;
 use super::model::Kind;
 use super::orders::orders_key;
 use super::periods::DayEnd;
@@ -31,6 +32,8 @@ struct Kept<'a> {
     tick: u64,
     accounts: Cow<'a, Accounts>,
     jobs: BTreeMap<String, JobState>,
+    #[serde(default)]
+    book: Cow<'a, Book>,
     #[serde(default)]
     slow: BTreeMap<String, SlowState>,
     /// The controller's decision for the running step.
@@ -86,6 +89,7 @@ impl Site {
         (self.accounts.violations, _) = read_journal(&store, &self.violations(), KEPT_VIOLATIONS)?;
         self.violations_kept = self.accounts.violations.len();
         self.task.work.restore(WorkStates { jobs: kept.jobs, slow: kept.slow });
+        self.book = kept.book.into_owned();
         self.decision = kept.decision;
         self.last = Some(kept.now);
         self.tick = kept.tick;
@@ -177,6 +181,7 @@ impl Site {
             tick: self.tick + 1,
             accounts: Cow::Borrowed(&self.accounts),
             jobs,
+            book: Cow::Borrowed(&self.book),
             slow,
             decision,
             plans: self.stats.plans,

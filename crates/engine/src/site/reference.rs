@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sos_dispatch::{Connection, Curtailable, Problem, Schedule, Step, Storage, perfect};
+use sos_dispatch::{Before, Connection, Curtailable, Generator, Problem, Schedule, Step, Storage, perfect};
 use sos_store::{Store, StoreError};
 use sos_units::{CarbonPrice, Emissions, Energy, Hours, Missing, Money, Power, Price, Reading, Soc};
 
 use super::account::{carbon, price};
 use super::model::{Kind, SiteModel};
-use super::plan::{plans_with, storage};
+use super::plan::{breach_price, generator, plans_with};
+use super::storages;
 use super::telemetry::{AVAILABLE, DEVICE, ESTIMATE, labels, own_power};
 use super::view::{Column, column};
 use super::work::WorkBook;
@@ -22,14 +23,17 @@ const BREACH_PRICE: f64 = 100.0;
 /// What the optimisation found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PerfectCase {
-    /// Import paid less export earned.
+    /// Import paid less export earned, fuel and starts of generators.
     pub cost: f64,
-    /// Emissions of what was imported, kg.
+    /// Emissions of what was imported or burnt, kg.
     pub emissions_kg: f64,
     /// Cost and priced emissions less the value of what is stored at the end.
     pub objective: f64,
     /// Steps above a limit.
     pub limit_violations: u64,
+    /// What an island lacked, kWh.
+    #[serde(default)]
+    pub unserved_kwh: f64,
 }
 
 /// Where a run began and ended, with what was stored at its start, and what a stored kWh is worth at its end.
@@ -43,6 +47,9 @@ pub struct Period {
     pub worth: Price,
     /// States of charge at the start, by battery.
     pub initial: BTreeMap<String, Soc>,
+    /// What generators did before the start, by name.
+    #[serde(default)]
+    pub generators: BTreeMap<String, Before>,
 }
 
 /// Computes the case from what was measured.
@@ -59,7 +66,10 @@ pub fn perfect_case(
     let problem = problem(model, work, period, &measured);
     let solved = perfect(&problem).map_err(|error| error.to_string())?;
     let schedule = &solved.schedule;
-    let (mut cost, mut emissions, mut violations) = (Money::ZERO, Emissions::ZERO, 0);
+    let island = model.connection.is_island();
+    let mut cost = solved.costs.fuel + solved.costs.starts;
+    let (mut emissions, mut violations) = (Emissions::ZERO, 0);
+    let mut lacking = Energy::ZERO;
     for (t, (step, row)) in problem.steps.iter().zip(&measured).enumerate() {
         let grid = schedule.grid[t];
         let (import, export) =
@@ -69,19 +79,27 @@ pub fn perfect_case(
         emissions += problem.connection.carbon_intensity[t] * import;
         let over =
             |limit: Option<Power>, flow: Power| limit.is_some_and(|limit| flow > limit + Power::kw(1e-4));
-        let breached =
-            over(model.connection.import_limit, grid) || over(model.connection.export_limit, -grid);
+        for generator in &problem.generators {
+            let power = schedule.generators.get(&generator.id).map_or(Power::ZERO, |plan| plan.power[t]);
+            emissions += generator.emissions * (power * step.duration);
+        }
+        // On an island what is beyond its limit of zero is unserved, or lost.
+        lacking += if island { import } else { Energy::ZERO };
+        let breached = over(model.connection.import_limit, grid)
+            || (!island && over(model.connection.export_limit, -grid));
         violations += if breached { row.ticks } else { 0 };
     }
     let stored: Energy =
         schedule.storage.values().filter_map(|storage| storage.stored_after.last().copied()).sum();
     let objective =
-        cost + model.carbon_price * emissions + unserved(&problem, schedule) - period.worth * stored;
+        cost + model.carbon_price * emissions + unserved(&problem, schedule) + breach_price(model) * lacking
+            - period.worth * stored;
     Ok(PerfectCase {
         cost: cost.get(),
         emissions_kg: emissions.as_kg(),
         objective: objective.get(),
         limit_violations: violations,
+        unserved_kwh: lacking.as_kwh(),
     })
 }
 
@@ -106,6 +124,8 @@ struct Row {
     net: Power,
     /// What each plant that may be turned down could give, in the order of [`curtailable`].
     available: Vec<Power>,
+    /// Whether each generator could run, in the order of the site's.
+    may_run: Vec<bool>,
 }
 
 /// The plants that may be turned down.
@@ -126,7 +146,9 @@ fn measured(store: &Store, model: &SiteModel, period: &Period) -> Result<Vec<Row
         estimates.push(column(store, ESTIMATE, &labels, period.from, until)?);
         available.push(column(store, AVAILABLE, &labels, period.from, until)?);
     }
-    let batteries: BTreeSet<usize> = model.batteries().map(|(index, _, _)| index).collect();
+    let batteries = model.batteries().map(|(index, _, _)| index);
+    let burning = model.generators().map(|(index, _, _)| index).filter(|index| plans_with(model, *index));
+    let chosen: BTreeSet<usize> = batteries.chain(burning).collect();
     let plants = curtailable(model);
     let mut rows: Vec<Row> = Vec::new();
     let mut last = (Power::ZERO, vec![Power::ZERO; plants.len()]);
@@ -141,17 +163,22 @@ fn measured(store: &Store, model: &SiteModel, period: &Period) -> Result<Vec<Row
             .collect();
         let own = own_power(model, &device);
         let given = plants.iter().map(|&plant| told(&available[plant], &end).or(own[plant]));
-        let rest = (0..own.len()).filter(|index| !batteries.contains(index) && !plants.contains(index));
+        let rest = (0..own.len()).filter(|index| !chosen.contains(index) && !plants.contains(index));
         let net = rest.map(|index| own[index]).try_fold(Power::ZERO, |sum, power| power.map(|p| sum + p));
         if let (Ok(net), Ok(given)) = (net, given.collect::<Reading<Vec<Power>>>()) {
             last = (net, given.into_iter().map(|power| power.max(Power::ZERO)).collect());
         }
+        let may_run: Vec<bool> = model
+            .generators()
+            .map(|(index, _, _)| told(&available[index], &end) != Ok(Power::ZERO))
+            .collect();
         let same = |row: &Row| {
-            (row.net, &row.available) == (last.0, &last.1) && same_prices(model, row.start, start)
+            (row.net, &row.available, &row.may_run) == (last.0, &last.1, &may_run)
+                && same_prices(model, row.start, start)
         };
         match rows.last_mut().filter(|row| same(row)) {
             Some(row) => row.ticks += 1,
-            None => rows.push(Row { start, ticks: 1, net: last.0, available: last.1.clone() }),
+            None => rows.push(Row { start, ticks: 1, net: last.0, available: last.1.clone(), may_run }),
         }
         start = end;
     }
@@ -179,16 +206,20 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
         steps: rows.iter().map(|row| Step { start: row.start, duration: hours(row) }).collect(),
         connection: Connection {
             import_limit: vec![site.import_limit; n],
-            export_limit: vec![site.export_limit; n],
+            export_limit: vec![site.most_export(); n],
             import_price: rows.iter().map(|row| price(&site.import_price, row.start)).collect(),
             export_price: rows.iter().map(|row| price(&site.export_price, row.start)).collect(),
             carbon_intensity: rows.iter().map(|row| carbon(&site.carbon, row.start)).collect(),
             carbon_price: CarbonPrice::per_kg(model.carbon_price.as_per_kg()),
-            breach_price: Price::per_kwh(BREACH_PRICE),
+            charges: Vec::new(),
+            ramping: None,
+            breach_price: if site.is_island() { breach_price(model) } else { Price::per_kwh(BREACH_PRICE) },
         },
         fixed: rows.iter().map(|row| row.net).collect(),
         pessimistic: None,
         reserve: None,
+        // It knows what fails, and when.
+        spinning: None,
         curtailable: curtailable(model)
             .into_iter()
             .enumerate()
@@ -201,15 +232,31 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
             .batteries()
             .map(|(_, asset, battery)| Storage {
                 end_value: period.worth,
-                ..storage(
+                ..storages::battery(
                     asset,
                     battery,
                     period.initial.get(&asset.name).copied().unwrap_or(battery.initial_soc_or_min()),
                 )
             })
             .collect(),
-        generators: Vec::new(),
+        feeders: Vec::new(),
+        carbon_cap: None,
+        generators: generators(model, period, rows),
         work: work.whole(&model.zone, period.from, period.to),
         zone: model.zone.clone(),
     }
+}
+
+/// The generators that were planned with, where they could run.
+fn generators(model: &SiteModel, period: &Period, rows: &[Row]) -> Vec<Generator> {
+    let chosen = model.generators().enumerate().filter(|(_, (index, _, _))| plans_with(model, *index));
+    let one = |(at, (_, asset, declared))| {
+        let generator = generator(asset, declared);
+        Generator {
+            before: period.generators.get(&asset.name).copied().unwrap_or(generator.before),
+            available: Some(rows.iter().map(|row| row.may_run[at]).collect()),
+            ..generator
+        }
+    };
+    chosen.map(one).collect()
 }

@@ -10,8 +10,10 @@ use sos_units::{CarbonIntensity, Energy, ExactEnergy, ExactIntensity, Missing, P
 use tokio::sync::watch;
 
 use super::account::{Accounts, Decision, Late, TickContext};
+use super::carried::NOTHING;
 use super::core::OneCore;
 use super::decide::{Order, Snapshot, decide};
+use super::generators::{Book, Live};
 use super::links::{AssetReading, Failures, Links, Ticked, Written};
 use super::model::SiteModel;
 use super::observe::concerns;
@@ -154,6 +156,9 @@ pub(super) struct Site {
     pub(super) own: Vec<Reading<Power>>,
     pub(super) failures: Failures,
     pub(super) socs: BTreeMap<usize, Soc>,
+    /// Generators that can be planned with, and since when each runs or rests.
+    pub(super) generators: BTreeMap<usize, Live>,
+    pub(super) book: Book,
     pub(super) work_power: Power,
     /// Exchange planned for the step that runs, by the plan that was in force at its start.
     pub(super) planned_grid: Option<Power>,
@@ -219,6 +224,8 @@ impl Site {
             own: vec![Err(Missing::NotYet); n],
             failures: Failures::new(),
             socs: BTreeMap::new(),
+            generators: BTreeMap::new(),
+            book: Book::default(),
             work_power: Power::ZERO,
             planned_grid: None,
             stats: Stats::default(),
@@ -310,8 +317,7 @@ impl Site {
             let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, carbon, |_| true);
             let expected_w = watts(self.outlook.expected_tick(start));
             let decision = self.decision;
-            let context =
-                TickContext { work, work_baseline, decision, expected_w, curtailed: ExactEnergy::ZERO };
+            let context = TickContext { work, work_baseline, decision, expected_w, ..TickContext::default() };
             self.skipped.extend(self.accounts.add_missed(&model, start, seconds, context));
         }
         self.last = Some(due);
@@ -358,7 +364,7 @@ impl Site {
     fn account(&mut self, now: Timestamp, alive: &BTreeSet<String>) -> Vec<Late> {
         let model = Arc::clone(&self.task.model);
         let Some(start) = self.last else {
-            self.accounts.begin(now, &self.readings, &self.socs);
+            self.accounts.begin(&model, now, &self.readings, (&self.socs, &self.generators));
             self.outlook.observe_signals(&model, now);
             return Vec::new();
         };
@@ -373,10 +379,19 @@ impl Site {
             let made = std::mem::replace(&mut could[index], Ok(available)).unwrap_or(available);
             curtailed += ExactEnergy::from_power(available - made, seconds);
         }
+        // Whatever one that could not run gave until then, no case has it.
+        let away: Vec<usize> = model
+            .generators()
+            .filter(|(index, asset, _)| asset.via.is_some() && !self.generators.contains_key(index))
+            .filter(|(_, asset, _)| asset.mode != sos_model::Mode::Observe)
+            .map(|(index, _, _)| index)
+            .collect();
+        self.available.extend(away.iter().map(|&index| (index, Power::ZERO)));
         let mut devices = model.assets.iter().zip(&self.readings);
         let missed = devices.any(|(asset, reading)| asset.via.is_some() && reading.is_err());
         let expected_w = if missed { watts(self.outlook.expected_tick(start)) } else { Vec::new() };
-        let context = TickContext { work, work_baseline, curtailed, decision: self.decision, expected_w };
+        let context =
+            TickContext { work, work_baseline, curtailed, away, decision: self.decision, expected_w };
         let mut late = std::mem::take(&mut self.skipped);
         late.extend(self.accounts.add(&model, start, now, &self.readings, context));
         self.outlook.observe(start, now, now, &could);
@@ -385,8 +400,19 @@ impl Site {
     }
 
     fn plan_is_due(&self, now: Timestamp) -> bool {
-        let seen = Seen { readings: &self.readings, socs: &self.socs, standing: &self.standing };
-        let basis = Basis { model: &self.task.model, now, epoch: self.task.clock.site_epoch, seen };
+        let seen = Seen {
+            readings: &self.readings,
+            socs: &self.socs,
+            generators: &self.generators,
+            standing: &self.standing,
+        };
+        let basis = Basis {
+            model: &self.task.model,
+            now,
+            epoch: self.task.clock.site_epoch,
+            seen,
+            carried: &NOTHING,
+        };
         basis.is_due(self.plan.as_ref(), &self.planned_with, &self.planned_standing)
     }
 
@@ -394,8 +420,13 @@ impl Site {
         let began = Instant::now();
         let model = Arc::clone(&self.task.model);
         let offers = self.task.work.offers(&model.zone, now);
-        let seen = Seen { readings: &self.readings, socs: &self.socs, standing: &self.standing };
-        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen };
+        let seen = Seen {
+            readings: &self.readings,
+            socs: &self.socs,
+            generators: &self.generators,
+            standing: &self.standing,
+        };
+        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &NOTHING };
         match basis.plan(&mut self.outlook, offers) {
             Ok(plan) => {
                 self.stats.plans += 1;
@@ -405,7 +436,7 @@ impl Site {
                     self.tell("Site", &model.name, EventType::Warning, "PlanFallback", text);
                 }
                 self.plan = Some(plan);
-                self.planned_with = self.socs.keys().copied().collect();
+                self.planned_with = seen.plannable().collect();
                 self.planned_standing.clone_from(&self.standing);
                 self.stats.ready.get_or_insert_with(|| self.task.started.elapsed());
             }
@@ -420,8 +451,13 @@ impl Site {
 
     fn choose(&mut self, now: Timestamp) -> (Vec<Order>, Decision) {
         let model = Arc::clone(&self.task.model);
-        let seen = Seen { readings: &self.readings, socs: &self.socs, standing: &self.standing };
-        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen };
+        let seen = Seen {
+            readings: &self.readings,
+            socs: &self.socs,
+            generators: &self.generators,
+            standing: &self.standing,
+        };
+        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &NOTHING };
         let is_measured = |index: usize| model.assets[index].via.is_some();
         let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &self.own, is_measured);
         decide(&Snapshot {
@@ -429,6 +465,7 @@ impl Site {
             now,
             readings: &self.readings,
             socs: &self.socs,
+            generators: &self.generators,
             plan: self.plan.as_ref(),
             standing: &self.standing,
             next,
@@ -490,9 +527,10 @@ impl Site {
     pub(super) fn worth(&self) -> Price {
         let Some(plan) = &self.plan else { return Price::ZERO };
         let prices = (0..plan.problem.steps.len()).map(|t| plan.problem.connection.full_import_price(t));
+        let cheapest = super::plan::cheapest(&self.task.model, prices);
         let efficiency =
             self.task.model.batteries().map(|(_, _, b)| b.discharge_efficiency.get()).fold(1.0, f64::min);
-        prices.reduce(Price::min).unwrap_or(Price::ZERO).max(Price::ZERO) * efficiency
+        cheapest.max(Price::ZERO) * efficiency
     }
 
     fn close(mut self, finished: bool) -> Outcome {

@@ -14,6 +14,36 @@ pub(crate) fn two_loads() -> SiteModel {
     assembled(format!("{HOME}{}{}", load("load-1", 502), load("load-2", 503)))
 }
 
+/// An island with a load, a battery whose inverter forms the grid, and a generator of 4 to 10 kW that takes 2 min to start.
+pub(crate) fn island() -> SiteModel {
+    let text = HOME.replace("  connection: { importLimit: 4 kW, importPrice: { fixed: 0.3 EUR/kWh } }\n", "")
+        + &battery_of("mode: control").replace("maxCharge", "gridForming: true, maxCharge")
+        + &load("load", 503)
+        + GENERATOR;
+    assembled(text)
+}
+
+const GENERATOR: &str = "---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: set }
+spec:
+  site: home
+  type: generator
+  mode: control
+  via: { service: adapter, device: { host: 127.0.0.1, port: 504 } }
+  generator:
+    minPower: 4 kW
+    maxPower: 10 kW
+    fuelCost: [{ upTo: 8 kW, price: 0.3 EUR/kWh }, { price: 0.4 EUR/kWh }]
+    idleCost: 0.5 EUR
+    startCost: 2 EUR
+    emissions: 0.7 kg/kWh
+    startTime: 2 min
+    minUpTime: 30 min
+    minDownTime: 30 min
+";
+
 const HOME: &str = "apiVersion: sos.energy/v1alpha1
 kind: Site
 metadata: { name: home }

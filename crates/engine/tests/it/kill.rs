@@ -325,8 +325,13 @@ fn what_a_plant_could_have_given_is_counted_where_it_was_turned_down_and_the_per
     assert!(real > 5.0, "the export limit turns the plant down: {real} kWh");
     assert!((counted / real - 1.0).abs() < 0.3, "{counted} kWh counted, {real} kWh really");
     assert!(ledger.baseline.limit_violations > ledger.actual.limit_violations, "{ledger:?}");
-    let period =
-        Period { from: outcome.from, to: outcome.to, worth: outcome.worth, initial: BTreeMap::new() };
+    let period = Period {
+        from: outcome.from,
+        to: outcome.to,
+        worth: outcome.worth,
+        initial: BTreeMap::new(),
+        generators: BTreeMap::new(),
+    };
     let perfect = perfect_case(&rig.store(), &model(), &WorkBook::default(), &period).unwrap();
     assert_eq!(perfect.limit_violations, 0, "it turns the plant down where it must");
     let totals =

@@ -1,17 +1,18 @@
-//! `Asset`: a battery, a solar plant or a load at a site.
+//! `Asset`: a battery, a solar plant, a wind turbine, a generator or a load at a site.
 
-use jiff::{SignedDuration, Timestamp};
-use sos_units::{CarbonIntensity, Energy, Money, Power, Price, Soc};
+use jiff::SignedDuration;
+use sos_units::{CarbonIntensity, Money, Power, Price};
 
+use super::storage::{Battery, HeatPump, Vehicle};
 use crate::declare::{choice, record, words};
 use crate::field::Cx;
 use crate::node::{Node, Value};
-use crate::quantity::{Amount, Fraction, Ramp};
+use crate::quantity::{Amount, Ramp};
 use crate::scalar::{Name, PortRef};
 use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE, Range};
 
 record! {
-    /// A battery, a solar plant or a load at a site, and how it is reached.
+    /// A battery, a solar plant, a wind turbine, a generator or a load at a site, and how it is reached.
     pub struct AssetSpec checked by check_asset {
         /// Name of the `Site` the asset belongs to.
         site: Name;
@@ -29,10 +30,18 @@ record! {
         power: Option<PowerSource>;
         /// Assets with the same group are shown and reported together, such as a home.
         group: Option<Name>;
+        /// The feeder of the site that the asset is behind. Default: the site's connection alone.
+        feeder: Option<Name>;
         /// Required for a battery.
         battery: Option<Battery>;
+        /// Required for a vehicle.
+        vehicle: Option<Vehicle>;
+        /// Required for a heat pump.
+        heat_pump: Option<HeatPump>;
         /// Required for a solar plant.
         solar: Option<Solar>;
+        /// Required for a wind turbine.
+        wind: Option<Wind>;
         /// Required for a generator.
         generator: Option<Generator>;
         /// Fastest rise of power, such as `2 kW/min`. Default: no limit.
@@ -58,11 +67,19 @@ words! {
     pub enum AssetType as "type" {
         /// Stores energy.
         Battery,
+        /// A battery on wheels, which is away at times; it is planned by `sos optimize`. The site loop does not run a site with
+        /// one yet.
+        Vehicle,
+        /// Turns power into heat that can be kept; it is planned by `sos optimize`. The site loop does not run a site with one
+        /// yet.
+        HeatPump,
         /// Generates from the sun.
         Solar,
+        /// Generates from the wind.
+        Wind,
         /// Consumes and is not commanded.
         Load,
-        /// Burns fuel; it is committed and dispatched by `sos optimize`. The site loop does not run a site with one yet.
+        /// Burns fuel; it is started and stopped, and its power chosen between its least and its most.
         Generator,
     }
 }
@@ -111,53 +128,23 @@ choice! {
 }
 
 record! {
-    /// A battery, with its limits at its terminals.
-    pub struct Battery checked by check_battery {
-        /// Usable energy, such as `6.4 kWh`; above zero.
-        capacity: Energy, in ABOVE_ZERO;
-        /// Highest charging power at the terminals, such as `5 kW`; zero or above.
-        max_charge: Power, in NOT_NEGATIVE;
-        /// Highest discharging power at the terminals, such as `5 kW`; zero or above.
-        max_discharge: Power, in NOT_NEGATIVE;
-        /// Stored energy per energy charged, above 0 and at most 1.
-        charge_efficiency: Fraction = Fraction::new(0.95), in Range::above_up_to(0.0, 1.0);
-        /// Delivered energy per energy taken from store, above 0 and at most 1.
-        discharge_efficiency: Fraction = Fraction::new(0.95), in Range::above_up_to(0.0, 1.0);
-        /// Lowest state of charge, 0 … 1 or in %.
-        min_soc: Soc = Soc::fraction(0.0);
-        /// Highest state of charge, 0 … 1 or in %.
-        max_soc: Soc = Soc::fraction(1.0);
-        /// State of charge of a simulated battery at its start, 0 … 1 or in %. Default: `minSoc`.
-        initial_soc: Option<Soc>;
-        /// Cost of wear per energy charged and again per energy discharged, at the terminals, such as `0.01 USD/kWh`. Default:
-        /// none.
-        wear_cost: Option<Amount<Price>>, in NOT_NEGATIVE;
-        /// What a kWh in store is worth at the end of a plan, such as `0.1 USD/kWh`. Default: the lowest price of import of the
-        /// plan, with carbon and at least zero, times `dischargeEfficiency`.
-        end_value: Option<Amount<Price>>;
-        /// States of charge that are wanted by certain times.
-        targets: Vec<SocTarget> = Vec::new();
-    }
-}
-
-record! {
-    /// A state of charge that is wanted by a certain time.
-    pub struct SocTarget {
-        /// When it is to be reached, RFC 3339 with offset. It counts at the end of the last step of a plan that ends by then.
-        by: Timestamp;
-        /// At least this, `minSoc` … `maxSoc`.
-        soc: Soc;
-        /// Price in the plan per kWh that is missing, such as `1 USD/kWh`: the wish gives way where that is cheaper. Default: as
-        /// for the limits of the connection, so that it gives way only where it must.
-        price: Option<Amount<Price>>, in NOT_NEGATIVE;
-    }
-}
-
-record! {
     /// A solar plant.
     pub struct Solar {
         /// Highest power, such as `4 kW`; above zero.
         peak_power: Power, in ABOVE_ZERO;
+        /// Whether its power can be reduced by a set-point.
+        curtailable: bool = false;
+        /// The power that it is expected to be able to give, before any reduction. `sos optimize` needs it; the site loop
+        /// plans with it as far as it is known ahead, and else with its own forecast.
+        available_power: Option<PowerSource>;
+    }
+}
+
+record! {
+    /// A wind turbine or a wind farm.
+    pub struct Wind {
+        /// Highest power, such as `20 kW`; above zero.
+        rated_power: Power, in ABOVE_ZERO;
         /// Whether its power can be reduced by a set-point.
         curtailable: bool = false;
         /// The power that it is expected to be able to give, before any reduction. `sos optimize` needs it; the site loop
@@ -185,7 +172,10 @@ record! {
         min_up_time: SignedDuration = SignedDuration::ZERO, in NOT_NEGATIVE;
         /// Shortest rest.
         min_down_time: SignedDuration = SignedDuration::ZERO, in NOT_NEGATIVE;
-        /// What it did before a plan begins. Default: it rested for long enough.
+        /// From the command to start to its first power, such as `2 min`: its device takes that long.
+        start_time: SignedDuration = SignedDuration::ZERO, in NOT_NEGATIVE;
+        /// What it did before a plan begins. Default: it rested for long enough. The site loop sees that itself, and takes of
+        /// this how long it had done so at the first look.
         initially: Option<Initially>;
     }
 }
@@ -217,8 +207,14 @@ record! {
 pub enum AssetModel<'a> {
     /// A battery.
     Battery(&'a Battery),
+    /// A vehicle.
+    Vehicle(&'a Vehicle),
+    /// A heat pump.
+    HeatPump(&'a HeatPump),
     /// A solar plant.
     Solar(&'a Solar),
+    /// A wind turbine.
+    Wind(&'a Wind),
     /// A generator.
     Generator(&'a Generator),
     /// A load.
@@ -229,53 +225,30 @@ impl AssetSpec {
     /// The type with its parameters.
     #[must_use]
     pub const fn model(&self) -> AssetModel<'_> {
-        match (&self.battery, &self.solar, &self.generator) {
-            (Some(battery), _, _) => AssetModel::Battery(battery),
-            (None, Some(solar), _) => AssetModel::Solar(solar),
-            (None, None, Some(generator)) => AssetModel::Generator(generator),
-            (None, None, None) => AssetModel::Load,
+        if let Some(battery) = &self.battery {
+            AssetModel::Battery(battery)
+        } else if let Some(vehicle) = &self.vehicle {
+            AssetModel::Vehicle(vehicle)
+        } else if let Some(pump) = &self.heat_pump {
+            AssetModel::HeatPump(pump)
+        } else if let Some(solar) = &self.solar {
+            AssetModel::Solar(solar)
+        } else if let Some(wind) = &self.wind {
+            AssetModel::Wind(wind)
+        } else if let Some(generator) = &self.generator {
+            AssetModel::Generator(generator)
+        } else {
+            AssetModel::Load
         }
     }
-}
 
-impl Battery {
-    /// The state of charge of a simulated battery at its start.
+    /// The power that a solar plant or a wind turbine is declared to be able to give, with its field.
     #[must_use]
-    pub fn initial_soc_or_min(&self) -> Soc {
-        self.initial_soc.unwrap_or(self.min_soc)
-    }
-}
-
-fn check_battery(battery: &Battery, node: &Node, cx: &mut Cx<'_>) {
-    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
-    if battery.min_soc >= battery.max_soc {
-        let key = if node.get("maxSoc").is_some() { "maxSoc" } else { "minSoc" };
-        let (min, max) = (battery.min_soc.as_fraction(), battery.max_soc.as_fraction());
-        cx.report(at(key), format!("minSoc {min} is not below maxSoc {max}"), "expected minSoc < maxSoc");
-    }
-    if let Some(soc) = battery.initial_soc
-        && (soc < battery.min_soc || soc > battery.max_soc)
-    {
-        let help = format!("expected {} … {}", battery.min_soc.as_fraction(), battery.max_soc.as_fraction());
-        cx.report(at("initialSoc"), "initialSoc is outside minSoc … maxSoc", help);
-    }
-    let written = match node.get("targets").map(|targets| &targets.value) {
-        Some(Value::List(items)) => items.as_slice(),
-        _ => &[],
-    };
-    for (target, node) in battery.targets.iter().zip(written) {
-        if target.soc < battery.min_soc || target.soc > battery.max_soc {
-            let position = node.get("soc").map_or(node.position, |n| n.position);
-            let (min, max) = (battery.min_soc.as_fraction(), battery.max_soc.as_fraction());
-            cx.report(position, "a target outside minSoc … maxSoc", format!("expected {min} … {max}"));
-        }
-    }
-    if battery.max_charge == Power::ZERO && battery.max_discharge == Power::ZERO {
-        cx.report(
-            at("maxCharge"),
-            "the battery can neither charge nor discharge",
-            "expected a power above 0 kW",
-        );
+    pub fn available_power(&self) -> Option<(&'static str, &PowerSource)> {
+        let solar = self.solar.as_ref().and_then(|solar| solar.available_power.as_ref());
+        let wind = self.wind.as_ref().and_then(|wind| wind.available_power.as_ref());
+        let solar = solar.map(|source| ("spec.solar.availablePower", source));
+        solar.or(wind.map(|source| ("spec.wind.availablePower", source)))
     }
 }
 
@@ -358,13 +331,15 @@ fn check_power(asset: &AssetSpec, node: &Node, cx: &mut Cx<'_>) {
     if let Some(key) = key.filter(|_| asset.r#type != AssetType::Load) {
         let help = match asset.r#type {
             AssetType::Solar => "that of a solar plant is solar.availablePower",
+            AssetType::Wind => "that of a wind turbine is wind.availablePower",
+            AssetType::Generator => "what a generator does is decided, not expected; remove it",
             _ => "what a battery does is decided, not expected; remove it",
         };
         cx.report(key.position, format!("power with type {}", asset.r#type), help);
     }
-    let available = asset.solar.as_ref().and_then(|solar| solar.available_power.as_ref());
-    let of_solar = node.get("solar").and_then(|solar| solar.get("availablePower"));
-    for (source, written) in [(asset.power.as_ref(), key), (available, of_solar)] {
+    let available = asset.available_power().map(|(_, source)| source);
+    let of_plant = node.get("solar").or(node.get("wind")).and_then(|plant| plant.get("availablePower"));
+    for (source, written) in [(asset.power.as_ref(), key), (available, of_plant)] {
         if let (Some(PowerSource::Fixed(power)), Some(written)) = (source, written)
             && *power < Power::ZERO
         {
@@ -383,7 +358,10 @@ fn check_asset(asset: &AssetSpec, node: &Node, cx: &mut Cx<'_>) {
     let kind = asset.r#type;
     let parts = [
         ("battery", AssetType::Battery, asset.battery.is_some()),
+        ("vehicle", AssetType::Vehicle, asset.vehicle.is_some()),
+        ("heatPump", AssetType::HeatPump, asset.heat_pump.is_some()),
         ("solar", AssetType::Solar, asset.solar.is_some()),
+        ("wind", AssetType::Wind, asset.wind.is_some()),
         ("generator", AssetType::Generator, asset.generator.is_some()),
     ];
     for (key, belongs_to, present) in parts {
@@ -412,9 +390,9 @@ fn check_asset(asset: &AssetSpec, node: &Node, cx: &mut Cx<'_>) {
         cx.report(at("netOf"), "netOf without via", "expected the device that measures them together");
     }
     check_power(asset, node, cx);
-    if kind == AssetType::Generator && asset.via.is_some() {
-        let help = "remove it: `sos optimize` plans generators, the site loop does not command them yet";
-        cx.report(at("via"), "a generator with a device", help);
+    if matches!(kind, AssetType::Vehicle | AssetType::HeatPump) && asset.via.is_some() {
+        let help = "remove it: `sos optimize` plans it, the site loop does not command it yet";
+        cx.report(at("via"), format!("a {kind} with a device"), help);
     }
     if asset.mode == Mode::Control && kind == AssetType::Load {
         cx.report(

@@ -3,6 +3,7 @@
 mod alert_rule;
 mod asset;
 mod channel;
+mod connection;
 mod container;
 mod contract;
 mod flexible;
@@ -16,10 +17,12 @@ mod secret;
 mod service;
 mod signal;
 mod site;
+mod storage;
 
 pub use alert_rule::*;
 pub use asset::*;
 pub use channel::*;
+pub use connection::*;
 pub use container::*;
 pub use contract::*;
 pub use flexible::*;
@@ -33,3 +36,4 @@ pub use secret::*;
 pub use service::*;
 pub use signal::*;
 pub use site::*;
+pub use storage::*;

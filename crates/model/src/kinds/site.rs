@@ -1,18 +1,19 @@
-//! `Site`: a connection to the grid with everything behind it.
+//! `Site`: a connection to the grid, or an island, with everything behind it.
 
 use jiff::{SignedDuration, Timestamp};
-use sos_units::{CarbonIntensity, CarbonPrice, Power, Price};
+use sos_units::{CarbonIntensity, CarbonPrice, Emissions, Power, Price};
 
+use super::connection::{Connection, Feeder};
 use crate::currency::Currency;
 use crate::declare::{choice, record, words};
 use crate::field::Cx;
 use crate::node::Node;
-use crate::quantity::{Amount, Cpu};
+use crate::quantity::{Amount, Cpu, Fraction};
 use crate::scalar::{Name, Switch, ZoneName};
-use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE};
+use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE, Range};
 
 record! {
-    /// A connection to the grid, the assets behind it, and how often they are measured, commanded and planned.
+    /// A connection to the grid or an island, the assets behind it, and how often they are measured, commanded and planned.
     pub struct SiteSpec checked by check_site {
         /// IANA time zone of the site, such as `America/Los_Angeles`; local hours and days are meant in it.
         time_zone: ZoneName;
@@ -26,14 +27,51 @@ record! {
         horizon: SignedDuration = SignedDuration::from_hours(36), in ABOVE_ZERO;
         /// The site replays its file signals and devices instead of following the real time.
         replay: Switch<Replay> = Switch::off();
-        /// The connection to the grid.
-        connection: Connection;
-        /// Price put on emissions of imported energy, such as `0.1 USD/kg`. Default: none.
+        /// The connection to the grid. Default: none, the site is an island; it is one as well when `importLimit` and
+        /// `exportLimit` are both `0 kW`. There power that lacks is unserved, and a surplus is lost.
+        connection: Option<Connection>;
+        /// Parts of the site behind meters or fuses of their own.
+        feeders: Vec<Feeder> = Vec::new();
+        /// Price of energy that is not served on an island, such as `5 EUR/kWh`. Default: the connection's
+        /// `limitBreachPrice`, else far above every other price.
+        value_of_lost_load: Option<Amount<Price>>, in ABOVE_ZERO;
+        /// What generators and storages that run must be able to take over at once. Default: nothing.
+        spinning_reserve: Option<SpinningReserve>;
+        /// Price put on emissions of imported energy and of generators, such as `0.1 USD/kg`. Default: none.
         carbon_price: Option<Amount<CarbonPrice>>, in NOT_NEGATIVE;
+        /// Most emissions over a plan, of import and of generators. Default: no limit.
+        carbon_cap: Option<CarbonCap>;
         /// How the site forecasts its loads, its generation and its carbon intensity.
         forecasting: Forecasting = Forecasting::default();
         /// Power of the machine that runs `sos`; it is reported as the system's own use.
         controller_power: Power = Power::kw(0.005), in NOT_NEGATIVE;
+    }
+}
+
+record! {
+    /// A limit on emissions.
+    pub struct CarbonCap {
+        /// Most emissions, such as `20 kg`.
+        most: Emissions, in NOT_NEGATIVE;
+        /// Price in the plan of each kg above, such as `5 EUR/kg`; the limit is elastic so that there is always a plan. Default:
+        /// far above every other price.
+        price: Option<Amount<CarbonPrice>>, in ABOVE_ZERO;
+    }
+}
+
+record! {
+    /// Spinning reserve: at every step of a plan, what runs has to be able to take over from what may be lost, each event by
+    /// itself.
+    pub struct SpinningReserve checked by check_spinning {
+        /// Whether the loss of the generator that gives most is one.
+        largest_generator: bool = true;
+        /// Share of what solar plants and wind turbines give that may be lost, 0 … 1.
+        renewable_share: Fraction = Fraction::new(0.0), in Range::between(0.0, 1.0);
+        /// How long a battery has to be able to hold the power that it counts with.
+        duration: SignedDuration = SignedDuration::from_mins(15), in ABOVE_ZERO;
+        /// Price in the plan of each kWh that is missing (power times time), such as `1 EUR/kWh`; the reserve gives way where that
+        /// is cheaper. Default: a tenth of the price of energy that is not served.
+        price: Option<Amount<Price>>, in NOT_NEGATIVE;
     }
 }
 
@@ -75,25 +113,6 @@ record! {
     }
 }
 
-record! {
-    /// Limits and prices of the connection to the grid.
-    pub struct Connection {
-        /// Highest power drawn from the grid, zero or above. Default: no limit.
-        import_limit: Option<Power>, in NOT_NEGATIVE;
-        /// Highest power fed into the grid, zero or above. Default: no limit.
-        export_limit: Option<Power>, in NOT_NEGATIVE;
-        /// Price paid for imported energy.
-        import_price: PriceSource;
-        /// Price earned for exported energy. Default: nothing is earned.
-        export_price: Option<PriceSource>;
-        /// Emissions of imported energy. Default: emissions are not counted.
-        carbon_intensity: Option<CarbonSource>;
-        /// Price in the plan for energy beyond a limit, such as `10 USD/kWh`; limits are elastic so that there is
-        /// always a plan. Default: far above every other price.
-        limit_breach_price: Option<Amount<Price>>, in ABOVE_ZERO;
-    }
-}
-
 choice! {
     /// Where a price comes from.
     pub enum PriceSource {
@@ -119,6 +138,13 @@ impl SiteSpec {
     #[must_use]
     pub fn carbon_price_or_zero(&self) -> CarbonPrice {
         self.carbon_price.map_or(CarbonPrice::ZERO, |price| price.value)
+    }
+}
+
+fn check_spinning(reserve: &SpinningReserve, node: &Node, cx: &mut Cx<'_>) {
+    if !reserve.largest_generator && reserve.renewable_share.get() <= 0.0 {
+        let help = "expected largestGenerator: true, a renewableShare above 0, or no spinningReserve";
+        cx.report(node.position, "a spinning reserve against nothing", help);
     }
 }
 
@@ -163,10 +189,5 @@ fn check_site(site: &SiteSpec, node: &Node, cx: &mut Cx<'_>) {
             let message = format!("horizon has more than {MAX_PLAN_STEPS} steps of planEvery");
             cx.report(at("horizon"), message, "shorten horizon or lengthen planEvery");
         }
-    }
-    if let Some(CarbonSource::Fixed(intensity)) = site.connection.carbon_intensity
-        && intensity.as_kg_per_kwh() < 0.0
-    {
-        cx.report(at("connection"), "a negative carbon intensity", "expected zero or above");
     }
 }

@@ -10,6 +10,8 @@ use crate::outcome::{Failure, Outcome};
 pub(crate) enum Device {
     /// One home's solar inverter, battery and meter as SunSpec models over Modbus TCP
     Home(Box<sos_device::home::HomeArgs>),
+    /// One generator set as SunSpec models over Modbus TCP
+    Generator(Box<sos_device::generator::GeneratorArgs>),
 }
 
 /// Adapters.
@@ -29,8 +31,13 @@ pub(crate) enum Job {
 /// Plays a device until it is stopped.
 pub(crate) fn device(device: Device) -> Outcome {
     start_logging("info");
-    let Device::Home(args) = device;
-    block_on(async { sos_device::home::run(*args).await.map_err(failure) })
+    block_on(async {
+        match device {
+            Device::Home(args) => sos_device::home::run(*args).await,
+            Device::Generator(args) => sos_device::generator::run(*args).await,
+        }
+        .map_err(failure)
+    })
 }
 
 /// Runs an adapter until it is stopped.

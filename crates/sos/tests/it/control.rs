@@ -310,6 +310,109 @@ fn what_is_known_is_controlled_at_the_cost_of_the_perfect_plan() {
     assert!((by_lines - perfect).abs() < 1e-3, "{by_lines} instead of {perfect}");
 }
 
+/// A battery behind a home's own meter, and a neighbour with sun.
+const STREET: &str = "apiVersion: sos.energy/v1alpha1
+kind: Site
+metadata: { name: street }
+spec:
+  timeZone: Etc/UTC
+  currency: EUR
+  tick: 1 h
+  planEvery: 1 h
+  horizon: 4 h
+  forecasting: { members: profile }
+  connection: { importPrice: { fixed: 0 EUR/kWh } }
+  feeders:
+  - { name: home, importPrice: { signal: price } }
+  - { name: neighbour, importPrice: { signal: price } }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Signal
+metadata: { name: price }
+spec: { unit: EUR/kWh, source: { lines: {} } }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: house }
+spec: { site: street, feeder: home, type: load }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: roof }
+spec: { site: street, feeder: neighbour, type: solar, solar: { peakPower: 5 kW } }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: battery }
+spec:
+  site: street
+  feeder: home
+  type: battery
+  battery: { capacity: 6 kWh, maxCharge: 2 kW, maxDischarge: 2 kW, chargeEfficiency: 1, dischargeEfficiency: 1, initialSoc: 0.5, endValue: 0 EUR/kWh }
+";
+
+#[test]
+fn a_battery_behind_a_meter_of_its_own_serves_its_home_alone() {
+    let dir = home(STREET);
+    let mut asked = Asked::new(dir.path());
+    let price = |n: i64| if n >= 2 { 0.5 } else { 0.2 };
+    let ahead = json!({
+        "price": values(0..4, price), "house": values(0..4, |_| -1.0), "roof": values(0..4, |_| 4.0)
+    });
+    let line = json!({
+        "time": hour(0), "signals": { "price": 0.2 }, "ahead": ahead,
+        "measured": {
+            "house": { "power_kw": -1.0 }, "roof": { "power_kw": 4.0 }, "battery": { "power_kw": 0.0, "soc": 0.5 }
+        }
+    });
+    // The neighbour's sun costs the home what any other power costs: 3 kWh last for three hours, the cheapest one is bought.
+    let first = asked.ask(&line);
+    let mut set = vec![number(&first["setpoints"]["battery"])];
+    let mut soc = 0.5;
+    for n in 1..4 {
+        soc -= set[set.len() - 1] / 6.0;
+        let line = json!({ "time": hour(n), "measured": {
+            "house": { "power_kw": -1.0 }, "roof": { "power_kw": 4.0 },
+            "battery": { "power_kw": set[set.len() - 1], "soc": soc }
+        } });
+        set.push(number(&asked.ask(&line)["setpoints"]["battery"]));
+    }
+    let close = |found: f64, wanted: f64| (found - wanted).abs() < 0.002;
+    assert!(close(set[2], 1.0) && close(set[3], 1.0), "{set:?}");
+    assert!(close(set[0] + set[1], 1.0), "{set:?}");
+    asked.end();
+}
+
+#[test]
+fn a_peak_that_has_been_reached_is_free_for_the_rest_of_its_month() {
+    let charged = "connection:
+    importPrice: { fixed: 0.2 EUR/kWh }
+    charges: [ { name: demand, peak: { price: 5 EUR/kW, interval: 1 h } } ]";
+    let manifest = STREET
+        .replace("connection: { importPrice: { fixed: 0 EUR/kWh } }", charged)
+        .replace("  feeders:\n  - { name: home, importPrice: { signal: price } }\n  - { name: neighbour, importPrice: { signal: price } }\n", "")
+        .replace("feeder: home, ", "")
+        .replace("feeder: neighbour, ", "")
+        .replace("  feeder: home\n", "");
+    let dir = home(&manifest);
+    let mut asked = Asked::new(dir.path());
+    let line = |n: i64, house: f64, soc: f64| {
+        let ahead = json!({ "house": values(n..n + 4, |_| -3.0), "roof": values(n..n + 4, |_| 0.0) });
+        json!({ "time": hour(n), "signals": { "price": 0.2 }, "ahead": ahead, "measured": {
+            "house": { "power_kw": house }, "roof": { "power_kw": 0.0 }, "battery": { "power_kw": 0.0, "soc": soc }
+        } })
+    };
+    // 3 kWh for four hours of 3 kW: each hour a quarter, so that the peak is as low as can be.
+    let set = number(&asked.ask(&line(0, -0.5, 0.5))["setpoints"]["battery"]);
+    assert!((set - 0.75).abs() < 0.002, "{set}");
+    // Once 3 kW have been drawn there is nothing to be gained from it.
+    let answer = asked.ask(&line(1, -3.0, 0.5));
+    let set = number(&answer["setpoints"]["battery"]);
+    let again = asked.ask(&line(2, -3.0, 0.5));
+    assert!(!again["because"]["battery"].as_str().unwrap().contains("peak"), "{answer} {again} {set}");
+    asked.end();
+}
+
 #[test]
 fn what_was_not_measured_is_told_and_nothing_is_taken_to_be_zero() {
     let dir = home(SITE);

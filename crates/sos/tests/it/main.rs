@@ -23,6 +23,7 @@ mod devices;
 mod dockerd;
 mod follow;
 mod forecast;
+mod island;
 mod optimize;
 mod page;
 mod peer;

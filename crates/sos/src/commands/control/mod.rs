@@ -29,7 +29,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     let read = case::read(std::slice::from_ref(&args.file)).map_err(bad)?;
     let mut control = Control::new(&read).map_err(bad)?;
-    control.notes().iter().for_each(note);
     let (mut input, mut text) = (std::io::stdin().lock(), Vec::new());
     for number in 1_u64.. {
         text.clear();

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sos_dispatch::{
-    Breach, BreachKind, Conflict, Costs, GeneratorSchedule, Limit, PlanSource, Planned, Problem, Schedule,
-    Shadow, StorageSchedule, relative_gap, verify,
+    Breach, BreachKind, Conflict, Costs, GeneratorSchedule, Limit, PlanSource, Planned, Problem, Reason,
+    Schedule, Shadow, StorageSchedule, emissions, relative_gap, verify,
 };
 use sos_engine::site::case::Case;
 use sos_engine::site::plan::source_text;
 use sos_engine::time_text;
+use sos_model::CarbonFactor;
 use sos_units::{Energy, Money, Power, Price, Soc};
 
 /// What was decided, what it costs, how good that is, and why.
@@ -33,12 +34,16 @@ pub(crate) struct Answer {
     /// The gap that was asked for.
     pub(crate) wanted_gap: f64,
     pub(crate) currency: String,
+    pub(crate) carbon: Carbon,
     /// `solver`, or the rule that took its place and why.
     pub(crate) source: String,
     pub(crate) seconds: Seconds,
     /// Starts of the steps, RFC 3339.
     pub(crate) steps: Vec<String>,
     pub(crate) grid_kw: Vec<f64>,
+    /// What flows into each feeder, by name; below zero what flows out of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) feeders: BTreeMap<String, Vec<f64>>,
     /// Assets and work by name.
     pub(crate) solution: BTreeMap<String, Part>,
     pub(crate) costs: Costs,
@@ -47,7 +52,8 @@ pub(crate) struct Answer {
     /// Limits that no plan holds together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) conflict: Option<ConflictRanges>,
-    pub(crate) multipliers: Multipliers,
+    /// Marginal values that prove the bound.
+    pub(crate) multipliers: Shadow,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +75,32 @@ pub(crate) enum BoundBy {
     Multipliers,
     /// The search over whole numbers, which leaves nothing to check.
     Search,
+}
+
+/// Emissions of the plan.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Carbon {
+    /// Of import and of generators.
+    pub(crate) emissions_kg: f64,
+    /// What kind of factor import is counted with: `average` or `marginal`.
+    pub(crate) factor: Factor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Factor {
+    Average,
+    Marginal,
+}
+
+impl From<CarbonFactor> for Factor {
+    fn from(factor: CarbonFactor) -> Self {
+        match factor {
+            CarbonFactor::Average => Self::Average,
+            CarbonFactor::Marginal => Self::Marginal,
+        }
+    }
 }
 
 /// How long it took.
@@ -94,6 +126,9 @@ pub(crate) struct Part {
     /// State of charge at the end of each step, 0…1; batteries only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) soc: Vec<f64>,
+    /// What its use goes without in each step, kWh; only where something is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) missing_kwh: Vec<f64>,
     /// One sentence per step; empty for what was not decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) because: Vec<String>,
@@ -104,7 +139,7 @@ pub(crate) struct Part {
 #[serde(deny_unknown_fields)]
 pub(crate) struct GivenUp {
     pub(crate) limit: LimitName,
-    /// The battery or the work.
+    /// The battery, the work, or the feeder whose limit it is; none for the connection's limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     /// Start of the step; for a target the one at whose end it counts. None for work.
@@ -127,7 +162,10 @@ pub(crate) enum LimitName {
     Import,
     Export,
     Target,
+    /// What is used of a storage: heat that lacks, a way not driven.
+    Use,
     Work,
+    SpinningReserve,
 }
 
 /// Limits that cannot hold together, neighbouring steps as one range.
@@ -151,16 +189,6 @@ pub(crate) struct LimitRange {
     pub(crate) to: String,
 }
 
-/// Marginal values that prove the bound, per kWh.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Multipliers {
-    /// What one more kWh of load would cost.
-    pub(crate) site_price: Vec<Price>,
-    /// What one more stored kWh would save, by battery.
-    pub(crate) stored_value: BTreeMap<String, Vec<Price>>,
-}
-
 /// What a search found.
 pub(crate) struct Found {
     pub(crate) planned: Planned,
@@ -182,6 +210,8 @@ fn plain_multipliers(problem: &Problem) -> Shadow {
     Shadow {
         site_price: (0..n).map(|t| problem.connection.full_import_price(t)).collect(),
         stored_value: worth.collect(),
+        feeder_price: problem.feeders.iter().map(|f| (f.id.clone(), vec![Price::ZERO; n])).collect(),
+        ..Shadow::default()
     }
 }
 
@@ -193,6 +223,7 @@ impl Answer {
         if found.planned.source != PlanSource::Solver || schedule.shadow.site_price.len() != problem.len() {
             schedule.shadow = plain_multipliers(problem);
         }
+        let reasons = std::mem::take(&mut schedule.because);
         let schedule = &found.planned.schedule;
         let objective = found.planned.costs.total().get();
         let (bound, bound_by) = bound(problem, &found);
@@ -211,18 +242,20 @@ impl Answer {
             gap,
             wanted_gap: found.wanted_gap,
             currency: model.currency.clone(),
+            carbon: Carbon {
+                emissions_kg: emissions(problem, schedule),
+                factor: model.connection.carbon_factor.into(),
+            },
             source: source_text(&found.planned.source),
             seconds: found.seconds,
             steps: problem.steps.iter().map(start).collect(),
             grid_kw: kilowatts(&schedule.grid, 1.0),
-            solution: parts(case, schedule),
+            feeders: schedule.feeders.iter().map(|(id, flow)| (id.clone(), kilowatts(flow, 1.0))).collect(),
+            solution: parts(case, schedule, reasons),
             costs: found.planned.costs,
             given_up: given_up(problem, schedule, zone),
             conflict: found.conflict.map(|conflict| ranges(problem, &conflict, zone)),
-            multipliers: Multipliers {
-                site_price: schedule.shadow.site_price.clone(),
-                stored_value: schedule.shadow.stored_value.clone(),
-            },
+            multipliers: schedule.shadow.clone(),
         }
     }
 
@@ -241,6 +274,7 @@ impl Answer {
                 power: power(&storage.id, 1.0),
                 stored_after: soc.clone().map(|&soc| Soc::fraction(soc) * storage.capacity).collect(),
                 soc_after: soc.map(|&soc| Soc::fraction(soc)).collect(),
+                missing: self.solution[&storage.id].missing_kwh.iter().map(|&kwh| Energy::kwh(kwh)).collect(),
             };
             schedule.storage.insert(storage.id.clone(), plan);
         }
@@ -258,10 +292,10 @@ impl Answer {
         for given in &self.given_up {
             self.give_up(given, &mut schedule);
         }
-        schedule.shadow = Shadow {
-            site_price: self.multipliers.site_price.clone(),
-            stored_value: self.multipliers.stored_value.clone(),
-        };
+        for (id, flow) in &self.feeders {
+            schedule.feeders.insert(id.clone(), flow.iter().map(|&kw| Power::kw(kw)).collect());
+        }
+        schedule.shadow = self.multipliers.clone();
         schedule
     }
 
@@ -270,16 +304,19 @@ impl Answer {
         let kind = match given.limit {
             LimitName::Import => BreachKind::Import,
             LimitName::Export => BreachKind::Export,
+            LimitName::SpinningReserve => BreachKind::Spinning,
             LimitName::Work => {
                 if let (Some(name), Some(kwh)) = (&given.name, given.by_kwh) {
                     schedule.work_not_done.insert(name.clone(), Energy::kwh(kwh));
                 }
                 return;
             }
-            LimitName::Target => return,
+            // What is missing of these is told beside the power.
+            LimitName::Target | LimitName::Use => return,
         };
         if let (Some(step), Some(kw)) = (step, given.by_kw) {
-            schedule.breaches.push(Breach { step, kind, over: Power::kw(kw) });
+            let feeder = given.name.clone();
+            schedule.breaches.push(Breach { step, kind, over: Power::kw(kw), feeder });
         }
     }
 
@@ -316,10 +353,15 @@ fn kilowatts(powers: &[Power], sign: f64) -> Vec<f64> {
     powers.iter().map(|power| power.as_kw() * sign + 0.0).collect()
 }
 
-fn parts(case: &Case, schedule: &Schedule) -> BTreeMap<String, Part> {
-    let because = |name: &String| {
-        let reasons = schedule.because.get(name).map(Vec::as_slice).unwrap_or_default();
-        reasons.iter().map(|reason| reason.text.clone()).collect()
+/// The parts of a schedule; its reasons, which are most of a large one, are moved.
+fn parts(
+    case: &Case,
+    schedule: &Schedule,
+    mut reasons: BTreeMap<String, Vec<Reason>>,
+) -> BTreeMap<String, Part> {
+    let mut because = |name: &String| {
+        let reasons = reasons.remove(name).unwrap_or_default();
+        reasons.into_iter().map(|reason| reason.text).collect()
     };
     let mut parts = BTreeMap::new();
     for (name, powers) in &case.given {
@@ -329,7 +371,13 @@ fn parts(case: &Case, schedule: &Schedule) -> BTreeMap<String, Part> {
         let soc = plan.soc_after.iter().map(|soc| soc.as_fraction()).collect();
         parts.insert(
             name.clone(),
-            Part { power_kw: kilowatts(&plan.power, 1.0), soc, because: because(name), ..Part::default() },
+            Part {
+                power_kw: kilowatts(&plan.power, 1.0),
+                soc,
+                missing_kwh: plan.missing.iter().map(|energy| energy.as_kwh()).collect(),
+                because: because(name),
+                ..Part::default()
+            },
         );
     }
     for (name, plan) in &schedule.generators {
@@ -351,22 +399,32 @@ fn parts(case: &Case, schedule: &Schedule) -> BTreeMap<String, Part> {
 /// A target that is missed by less is rounding of the solver, kWh.
 const REACHED: f64 = 1e-6;
 
+/// Whether a plan leaves limits or misses targets, the solver's rounding aside.
+pub(crate) fn exceeds(problem: &Problem, schedule: &Schedule) -> bool {
+    !schedule.breaches.is_empty() || !missed_targets(problem, schedule).is_empty()
+}
+
 fn given_up(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<GivenUp> {
     let start = |step: usize| Some(time_text(problem.steps[step].start, zone));
     let breach = |breach: &Breach| {
         let limit = match breach.kind {
             BreachKind::Import => LimitName::Import,
             BreachKind::Export => LimitName::Export,
-            // There is no reserve in these problems.
+            BreachKind::Spinning => LimitName::SpinningReserve,
+            // There is no reserve for forecasts in these problems.
             BreachKind::Reserve => return None,
+        };
+        let price = match (&problem.spinning, breach.kind) {
+            (Some(spinning), BreachKind::Spinning) => spinning.price,
+            _ => problem.connection.breach_price,
         };
         Some(GivenUp {
             limit,
-            name: None,
+            name: breach.feeder.clone(),
             step: start(breach.step),
             by_kw: Some(breach.over.as_kw()),
             by_kwh: None,
-            price_per_kwh: Some(problem.connection.breach_price.as_per_kwh()),
+            price_per_kwh: Some(price.as_per_kwh()),
         })
     };
     let mut all: Vec<GivenUp> = schedule.breaches.iter().filter_map(breach).collect();
@@ -378,6 +436,7 @@ fn given_up(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<Give
         by_kwh: Some(kwh),
         price_per_kwh: Some(price.as_per_kwh()),
     }));
+    all.extend(lacking(problem, schedule, zone));
     all.extend(schedule.work_not_done.iter().map(|(name, energy)| GivenUp {
         limit: LimitName::Work,
         name: Some(name.clone()),
@@ -387,6 +446,25 @@ fn given_up(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<Give
         price_per_kwh: None,
     }));
     all
+}
+
+/// Use of storages that goes without.
+fn lacking(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<GivenUp> {
+    let mut lacking = Vec::new();
+    for storage in &problem.storages {
+        let plan = schedule.storage.get(&storage.id);
+        let (Some(plan), Some(draw)) = (plan, &storage.dynamics.draw) else { continue };
+        let lacks = plan.missing.iter().zip(&problem.steps).filter(|(missing, _)| missing.as_kwh() > REACHED);
+        lacking.extend(lacks.map(|(missing, step)| GivenUp {
+            limit: LimitName::Use,
+            name: Some(storage.id.clone()),
+            step: Some(time_text(step.start, zone)),
+            by_kw: None,
+            by_kwh: Some(missing.as_kwh()),
+            price_per_kwh: Some(draw.price.as_per_kwh()),
+        }));
+    }
+    lacking
 }
 
 /// Targets that are missed: battery, step, kWh and price of each.
@@ -407,13 +485,13 @@ pub(crate) fn missed_targets(problem: &Problem, schedule: &Schedule) -> Vec<(Str
 
 fn ranges(problem: &Problem, conflict: &Conflict, zone: &TimeZone) -> ConflictRanges {
     let place = |limit: &Limit| match limit {
-        Limit::Import { step } => (LimitName::Import, None, *step),
-        Limit::Export { step } => (LimitName::Export, None, *step),
+        Limit::Import { step, feeder } => (LimitName::Import, feeder.clone(), *step),
+        Limit::Export { step, feeder } => (LimitName::Export, feeder.clone(), *step),
         Limit::Target { storage, step } => (LimitName::Target, Some(storage.clone()), *step),
     };
     let places: Vec<_> = conflict.limits.iter().map(place).collect();
     let adjoin = |a: &(LimitName, Option<String>, usize), b: &(LimitName, Option<String>, usize)| {
-        a.0 != LimitName::Target && a.0 == b.0 && a.2 + 1 == b.2
+        a.0 != LimitName::Target && (a.0, &a.1) == (b.0, &b.1) && a.2 + 1 == b.2
     };
     let range = |chunk: &[(LimitName, Option<String>, usize)]| {
         let (limit, name, first) = chunk.first()?.clone();

@@ -1,6 +1,7 @@
 //! `sos optimize`: the cheapest schedule of a declared site, with its bound and its reasons.
 
 pub(crate) mod answer;
+mod pareto;
 mod search;
 mod show;
 
@@ -10,10 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use sos_dispatch::{Costs, PlanSource};
+use sos_dispatch::PlanSource;
 use sos_engine::site::case::{self, Case};
 use sos_model::read_duration;
-use sos_units::Money;
 
 use self::answer::{Answer, Found, Seconds, Status, seconds};
 use self::search::Deadline;
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Most threads to use [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Instead of one plan, N of them from the cheapest to the one with the fewest emissions: what fewer emissions cost
+    #[arg(long, value_name = "N")]
+    pareto: Option<NonZeroUsize>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -63,7 +66,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let read = began.elapsed();
     let case = case::case(&manifests, args.from.as_deref()).map_err(bad)?;
     let build = began.elapsed() - read;
+    // Manifests of thousands of assets are as large as the plan.
+    drop(manifests);
     case.notes.iter().for_each(note);
+    if let Some(points) = args.pareto {
+        return pareto::run(&case, points, args.gap, args.time_limit, &args.output);
+    }
     let answer = solve(args, &case, read, build)?;
     let tell = match args.output.format() {
         Format::Table => {
@@ -79,13 +87,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
 fn solve(args: &Args, case: &Case, read: Duration, build: Duration) -> Result<Answer, Failure> {
     let began = Instant::now();
     let deadline = Deadline::after(args.time_limit);
-    let problem = Arc::new(case.problem.clone());
+    let problem = Arc::clone(&case.problem);
     let planned = search::plan(&problem, args.gap, args.threads.map_or(0, NonZeroUsize::get), &deadline)?;
     if planned.source != PlanSource::Solver {
         note(format!("the plan comes from {}", sos_engine::site::plan::source_text(&planned.source)));
     }
-    let Costs { breach, targets, .. } = planned.costs;
-    let exceeded = breach > Money::ZERO || targets > Money::ZERO;
+    let exceeded = answer::exceeds(&problem, &planned.schedule);
     let (conflict, known) = if exceeded { search::conflicting(&problem, &deadline) } else { (None, true) };
     if !known {
         note("limits are exceeded; whether another plan would hold them was not found out in time");

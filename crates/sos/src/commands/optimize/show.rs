@@ -2,7 +2,7 @@
 
 use sos_dispatch::Problem;
 
-use super::answer::{Answer, GivenUp, LimitName, LimitRange, Status};
+use super::answer::{Answer, Factor, GivenUp, LimitName, LimitRange, Status};
 use crate::output::Table;
 use crate::words;
 
@@ -28,9 +28,15 @@ pub(crate) fn summary(answer: &Answer) -> String {
         ("carbon", costs.carbon),
         ("fuel", costs.fuel),
         ("starts", costs.starts),
+        ("charges", costs.charges),
+        ("changes of the exchange", costs.ramping),
+        ("emissions above the cap", costs.carbon_cap),
         ("wear", costs.wear),
+        ("energy held", costs.holding),
         ("exceeded limits", costs.breach),
+        ("missing reserve", costs.reserve),
         ("missed targets", costs.targets),
+        ("use that goes without", costs.missing),
         ("work not done", costs.work_lost),
         ("work left for later", costs.work_later),
         ("worth of what is stored at the end", costs.end_value),
@@ -42,6 +48,11 @@ pub(crate) fn summary(answer: &Answer) -> String {
         .collect();
     if !causes.is_empty() {
         lines.push(format!("costs: {}", causes.join(", ")));
+    }
+    if answer.carbon.emissions_kg.abs() > 1e-9 {
+        let factor = if answer.carbon.factor == Factor::Marginal { "marginal" } else { "average" };
+        let kg = words::figure(answer.carbon.emissions_kg);
+        lines.push(format!("emissions: {kg} kg, import by the {factor} factor"));
     }
     lines.extend(answer.given_up.iter().map(|given| format!("given up: {}", given_up(given, currency))));
     if let Some(conflict) = &answer.conflict {
@@ -57,11 +68,14 @@ fn given_up(given: &GivenUp, currency: &str) -> String {
     let name = given.name.as_deref().unwrap_or_default();
     let kw = words::kw(given.by_kw.unwrap_or_default());
     let kwh = format!("{} kWh", words::figure(given.by_kwh.unwrap_or_default()));
+    let of = given.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
     let what = match given.limit {
-        LimitName::Import => format!("import limit by {kw} at {step}"),
-        LimitName::Export => format!("export limit by {kw} at {step}"),
+        LimitName::Import => format!("import limit{of} by {kw} at {step}"),
+        LimitName::Export => format!("export limit{of} by {kw} at {step}"),
+        LimitName::Use => format!("{kwh} that {name} needs at {step}"),
         LimitName::Target => format!("{kwh} of the target of {name} at the end of the step at {step}"),
         LimitName::Work => format!("{kwh} of {name}"),
+        LimitName::SpinningReserve => format!("spinning reserve by {kw} at {step}"),
     };
     match given.price_per_kwh {
         Some(price) => format!("{what}, at {} {currency}/kWh", words::figure(price)),
@@ -71,10 +85,12 @@ fn given_up(given: &GivenUp, currency: &str) -> String {
 
 fn limit(range: &LimitRange) -> String {
     let LimitRange { limit, name, from, to } = range;
+    let of = name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
     match limit {
-        LimitName::Import => format!("import limit {from} … {to}"),
-        LimitName::Export => format!("export limit {from} … {to}"),
-        LimitName::Target | LimitName::Work => {
+        LimitName::Import => format!("import limit{of} {from} … {to}"),
+        LimitName::Export => format!("export limit{of} {from} … {to}"),
+        LimitName::SpinningReserve => format!("spinning reserve {from} … {to}"),
+        LimitName::Target | LimitName::Use | LimitName::Work => {
             format!("target of {} by {to}", name.as_deref().unwrap_or_default())
         }
     }

@@ -132,9 +132,16 @@ fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
         export_kwh: kwh(totals.export),
         shared_kwh: kwh(totals.shared),
         self_consumption: totals.self_consumption.map(round),
-        curtailed_kwh: kwh(ledger.curtailed.to_energy()),
+        curtailed_kwh: kwh((ledger.curtailed + ledger.actual.spilled).to_energy()),
+        generated_kwh: kwh(ledger.actual.generated.to_energy()),
+        starts: ledger.actual.starts,
+        lost_load_kwh: Cases {
+            actual: kwh(ledger.actual.unserved.to_energy()),
+            baseline: kwh(ledger.baseline.unserved.to_energy()),
+            perfect: perfect.map(|p| round(p.unserved_kwh)),
+        },
         losses_kwh: kwh(losses),
-        unserved_kwh: kwh(unserved.to_energy()),
+        unserved_kwh: kwh((unserved + ledger.actual.unserved).to_energy()),
         peak_kw: ledger.actual.peak_watts as f64 / 1000.0,
         limit_violations: ViolationCount {
             actual: totals.limit_violations.0,
@@ -188,7 +195,9 @@ fn perfect(start: &Start, site: &SiteOutcome) -> Result<PerfectCase, String> {
         .model
         .batteries()
         .map(|(index, asset, battery)| (asset.name.clone(), site.accounts.initial_soc(index, battery)));
-    let period = Period { from: site.from, to: site.to, worth: site.worth, initial: socs.collect() };
+    let generators = site.accounts.initial_generators(&site.model);
+    let period =
+        Period { from: site.from, to: site.to, worth: site.worth, initial: socs.collect(), generators };
     let period = serde_json::to_string(&period).map_err(|error| error.to_string())?;
     let output = Command::new(&start.own_binary)
         .args(["internal", "perfect", "--site", &site.model.name, "--period", &period, "--data-dir"])

@@ -1,0 +1,234 @@
+//! What stores energy, as dispatch sees it: batteries, vehicles, heat.
+
+use jiff::Timestamp;
+use sos_dispatch::{Draw, Dynamics, SocTarget, Step, Storage};
+use sos_model::{Battery, Building, Heated, Tank, Vehicle};
+use sos_units::{Energy, Power, Price, Soc};
+
+use super::model::{Asset, Heat};
+
+/// A battery as dispatch sees it, without worth at the end and without wear.
+pub(super) fn battery(asset: &Asset, battery: &Battery, soc: Soc) -> Storage {
+    let curve =
+        |points: &[sos_model::CurvePoint]| points.iter().map(|point| (point.soc, point.power)).collect();
+    Storage {
+        id: asset.name.clone(),
+        capacity: battery.capacity,
+        soc,
+        min_soc: battery.min_soc,
+        max_soc: battery.max_soc,
+        max_charge: battery.max_charge,
+        max_discharge: battery.max_discharge,
+        charge_efficiency: battery.charge_efficiency.get(),
+        discharge_efficiency: battery.discharge_efficiency.get(),
+        end_value: Price::ZERO,
+        wear_cost: Price::ZERO,
+        available: None,
+        targets: Vec::new(),
+        ordered: None,
+        dynamics: Dynamics {
+            retention: 1.0 - battery.standing_loss.get(),
+            charge_curve: curve(&battery.charge_curve),
+            discharge_curve: curve(&battery.discharge_curve),
+            holding_cost: battery.holding_cost.map_or(Price::ZERO, |amount| amount.value),
+            wear_above: battery.wear_above.iter().map(|wear| (wear.power, wear.price.value)).collect(),
+            ..Dynamics::default()
+        },
+    }
+}
+
+/// Prices that a plan sets where nothing is declared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Defaults {
+    /// Of what is missing from a target or from a use.
+    pub(super) breach: Price,
+    /// Of a kWh of electricity at the end of the plan.
+    pub(super) cheapest: Price,
+    /// Least wear.
+    pub(super) wear: Price,
+}
+
+/// A battery with its targets, wear and worth at the end.
+pub(super) fn planned(
+    asset: &Asset,
+    declared: &Battery,
+    soc: Soc,
+    steps: &[Step],
+    defaults: Defaults,
+) -> Storage {
+    let worth = || defaults.cheapest.max(Price::ZERO) * declared.discharge_efficiency.get();
+    Storage {
+        end_value: declared.end_value.map_or_else(worth, |amount| amount.value),
+        wear_cost: declared.wear_cost.map_or(defaults.wear, |amount| amount.value),
+        targets: targets(declared, steps, defaults.breach),
+        ..battery(asset, declared, soc)
+    }
+}
+
+/// The targets that fall into the steps. Each counts at the end of the last step that ends by its time; in the first step, at
+/// the end of that one.
+pub(super) fn targets(battery: &Battery, steps: &[Step], breach_price: Price) -> Vec<SocTarget> {
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
+    let inside = battery.targets.iter().filter(|target| target.by > first.start && target.by <= last.end());
+    let target = |target: &sos_model::SocTarget| SocTarget {
+        step: steps.iter().rposition(|step| step.end() <= target.by).unwrap_or(0),
+        soc: target.soc,
+        price: target.price.map_or(breach_price, |amount| amount.value),
+    };
+    inside.map(target).collect()
+}
+
+/// A vehicle: a battery that is not there during its trips, each of which takes its energy when it leaves. A step in which it is
+/// away for a part is one in which it is away.
+pub(super) fn vehicle(
+    asset: &Asset,
+    declared: &Vehicle,
+    soc: Soc,
+    steps: &[Step],
+    defaults: Defaults,
+) -> Storage {
+    let mut storage = planned(asset, &declared.battery, soc, steps, defaults);
+    let mut available = vec![true; steps.len()];
+    let mut used = vec![Energy::ZERO; steps.len()];
+    let mut price = defaults.breach;
+    for trip in &declared.trips {
+        let away = |step: &Step| step.start < trip.returns && step.end() > trip.leaves;
+        available.iter_mut().zip(steps).filter(|(_, step)| away(step)).for_each(|(here, _)| *here = false);
+        let wanted = trip.price.map_or(defaults.breach, |amount| amount.value);
+        if let Some(step) = leaving(steps, trip.leaves)
+            && trip.uses > Energy::ZERO
+        {
+            used[step] += trip.uses;
+            price = price.min(wanted);
+        }
+        if let (Some(soc), Some(step)) = (trip.soc, last_before(steps, trip.leaves)) {
+            storage.targets.push(SocTarget { step, soc, price: wanted });
+        }
+    }
+    if available.contains(&false) {
+        storage.available = Some(available);
+    }
+    if used.iter().any(|energy| *energy > Energy::ZERO) {
+        storage.dynamics.draw = Some(Draw { energy: used, price });
+    }
+    storage.dynamics.min_charge = declared.min_charge;
+    storage
+}
+
+/// The step in which it leaves; none for what is past or beyond the steps.
+fn leaving(steps: &[Step], at: Timestamp) -> Option<usize> {
+    let (first, last) = (steps.first()?, steps.last()?);
+    if at <= first.start || at >= last.end() {
+        return None;
+    }
+    steps.iter().rposition(|step| step.start <= at)
+}
+
+/// The last step that ends before something that happens at a time; none for what is past or beyond the steps.
+fn last_before(steps: &[Step], at: Timestamp) -> Option<usize> {
+    if at > steps.last()?.end() {
+        return None;
+    }
+    steps.iter().rposition(|step| step.end() <= at)
+}
+
+/// What a heat pump is expected to meet in each step.
+#[derive(Clone, Debug)]
+pub(super) struct HeatExpected {
+    /// Heat per electric energy.
+    pub(super) cop: Vec<f64>,
+    /// Heat that comes in by itself, kW; below zero what is drawn.
+    pub(super) flow: Vec<Power>,
+    /// Temperature outside, °C.
+    pub(super) outside: Vec<f64>,
+}
+
+/// A heat pump with what it heats: a store that takes in electricity and holds heat.
+pub(super) fn heat_pump(
+    asset: &Asset,
+    heat: &Heat,
+    steps: &[Step],
+    expected: &HeatExpected,
+    defaults: Defaults,
+) -> Storage {
+    let pump = &heat.pump;
+    let store = match &pump.heats {
+        Heated::Tank(tank) => Store::of_tank(tank),
+        Heated::Building(building) => Store::of_building(building),
+    };
+    let mut efficiency = Vec::with_capacity(steps.len());
+    let mut drawn = Vec::with_capacity(steps.len());
+    for (t, step) in steps.iter().enumerate() {
+        let hours = step.duration.get();
+        let lasting = store.lasting(hours);
+        efficiency.push(expected.cop[t] * lasting);
+        let out = store.per_kelvin * (store.base - expected.outside.get(t).copied().unwrap_or(store.base));
+        drawn.push(Energy::kwh((out - expected.flow[t].as_kw()) * hours * lasting));
+    }
+    let used = drawn.iter().any(|energy| energy.as_kwh().abs() > 0.0);
+    let lack = pump.lack_price.map_or(defaults.breach, |amount| amount.value);
+    Storage {
+        id: asset.name.clone(),
+        capacity: store.capacity,
+        soc: store.soc,
+        min_soc: Soc::ZERO,
+        max_soc: Soc::fraction(1.0),
+        max_charge: pump.max_power,
+        max_discharge: Power::ZERO,
+        charge_efficiency: 1.0,
+        discharge_efficiency: 1.0,
+        end_value: pump.end_value.map_or(Price::ZERO, |amount| amount.value),
+        wear_cost: Price::ZERO,
+        available: None,
+        targets: Vec::new(),
+        ordered: None,
+        dynamics: Dynamics {
+            retention: store.retention,
+            draw: used.then_some(Draw { energy: drawn, price: lack }),
+            charge_efficiency: Some(efficiency),
+            min_charge: pump.min_power,
+            ..Dynamics::default()
+        },
+    }
+}
+
+/// Heat above the lowest temperature.
+struct Store {
+    capacity: Energy,
+    soc: Soc,
+    /// Share that is left after an hour.
+    retention: f64,
+    /// Heat that is lost per degree between the lowest temperature and the outside, kW/K.
+    per_kelvin: f64,
+    /// The lowest temperature, °C.
+    base: f64,
+}
+
+impl Store {
+    fn of_tank(tank: &Tank) -> Self {
+        let retention = 1.0 - tank.standing_loss.get();
+        Self { capacity: tank.capacity, soc: tank.initial, retention, per_kelvin: 0.0, base: 0.0 }
+    }
+
+    /// `C · dT/dt = heat − K · (T − outside)`, with the heat above the lowest temperature as what is stored.
+    fn of_building(building: &Building) -> Self {
+        let (min, max) = (building.min.as_celsius(), building.max.as_celsius());
+        let initial = building.initial.map_or(min, sos_model::Temperature::as_celsius);
+        let capacity = building.heat_capacity.as_kwh_per_kelvin();
+        let loss = building.heat_loss.as_kw_per_kelvin();
+        Self {
+            capacity: Energy::kwh(capacity * (max - min)),
+            soc: Soc::fraction(((initial - min) / (max - min)).clamp(0.0, 1.0)),
+            retention: (-loss / capacity).exp(),
+            per_kelvin: loss,
+            base: min,
+        }
+    }
+
+    /// Heat that flows evenly over a step is lost less than heat that is there from its start: how much more of it is left, as a
+    /// factor. The exact solution of the equation of [`Self::of_building`] for a constant flow.
+    fn lasting(&self, hours: f64) -> f64 {
+        let rate = -self.retention.ln() * hours;
+        if rate < 1e-9 { 1.0 } else { rate.exp_m1() / rate }
+    }
+}
