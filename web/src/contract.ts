@@ -39,6 +39,48 @@ export_limit_kw?: number,
  */
 over_limit_kw: number, };
 
+export type FeederLive = { 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * Flow into it above zero, out of it below, and its limits now: by its fuse and by orders of the grid operator.
+ */
+connection: Connection, };
+
+export type ChargeLive = { 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * The feeder where it is paid; left out for the site's connection.
+ */
+feeder?: string, 
+/**
+ * `kW` of a peak, `kWh` of an amount.
+ */
+unit: string, 
+/**
+ * What the running period has come to so far, in that unit.
+ */
+so_far: Compared, 
+/**
+ * What it has cost since the site's start, currency.
+ */
+cost: Compared, };
+
+export type CarbonCapLive = { 
+/**
+ * Most of a period, kg CO2.
+ */
+most_kg: number, 
+/**
+ * Emitted in the running one, kg CO2.
+ */
+so_far_kg: number, };
+
 export type Totals = { 
 /**
  * Paid for energy, currency.
@@ -73,7 +115,7 @@ shared_kwh: number,
  */
 self_consumption: number | null, 
 /**
- * Steps in which a limit of the connection was exceeded.
+ * Steps in which a limit of the connection or of a feeder was exceeded.
  */
 limit_violations: ComparedCount, };
 
@@ -218,6 +260,18 @@ mode_note?: string,
  * The shared connection to the grid.
  */
 connection: Connection, 
+/**
+ * Parts of the site behind meters or fuses of their own.
+ */
+feeders: Array<FeederLive>, 
+/**
+ * What is charged for peaks and amounts.
+ */
+charges: Array<ChargeLive>, 
+/**
+ * The limit on emissions of a period; left out when there is none.
+ */
+carbon_cap?: CarbonCapLive, 
 /**
  * Price of import now, currency per kWh.
  */

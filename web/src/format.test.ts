@@ -34,7 +34,12 @@ describe("power in words follows the sign rule", () => {
     expect(f.powerWords("battery", 1.5)).toBe("discharging 1.5 kW");
     expect(f.powerWords("load", -2)).toBe("uses 2.0 kW");
     expect(f.powerWords("solar", 3.21)).toBe("generates 3.2 kW");
-    expect(f.powerWords("wind", 3.21)).toBe("delivers 3.2 kW");
+    expect(f.powerWords("wind", 3.21)).toBe("generates 3.2 kW");
+    expect(f.powerWords("generator", 0)).toBe("at rest");
+    expect(f.powerWords("heatPump", -1.2)).toBe("heats with 1.2 kW");
+    expect(f.powerWords("something new", 3.21)).toBe("delivers 3.2 kW");
+    expect(f.setpointWords("generator", 6)).toBe("generate 6.0 kW");
+    expect(f.setpointWords("generator", 0)).toBe("rest");
     expect(f.powerWords("battery", -0.001)).toBe("idle");
     expect(f.gridWords(-4)).toBe("exporting 4.0 kW");
     expect(f.setpointWords("battery", -1.5)).toBe("charge 1.5 kW");

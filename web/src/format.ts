@@ -52,6 +52,9 @@ const WORDS: Record<string, Words> = {
   vehicle: { positive: "discharging", negative: "charging", idle: "not charging" },
   charger: { positive: "discharging", negative: "charging", idle: "not charging" },
   solar: { positive: "generates", negative: "uses", idle: "generates nothing" },
+  wind: { positive: "generates", negative: "uses", idle: "generates nothing" },
+  generator: { positive: "generates", negative: "uses", idle: "at rest" },
+  heatPump: { positive: "delivers", negative: "heats with", idle: "not heating" },
   load: { positive: "delivers", negative: "uses", idle: "uses nothing" },
 };
 const ANY: Words = { positive: "delivers", negative: "uses", idle: "idle" };
@@ -75,9 +78,10 @@ export function gridWords(value: Maybe): string {
 /** A set-point is an order, so its words are orders: "charge 1.5 kW". */
 export function setpointWords(type: string, value: Maybe): string {
   if (!known(value)) return UNKNOWN;
-  if (Math.abs(value) < 0.005) return "hold 0 kW";
+  if (Math.abs(value) < 0.005) return type === "generator" ? "rest" : "hold 0 kW";
   const storage = type === "battery" || type === "vehicle" || type === "charger";
-  const verb = storage ? (value > 0 ? "discharge" : "charge") : value > 0 ? "deliver" : "use";
+  const given = type === "generator" ? "generate" : "deliver";
+  const verb = storage ? (value > 0 ? "discharge" : "charge") : value > 0 ? given : "use";
   return `${verb} ${kw(Math.abs(value))}`;
 }
 

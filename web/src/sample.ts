@@ -10,6 +10,8 @@ export function sample(): SiteLive {
     speed: "600",
     currency: "USD",
     connection: { power_kw: 4.2, import_limit_kw: 20, over_limit_kw: 0 },
+    feeders: [],
+    charges: [],
     price_per_kwh: 0.22,
     carbon_kg_per_kwh: 0.17,
     totals: {

@@ -74,6 +74,16 @@ pub struct SiteLive {
     pub mode_note: Option<String>,
     /// The shared connection to the grid.
     pub connection: Connection,
+    /// Parts of the site behind meters or fuses of their own.
+    #[serde(default)]
+    pub feeders: Vec<FeederLive>,
+    /// What is charged for peaks and amounts.
+    #[serde(default)]
+    pub charges: Vec<ChargeLive>,
+    /// The limit on emissions of a period; left out when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub carbon_cap: Option<CarbonCapLive>,
     /// Price of import now, currency per kWh.
     pub price_per_kwh: Option<f64>,
     /// Carbon intensity of import now, kg CO2 per kWh.
@@ -114,6 +124,44 @@ pub struct Connection {
     pub over_limit_kw: f64,
 }
 
+/// A part of a site behind a meter or a fuse of its own: what flows and what may.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct FeederLive {
+    /// Its name.
+    pub name: String,
+    /// Flow into it above zero, out of it below, and its limits now: by its fuse and by orders of the grid operator.
+    pub connection: Connection,
+}
+
+/// What is charged for a peak of import, or for import beyond an amount.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ChargeLive {
+    /// Its name.
+    pub name: String,
+    /// The feeder where it is paid; left out for the site's connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub feeder: Option<String>,
+    /// `kW` of a peak, `kWh` of an amount.
+    pub unit: String,
+    /// What the running period has come to so far, in that unit.
+    pub so_far: Compared,
+    /// What it has cost since the site's start, currency.
+    pub cost: Compared,
+}
+
+/// A limit on the emissions of a period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct CarbonCapLive {
+    /// Most of a period, kg CO2.
+    pub most_kg: f64,
+    /// Emitted in the running one, kg CO2.
+    pub so_far_kg: f64,
+}
+
 /// Sums of a site since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
@@ -134,7 +182,7 @@ pub struct Totals {
     pub shared_kwh: f64,
     /// Part of the generation used on site, 0…1; `null` before any was generated.
     pub self_consumption: Option<f64>,
-    /// Steps in which a limit of the connection was exceeded.
+    /// Steps in which a limit of the connection or of a feeder was exceeded.
     pub limit_violations: ComparedCount,
 }
 

@@ -18,6 +18,9 @@ fn generated() -> String {
     add(Compared::decl(&config));
     add(ComparedCount::decl(&config));
     add(Connection::decl(&config));
+    add(FeederLive::decl(&config));
+    add(ChargeLive::decl(&config));
+    add(CarbonCapLive::decl(&config));
     add(Totals::decl(&config));
     add(AssetLive::decl(&config));
     add(PlanStep::decl(&config));

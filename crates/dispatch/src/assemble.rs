@@ -183,10 +183,9 @@ fn add_work(problem: &Problem, index: usize, plan: &WorkPlan, schedule: &mut Sch
 /// What flows into each feeder.
 fn feeders(problem: &Problem, schedule: &mut Schedule) {
     let mut net: Vec<Vec<Power>> = problem.feeders.iter().map(|feeder| feeder.fixed.clone()).collect();
-    for (id, feeders) in problem.behind() {
-        let powers = schedule.power(id);
-        for &feeder in &feeders {
-            net[feeder].iter_mut().zip(&powers).for_each(|(sum, power)| *sum += *power);
+    for (net, feeder) in net.iter_mut().zip(&problem.feeders) {
+        for id in &feeder.members {
+            net.iter_mut().zip(schedule.power(id)).for_each(|(sum, power)| *sum += power);
         }
     }
     for (feeder, net) in problem.feeders.iter().zip(net) {
@@ -197,13 +196,9 @@ fn feeders(problem: &Problem, schedule: &mut Schedule) {
 
 /// Prices what flows through connections and feeders, and lists breaches.
 fn exchange(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
-    let mut emitted = 0.0;
+    let (cap, mut emitted, mut breaches) = (problem.carbon_cap, 0.0, Vec::new());
     for meter in problem.meters() {
-        let c = meter.connection;
-        let flows = match meter.feeder {
-            None => &schedule.grid,
-            Some(feeder) => &schedule.feeders[&feeder.id],
-        };
+        let (c, flows) = (meter.connection, schedule.flow(&meter));
         for (t, &flow) in flows.iter().enumerate() {
             let hours = problem.steps[t].duration;
             let (import, export) = (flow.max(Power::ZERO), (-flow).max(Power::ZERO));
@@ -211,7 +206,7 @@ fn exchange(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
             costs.energy += -(c.export_price[t] * (export * hours));
             let carbon = c.carbon_intensity[t] * (import * hours);
             costs.carbon += c.carbon_price * carbon;
-            emitted += carbon.as_kg();
+            emitted += if cap.is_some_and(|cap| cap.counts(t)) { carbon.as_kg() } else { 0.0 };
             let limits = [
                 (BreachKind::Import, import, c.import_limit[t]),
                 (BreachKind::Export, export, c.export_limit[t]),
@@ -221,18 +216,20 @@ fn exchange(problem: &Problem, schedule: &mut Schedule, costs: &mut Costs) {
                 costs.breach += c.breach_price * (over * hours);
                 if over.as_kw() > HELD {
                     let feeder = meter.feeder.map(|feeder| feeder.id.clone());
-                    schedule.breaches.push(Breach { step: t, kind, over, feeder });
+                    breaches.push(Breach { step: t, kind, over, feeder });
                 }
             }
         }
         costs.charges += Money::new(c.charges.iter().map(|charge| charge.cost(flows)).sum());
         costs.ramping += Money::new(c.ramping.map_or(0.0, |ramping| ramping.cost(flows)));
     }
-    let Some(cap) = problem.carbon_cap else { return };
+    schedule.breaches.append(&mut breaches);
+    let Some(cap) = cap else { return };
     for generator in &problem.generators {
         let plan = &schedule.generators[&generator.id];
-        let powers = plan.power.iter().zip(&problem.steps);
-        emitted += powers.map(|(p, step)| (generator.emissions * (*p * step.duration)).as_kg()).sum::<f64>();
+        let powers = plan.power.iter().zip(&problem.steps).enumerate().filter(|(t, _)| cap.counts(*t));
+        emitted +=
+            powers.map(|(_, (p, step))| (generator.emissions * (*p * step.duration)).as_kg()).sum::<f64>();
     }
     costs.carbon_cap += Money::new((emitted - cap.kg).max(0.0) * cap.price.as_per_kg());
 }

@@ -70,63 +70,80 @@ impl Builder<'_> {
     }
 
     fn commitment(&mut self, generator: &Generator, rows: &Rows) -> Commitment {
-        let (problem, n) = (self.problem, self.problem.len());
-        let carbon = problem.connection.carbon_price;
-        let bound = generator.bound_until(problem);
+        let bound = generator.bound_until(self.problem);
         let mut commitment = Commitment::default();
-        for t in 0..n {
-            let h = hours(problem, t);
-            let (_, down) = ramps(problem, generator, t);
-            let (start, stop) = generator.edges(h);
+        for t in 0..self.problem.len() {
             // Power counts in the rows of this step and, the other way round, in those of the next one.
-            let change = |of: &[Option<usize>], sign: f64| -> Vec<(usize, f64)> {
+            let change = |of: &[Option<usize>], sign: f64| {
                 let next = of.get(t + 1).copied().flatten();
-                of[t].map(|row| (row, sign)).into_iter().chain(next.map(|row| (row, -sign))).collect()
+                of[t].map(|row| (row, sign)).into_iter().chain(next.map(|row| (row, -sign)))
             };
-            let ramp: Vec<(usize, f64)> =
-                change(&rows.rise, 1.0).into_iter().chain(change(&rows.fall, -1.0)).collect();
-
-            let least = generator.least();
-            let mut on: Vec<(usize, f64)> = ramp.iter().map(|&(row, sign)| (row, sign * least)).collect();
-            on.extend(self.in_balance(&generator.id, t, least));
-            on.extend([(rows.change[t], 1.0), (rows.room[t], least - generator.most())]);
-            on.extend(rows.change.get(t + 1).map(|&row| (row, -1.0)));
-            on.extend(rows.fall[t].map(|row| (row, -down)));
-            if let Some(&Some(row)) = rows.rise.get(t + 1) {
-                on.push((row, -ramps(problem, generator, t + 1).0));
-            }
-            on.extend(rows.run[t].map(|row| (row, -1.0)));
-            on.push((rows.rest[t], 1.0));
-            let (low, high) = match (generator.is_available(t), t < bound) {
-                (false, _) => (0.0, 0.0),
-                (true, true) if generator.before.on => (1.0, 1.0),
-                (true, true) => (0.0, 0.0),
-                (true, false) => (0.0, 1.0),
-            };
-            let column = self.column(generator.idle_cost(carbon) * h, 0.0, low, high, &summed(on));
-            self.built.lp.integer[column] = true;
-            commitment.on.push(column);
-
-            let mut started = vec![(rows.change[t], -1.0)];
-            started.extend(rows.rise[t].map(|row| (row, -start)));
-            let run = bound_by(problem, generator, t, true);
-            started.extend(run.filter_map(|later| rows.run[later]).map(|row| (row, 1.0)));
-            self.column(generator.start_cost.get(), 0.0, 0.0, 1.0, &started);
-            let mut stopped = vec![(rows.change[t], 1.0)];
-            stopped.extend(rows.fall[t].map(|row| (row, -stop)));
-            stopped.extend(bound_by(problem, generator, t, false).map(|later| (rows.rest[later], 1.0)));
-            self.column(0.0, 0.0, 0.0, 1.0, &stopped);
-
-            let mut pieces = Vec::new();
-            for (width, price) in generator.pieces(carbon) {
-                let mut entries = ramp.clone();
-                entries.extend(self.in_balance(&generator.id, t, 1.0));
-                entries.push((rows.room[t], 1.0));
-                pieces.push(self.column(price * h, 0.0, 0.0, width, &entries));
-            }
-            commitment.pieces.push(pieces);
+            let ramp: Vec<(usize, f64)> = change(&rows.rise, 1.0).chain(change(&rows.fall, -1.0)).collect();
+            commitment.on.push(self.on(generator, rows, &ramp, t, t < bound));
+            self.started(generator, rows, t);
+            self.stopped(generator, rows, t);
+            commitment.pieces.push(self.pieces(generator, rows, &ramp, t));
         }
         commitment
+    }
+
+    /// Whether it is on in a step; `bound`: whether it has to stay as it was before.
+    fn on(
+        &mut self,
+        generator: &Generator,
+        rows: &Rows,
+        ramp: &[(usize, f64)],
+        t: usize,
+        bound: bool,
+    ) -> usize {
+        let (problem, h) = (self.problem, self.hours(t));
+        let least = generator.least();
+        let mut entries: Vec<(usize, f64)> = ramp.iter().map(|&(row, sign)| (row, sign * least)).collect();
+        entries.extend(self.in_balance(&generator.id, t, least));
+        entries.extend([(rows.change[t], 1.0), (rows.room[t], least - generator.most())]);
+        entries.extend(rows.change.get(t + 1).map(|&row| (row, -1.0)));
+        entries.extend(rows.fall[t].map(|row| (row, -ramps(problem, generator, t).1)));
+        if let Some(&Some(row)) = rows.rise.get(t + 1) {
+            entries.push((row, -ramps(problem, generator, t + 1).0));
+        }
+        entries.extend(rows.run[t].map(|row| (row, -1.0)));
+        entries.push((rows.rest[t], 1.0));
+        let (low, high) = match (generator.is_available(t), bound) {
+            (false, _) => (0.0, 0.0),
+            (true, true) if generator.before.on => (1.0, 1.0),
+            (true, true) => (0.0, 0.0),
+            (true, false) => (0.0, 1.0),
+        };
+        let cost = generator.idle_cost(problem.connection.carbon_price) * h;
+        let column = self.column(cost, 0.0, low, high, &summed(entries));
+        self.built.lp.integer[column] = true;
+        column
+    }
+
+    fn started(&mut self, generator: &Generator, rows: &Rows, t: usize) {
+        let (start, _) = generator.edges(self.hours(t));
+        let mut entries = vec![(rows.change[t], -1.0)];
+        entries.extend(rows.rise[t].map(|row| (row, -start)));
+        let run = bound_by(self.problem, generator, t, true);
+        entries.extend(run.filter_map(|later| rows.run[later]).map(|row| (row, 1.0)));
+        self.column(generator.start_cost.get(), 0.0, 0.0, 1.0, &entries);
+    }
+
+    fn stopped(&mut self, generator: &Generator, rows: &Rows, t: usize) {
+        let (_, stop) = generator.edges(self.hours(t));
+        let mut entries = vec![(rows.change[t], 1.0)];
+        entries.extend(rows.fall[t].map(|row| (row, -stop)));
+        entries.extend(bound_by(self.problem, generator, t, false).map(|later| (rows.rest[later], 1.0)));
+        self.column(0.0, 0.0, 0.0, 1.0, &entries);
+    }
+
+    /// Power in the pieces of its curve above the least power.
+    fn pieces(&mut self, generator: &Generator, rows: &Rows, ramp: &[(usize, f64)], t: usize) -> Vec<usize> {
+        let mut entries = ramp.to_vec();
+        entries.extend(self.in_balance(&generator.id, t, 1.0));
+        entries.push((rows.room[t], 1.0));
+        let (h, pieces) = (self.hours(t), generator.pieces(self.problem.connection.carbon_price));
+        pieces.into_iter().map(|(width, price)| self.column(price * h, 0.0, 0.0, width, &entries)).collect()
     }
 }
 

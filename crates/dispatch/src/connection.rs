@@ -94,13 +94,23 @@ pub struct Feeder {
     pub connection: Connection,
 }
 
-/// Most emissions over the horizon, of import and of generators. Elastic.
+/// Most emissions over the horizon or its first steps, of import and of generators. Elastic.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CarbonCap {
     /// Most, kg, zero or above.
     pub kg: f64,
+    /// How many of the first steps count; `None` = all.
+    #[serde(default)]
+    pub steps: Option<usize>,
     /// Charged per kg above, zero or above.
     pub price: CarbonPrice,
+}
+
+impl CarbonCap {
+    /// Whether emissions of a step count.
+    pub(crate) fn counts(&self, step: usize) -> bool {
+        self.steps.is_none_or(|steps| step < steps)
+    }
 }
 
 impl Connection {
@@ -148,11 +158,18 @@ impl Connection {
 
 impl Charge {
     /// What is paid for these flows, import positive.
-    pub(crate) fn cost(&self, flows: &[Power]) -> f64 {
+    #[must_use]
+    pub fn cost(&self, flows: &[Power]) -> f64 {
+        self.price * (self.largest(flows) - self.free).max(0.0)
+    }
+
+    /// The largest of its sums with these flows, kW or kWh.
+    #[must_use]
+    pub fn largest(&self, flows: &[Power]) -> f64 {
         let sum = |sum: &Sum| {
             sum.so_far + sum.steps.iter().map(|&(t, weight)| weight * flows[t].as_kw().max(0.0)).sum::<f64>()
         };
-        self.price * (self.sums.iter().map(sum).fold(0.0, f64::max) - self.free).max(0.0)
+        self.sums.iter().map(sum).fold(0.0, f64::max)
     }
 
     fn validate(&self, n: usize) -> Result<(), Invalid> {
@@ -222,14 +239,35 @@ impl Problem {
         std::iter::once(site).chain(self.feeders.iter().map(Feeder::meter))
     }
 
-    /// The feeders that each thing is behind, as places in `feeders`; what is behind none is left out.
-    pub(crate) fn behind(&self) -> BTreeMap<&str, Vec<usize>> {
-        let mut behind: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    /// What each thing is behind.
+    pub(crate) fn behind(&self) -> Behind<'_> {
+        let mut meters: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, feeder) in self.feeders.iter().enumerate() {
             for id in &feeder.members {
-                behind.entry(id).or_default().push(index);
+                meters.entry(id).or_insert_with(|| SITE.to_vec()).push(index + 1);
             }
         }
-        behind
+        Behind { meters }
+    }
+}
+
+/// What is behind no feeder is behind the site's connection alone.
+const SITE: &[usize] = &[0];
+
+/// The meters that things are behind.
+#[derive(Clone, Debug)]
+pub(crate) struct Behind<'a> {
+    meters: BTreeMap<&'a str, Vec<usize>>,
+}
+
+impl Behind<'_> {
+    /// Places among [`Problem::meters`]: the site's, which is 0, then the feeders in their order, one more than in `feeders`.
+    pub(crate) fn meters(&self, id: &str) -> &[usize] {
+        self.meters.get(id).map_or(SITE, Vec::as_slice)
+    }
+
+    /// Places in `feeders`.
+    pub(crate) fn feeders(&self, id: &str) -> impl Iterator<Item = usize> {
+        self.meters(id).iter().skip(1).map(|meter| meter - 1)
     }
 }

@@ -17,7 +17,7 @@ impl Flow {
         std::iter::once(self.import).chain(self.import_over)
     }
 
-    fn exports(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn exports(&self) -> impl Iterator<Item = usize> {
         std::iter::once(self.export).chain(self.export_over)
     }
 }
@@ -55,10 +55,11 @@ impl<'a> Builder<'a> {
         let buy = connection.full_import_price(t).as_per_kwh() * h;
         let sell = connection.export_price[t].as_per_kwh() * h;
         let tie = if m == 0 { self.ties.import(t) * h } else { 0.0 };
-        let choice = exclusive.grid.contains(&(m, t)).then(|| self.choice(most_in, most_out));
+        let choice = exclusive.grid.contains(&(m, t));
+        let choice = choice.then(|| self.choice(most_in, most_out, exclusive.whole));
         let entries = |sign: f64, side: usize| {
             let mut entries = vec![(row, sign)];
-            entries.extend(choice.map(|rows| (rows[side], 1.0)));
+            entries.extend(choice.map(|both| both[side]));
             entries
         };
         let (into, out) = (entries(1.0, 0), entries(-1.0, 1));
@@ -128,7 +129,7 @@ impl<'a> Builder<'a> {
         let row = self.built.lp.add_row(f64::NEG_INFINITY, cap.kg);
         let mut most = 0.0;
         for (m, meter) in self.problem.meters().enumerate() {
-            for t in 0..self.problem.len() {
+            for t in (0..self.problem.len()).filter(|&t| cap.counts(t)) {
                 let each = meter.connection.carbon_intensity[t].as_kg_per_kwh() * self.hours(t);
                 let flow = self.built.grid[m][t];
                 flow.imports().for_each(|column| self.built.lp.append(column, row, each));
@@ -136,7 +137,8 @@ impl<'a> Builder<'a> {
             }
         }
         for (generator, columns) in self.problem.generators.iter().zip(&self.built.generators) {
-            for (t, (&on, pieces)) in columns.on.iter().zip(&columns.pieces).enumerate() {
+            let counted = columns.on.iter().zip(&columns.pieces).enumerate().filter(|(t, _)| cap.counts(*t));
+            for (t, (&on, pieces)) in counted {
                 let each = generator.emissions.as_kg_per_kwh() * self.problem.steps[t].duration.get();
                 self.built.lp.append(on, row, each * generator.least());
                 pieces.iter().for_each(|&column| self.built.lp.append(column, row, each));

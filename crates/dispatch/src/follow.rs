@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sos_units::{Energy, Hours, Power, Price, Soc};
 
+use crate::connection::Connection;
 use crate::group::level;
 use crate::problem::{Problem, Storage};
 use crate::schedule::{BreachKind, Reason, ReasonCode, Schedule};
@@ -55,12 +56,28 @@ pub struct PlanStep {
 }
 
 impl PlanStep {
-    /// The step of a schedule that is in force at `now`, if the schedule reaches there.
+    /// The step of a schedule that is in force at `now`, if the schedule reaches there, at the site's connection.
     #[must_use]
     pub fn at(problem: &Problem, schedule: &Schedule, now: jiff::Timestamp) -> Option<Self> {
+        Self::behind(problem, schedule, now, None, |_| true)
+    }
+
+    /// The same at a feeder; `None` is the connection. Only the storages that `follows` knows are chosen there, whatever else is
+    /// behind it is part of the net power. Prices add up on the way to the grid.
+    #[must_use]
+    pub fn behind(
+        problem: &Problem,
+        schedule: &Schedule,
+        now: jiff::Timestamp,
+        feeder: Option<&str>,
+        follows: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
         let t = problem.steps.iter().rposition(|step| step.start <= now)?;
         let end = problem.steps[t].end();
-        let grid = *schedule.grid.get(t)?;
+        let grid = match feeder {
+            None => *schedule.grid.get(t)?,
+            Some(feeder) => *schedule.feeders.get(feeder)?.get(t)?,
+        };
         if now >= end {
             return None;
         }
@@ -71,25 +88,34 @@ impl PlanStep {
             let (power, stored_after) = (*plan.power.get(t)?, *plan.stored_after.get(t)?);
             // What people ordered is not the follower's to choose: it is part of the net power.
             let ordered = problem.storages.iter().any(|s| s.id == *id && s.ordered_in(t).is_some());
-            if ordered {
+            if ordered || !follows(id) {
                 continue;
             }
             net -= power;
             storage.insert(id.clone(), StorageIntent { power, stored_after, value });
         }
-        let price = |t: usize| problem.connection.full_import_price(t);
+        let way = way(problem, feeder);
+        let price = |t: usize| way.iter().map(|one| one.full_import_price(t)).sum::<Price>();
         let low = (0..problem.len()).map(price).reduce(Price::min)?;
         let high = (0..problem.len()).map(price).reduce(Price::max)?;
         Some(Self {
             grid,
             net,
             import_price: price(t),
-            export_price: problem.connection.export_price[t],
+            export_price: way.iter().map(|one| one.export_price[t]).sum(),
             dear: price(t) > (low + high) * 0.5,
             storage,
             time_left: Hours::from_seconds(end.duration_since(now).as_secs_f64()),
         })
     }
+}
+
+/// The connections on the way from a feeder to the grid: its own, those that it is behind, and the site's.
+fn way<'a>(problem: &'a Problem, feeder: Option<&str>) -> Vec<&'a Connection> {
+    let own = feeder.and_then(|id| problem.feeders.iter().find(|one| one.id == id));
+    let outer =
+        problem.feeders.iter().filter(|one| own.is_some_and(|own| own.members.is_subset(&one.members)));
+    std::iter::once(&problem.connection).chain(outer.map(|one| &one.connection)).collect()
 }
 
 /// A storage as it is now.

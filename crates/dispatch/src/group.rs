@@ -5,6 +5,7 @@
 //! the same and is optimal too. Storages in the same state always split exactly (equal shares); others nearly always,
 //! because the split keeps them level. Where it fails, the caller plans every storage by itself.
 
+use crate::connection::Behind;
 use crate::problem::{Problem, Storage};
 
 /// Storages planned as one. Plain numbers: kW, kWh.
@@ -36,10 +37,9 @@ fn alike(a: &Storage, b: &Storage) -> bool {
 }
 
 /// Groups storages, in order of their first member; `single` keeps each by itself.
-pub(crate) fn groups(problem: &Problem, single: bool) -> Vec<Group> {
+pub(crate) fn groups(problem: &Problem, behind: &Behind<'_>, single: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let behind = problem.behind();
-    let same_place = |a: &Storage, b: &Storage| behind.get(a.id.as_str()) == behind.get(b.id.as_str());
+    let same_place = |a: &Storage, b: &Storage| behind.meters(&a.id) == behind.meters(&b.id);
     for (index, storage) in problem.storages.iter().enumerate() {
         let fits = |other: &Storage| alike(other, storage) && same_place(other, storage);
         let found = groups.iter_mut().find(|g| !single && fits(&problem.storages[g.members[0]]));

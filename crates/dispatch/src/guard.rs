@@ -1,8 +1,12 @@
 //! The last word before a command: limits in fixed order, each of which can only narrow.
 //!
-//! Every asset starts with the range its device allows. Then each narrowing cuts the range of an asset, or the
-//! range of the exchange with the grid. A cut that would leave nothing keeps the nearest point that is left, so a
-//! later (less important) one never undoes an earlier one, and there is always an answer.
+//! Every asset starts with the range its device allows. Then each narrowing cuts the range of an asset, of a feeder, or of
+//! the exchange with the grid. A cut that would leave nothing keeps the nearest point that is left, so a later (less
+//! important) one never undoes an earlier one, and there is always an answer.
+//!
+//! Meters are a tree: the connection, feeders behind it, assets behind those. Every node has the range of what the assets
+//! behind it may do together, and after each cut all ranges are drawn in to what can still be reached, up the tree and
+//! down again. On a tree of sums that leaves exactly what is possible: any value of a range can be had.
 
 use serde::{Deserialize, Serialize};
 use sos_units::{Energy, Hours, Power};
@@ -29,7 +33,7 @@ pub enum Source {
     Frequency,
     /// Overrides by people.
     People,
-    /// Market commitments.
+    /// Market commitments, and peaks that are charged.
     Market,
 }
 
@@ -39,6 +43,8 @@ pub enum Source {
 pub enum Target {
     /// Power of one asset, site sign.
     Asset(String),
+    /// What flows into a feeder, import positive.
+    Feeder(String),
     /// Exchange with the grid, import positive.
     Site,
 }
@@ -75,6 +81,25 @@ pub struct AssetState {
     pub deliverable: Option<Energy>,
     /// Energy that can be taken in at the terminals before it is full, kWh; `None` = not a storage.
     pub room: Option<Energy>,
+    /// The feeder that it is behind, as a place in [`GuardState::feeders`]; `None`, and a place that is not there = the
+    /// site's connection alone.
+    #[serde(default)]
+    pub feeder: Option<usize>,
+}
+
+/// What is known in this tick about a part of the site behind a meter or a fuse of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FeederState {
+    /// The feeder; unique.
+    pub id: String,
+    /// The feeder that it is behind, as an earlier place in the list; anything else = the site's connection.
+    pub behind: Option<usize>,
+    /// Net power of everything else behind it, site sign; `None` when it is not known: it cannot be guarded then.
+    pub net: Option<Power>,
+    /// Most that may flow in, kW.
+    pub import_limit: Option<Power>,
+    /// Most that may flow out, kW.
+    pub export_limit: Option<Power>,
 }
 
 /// What is known about the site in this tick.
@@ -88,6 +113,9 @@ pub struct GuardState {
     pub import_limit: Option<Power>,
     /// Most export, kW.
     pub export_limit: Option<Power>,
+    /// Parts of the site behind meters or fuses of their own; the first ones win where not all limits can be held.
+    #[serde(default)]
+    pub feeders: Vec<FeederState>,
     /// Length of the tick.
     pub tick: Hours,
 }
@@ -114,23 +142,13 @@ pub struct Guarded {
     pub narrowed_by: Vec<NarrowedBy>,
 }
 
-/// Ranges of assets and of their sum; never empty, and the sum's range is always reachable.
-struct Ranges {
-    low: Vec<f64>,
-    high: Vec<f64>,
-    sum_low: f64,
-    sum_high: f64,
-    notes: Vec<Vec<(NarrowedBy, f64, f64)>>,
-    site_notes: Vec<(NarrowedBy, f64, f64)>,
-}
-
 /// Narrows set-points to what may be sent. One result per asset of `state`; an asset without a set-point is taken
 /// to be asked for 0 kW, and a set-point for an unknown asset is dropped.
 ///
 /// # Guarantees
 /// For any input, NaN and infinities included: every power is finite and within its device's limits; where the
-/// assets can do it within device, state-of-charge, ramp, mode and operator limits, the connection's limits hold
-/// at `state.net`.
+/// assets can do it within device, state-of-charge, ramp, mode and operator limits, the limits of the connection and of
+/// every feeder hold at their `net`. What comes after these makes no limit that is exceeded worse.
 #[must_use]
 pub fn guard(setpoints: &[SetPoint], narrowings: &[Narrowing], state: &GuardState) -> Vec<Guarded> {
     let mut ranges = Ranges::of_devices(state);
@@ -142,14 +160,12 @@ pub fn guard(setpoints: &[SetPoint], narrowings: &[Narrowing], state: &GuardStat
         .iter()
         .map(|asset| setpoints.iter().find(|s| s.asset == asset.id).map_or(0.0, |s| s.power.as_kw()))
         .collect();
-    let clamped: Vec<f64> =
-        asked.iter().enumerate().map(|(i, &p)| finite(p).clamp(ranges.low[i], ranges.high[i])).collect();
-    let powers = ranges.fit_sum(clamped);
+    let (powers, causes) = ranges.fit(&asked);
     let result = |(i, asset): (usize, &AssetState)| Guarded {
         asset: asset.id.clone(),
         power: Power::kw(powers[i]),
         was: Power::kw(asked[i]),
-        narrowed_by: ranges.why(i, asked[i], powers[i]),
+        narrowed_by: ranges.why(i, asked[i], powers[i], causes[i]),
     };
     state.assets.iter().enumerate().map(result).collect()
 }
@@ -166,24 +182,29 @@ fn limit(value: f64) -> f64 {
 /// Built-in narrowings from the state and those from outside, most important first; equals keep their order.
 fn in_order(narrowings: &[Narrowing], state: &GuardState) -> Vec<Narrowing> {
     let mut all: Vec<Narrowing> = state.assets.iter().flat_map(|asset| of_state(asset, state.tick)).collect();
-    let bound = |power: Option<Power>| power.filter(|p| p.is_finite());
-    if state.import_limit.is_some() || state.export_limit.is_some() {
-        let name = |what: &str, limit: Option<Power>| limit.map(|l| format!("{what} limit {l:.1}"));
-        let names: Vec<String> = [name("import", state.import_limit), name("export", state.export_limit)]
-            .into_iter()
-            .flatten()
-            .collect();
-        all.push(Narrowing {
-            source: Source::Connection,
-            target: Target::Site,
-            low: bound(state.export_limit).map(|p| -p.max(Power::ZERO)),
-            high: bound(state.import_limit).map(|p| p.max(Power::ZERO)),
-            reason: names.join(", "),
-        });
-    }
+    all.extend(of_meter(Target::Site, (state.import_limit, state.export_limit), ""));
+    all.extend(state.feeders.iter().filter_map(|feeder| {
+        let limits = (feeder.import_limit, feeder.export_limit);
+        of_meter(Target::Feeder(feeder.id.clone()), limits, &format!(" of feeder {}", feeder.id))
+    }));
     all.extend(narrowings.iter().cloned());
     all.sort_by_key(|narrowing| narrowing.source);
     all
+}
+
+/// The limits of the connection or of a feeder, on import and on export.
+fn of_meter(target: Target, limits: (Option<Power>, Option<Power>), of: &str) -> Option<Narrowing> {
+    let (import, export) = limits;
+    let bound = |power: Option<Power>| power.filter(|p| p.is_finite()).map(|p| p.max(Power::ZERO));
+    let name = |what: &str, limit: Option<Power>| limit.map(|l| format!("{what} limit {l:.1}{of}"));
+    let names: Vec<String> = [name("import", import), name("export", export)].into_iter().flatten().collect();
+    (!names.is_empty()).then(|| Narrowing {
+        source: Source::Connection,
+        target,
+        low: bound(export).map(|p| -p),
+        high: bound(import),
+        reason: names.join(", "),
+    })
 }
 
 fn of_state(asset: &AssetState, tick: Hours) -> Vec<Narrowing> {
@@ -225,94 +246,173 @@ fn cut(low: f64, high: f64, a: f64, b: f64) -> (f64, f64) {
     (new_low, new_high)
 }
 
+/// More than any sum of powers, kW.
+const ANY: f64 = 1e12;
+
+/// A difference that nobody can measure, kW.
+const SAME: f64 = 1e-9;
+
+/// What the connection, the feeders and the assets may do, in this order: what flows out of each, never empty, and all of it
+/// can be reached.
+struct Ranges {
+    /// The node that each one is behind; it comes earlier. The connection is behind itself.
+    above: Vec<usize>,
+    low: Vec<f64>,
+    high: Vec<f64>,
+    /// What narrowed a node last, or the one above it and so this one.
+    by: Vec<Option<NarrowedBy>>,
+    /// How many nodes are meters.
+    meters: usize,
+    /// What cut the range of each asset, and what was left.
+    notes: Vec<Vec<(NarrowedBy, f64, f64)>>,
+}
+
 impl Ranges {
     fn of_devices(state: &GuardState) -> Self {
-        let low: Vec<f64> = state.assets.iter().map(|a| limit(a.low.as_kw())).collect();
-        let high: Vec<f64> =
-            state.assets.iter().zip(&low).map(|(a, &low)| limit(a.high.as_kw()).max(low)).collect();
-        let (sum_low, sum_high) = (low.iter().sum(), high.iter().sum());
-        let device = |(&low, &high): (&f64, &f64)| {
-            vec![(NarrowedBy { source: Source::Device, reason: "limit of the device".into() }, low, high)]
-        };
-        let notes = low.iter().zip(&high).map(device).collect();
-        Self { low, high, sum_low, sum_high, notes, site_notes: Vec::new() }
+        let meters = state.feeders.len() + 1;
+        let feeder =
+            |place: Option<usize>, most: usize| place.filter(|place| *place < most).map_or(0, |p| p + 1);
+        let mut above = vec![0];
+        above.extend(state.feeders.iter().enumerate().map(|(i, one)| feeder(one.behind, i)));
+        above.extend(state.assets.iter().map(|asset| feeder(asset.feeder, meters - 1)));
+        let (mut low, mut high) = (vec![-ANY; meters], vec![ANY; meters]);
+        let mut notes = Vec::with_capacity(state.assets.len());
+        for asset in &state.assets {
+            let least = limit(asset.low.as_kw());
+            let most = limit(asset.high.as_kw()).max(least);
+            low.push(least);
+            high.push(most);
+            let by = NarrowedBy { source: Source::Device, reason: "limit of the device".into() };
+            notes.push(vec![(by, least, most)]);
+        }
+        let by = vec![None; above.len()];
+        let mut ranges = Self { above, low, high, by, meters, notes };
+        ranges.draw_in();
+        ranges
     }
 
     fn narrow(&mut self, narrowing: &Narrowing, state: &GuardState) {
         let bound = |p: Option<Power>, none: f64| {
             p.map(Power::as_kw).filter(|p| p.is_finite()).map_or(none, |p| p.clamp(-1e9, 1e9))
         };
-        let (low, high) = (bound(narrowing.low, -1e12), bound(narrowing.high, 1e12));
+        let (low, high) = (bound(narrowing.low, -ANY), bound(narrowing.high, ANY));
         let by = NarrowedBy { source: narrowing.source, reason: narrowing.reason.clone() };
-        match &narrowing.target {
+        let net = |net: Option<Power>| net.map(Power::as_kw).filter(|net| net.is_finite());
+        let (node, net) = match &narrowing.target {
             Target::Asset(id) => {
                 if let Some(i) = state.assets.iter().position(|a| &a.id == id) {
-                    self.narrow_asset(i, low, high, by);
+                    let node = self.meters + i;
+                    self.cut(node, low, high, &by);
+                    self.notes[i].push((by, self.low[node], self.high[node]));
                 }
+                return;
             }
-            Target::Site => {
-                let Some(net) = state.net.map(Power::as_kw).filter(|net| net.is_finite()) else { return };
-                // exchange = −net − sum, so a high exchange is a low sum.
-                let net = net.clamp(-1e9, 1e9);
-                (self.sum_low, self.sum_high) = cut(self.sum_low, self.sum_high, -net - high, -net - low);
-                self.site_notes.push((by, self.sum_low, self.sum_high));
+            Target::Feeder(id) => {
+                let Some(place) = state.feeders.iter().position(|feeder| &feeder.id == id) else { return };
+                (place + 1, net(state.feeders[place].net))
             }
-        }
-    }
-
-    /// Cuts the range of one asset as far as the sum's range stays reachable.
-    fn narrow_asset(&mut self, i: usize, low: f64, high: f64, by: NarrowedBy) {
-        let alone = cut(self.low[i], self.high[i], low, high);
-        let (new_low, new_high) = alone;
-        let others =
-            |values: &[f64]| values.iter().enumerate().filter(|&(k, _)| k != i).map(|(_, v)| v).sum::<f64>();
-        let need_high = self.sum_low - others(&self.high);
-        let need_low = self.sum_high - others(&self.low);
-        let new_high = new_high.max(need_high).min(self.high[i]);
-        let new_low = new_low.min(need_low).max(self.low[i]);
-        let (new_low, new_high) = if new_low > new_high {
-            // The site needs a value outside of what is asked: exactly that value, nothing else.
-            if need_high > high { (new_high, new_high) } else { (new_low, new_low) }
-        } else {
-            (new_low, new_high)
+            Target::Site => (0, net(state.net)),
         };
-        (self.low[i], self.high[i]) = (new_low, new_high);
-        self.sum_low = self.sum_low.max(self.low.iter().sum());
-        self.sum_high = self.sum_high.min(self.high.iter().sum()).max(self.sum_low);
-        // Where the site would not let it be so, that is the reason.
-        let moved = (new_low - alone.0).abs() > 1e-9 || (new_high - alone.1).abs() > 1e-9;
-        let by = self.site_notes.last().filter(|_| moved).map_or(by, |(site, _, _)| site.clone());
-        self.notes[i].push((by, new_low, new_high));
+        // exchange = −net − sum, so a high exchange is a low sum.
+        let Some(net) = net.map(|net| net.clamp(-1e9, 1e9)) else { return };
+        self.cut(node, -net - high, -net - low, &by);
     }
 
-    /// Moves powers within their ranges until their sum lies in its range; everyone gives by what it has.
-    fn fit_sum(&self, mut powers: Vec<f64>) -> Vec<f64> {
-        let sum: f64 = powers.iter().sum();
-        let wanted = sum.max(self.sum_low).min(self.sum_high.max(self.sum_low));
-        let change = wanted - sum;
-        let room: Vec<f64> = powers
-            .iter()
-            .enumerate()
-            .map(|(i, &p)| if change > 0.0 { self.high[i] - p } else { p - self.low[i] })
-            .collect();
-        let all: f64 = room.iter().sum();
-        if change != 0.0 && all > 0.0 {
-            let part = (change.abs() / all).min(1.0) * change.signum();
-            for (i, power) in powers.iter_mut().enumerate() {
-                *power = (*power + part * room[i]).clamp(self.low[i], self.high[i]);
+    fn cut(&mut self, node: usize, low: f64, high: f64, by: &NarrowedBy) {
+        let before = (self.low[node], self.high[node]);
+        let after = cut(before.0, before.1, low, high);
+        if after != before {
+            (self.low[node], self.high[node]) = after;
+            self.by[node] = Some(by.clone());
+            self.draw_in();
+        }
+    }
+
+    /// Draws all ranges in to what can be reached: first each meter to what those behind it can do together, then each node to
+    /// what the one above it leaves to it.
+    fn draw_in(&mut self) {
+        let n = self.above.len();
+        let (mut least, mut most) = (vec![0.0; n], vec![0.0; n]);
+        for node in (0..n).rev() {
+            if node < self.meters {
+                self.set(node, least[node], most[node]);
+            }
+            if node > 0 {
+                least[self.above[node]] += self.low[node];
+                most[self.above[node]] += self.high[node];
             }
         }
-        powers
+        for node in 1..n {
+            let (above, was) = (self.above[node], (self.low[node], self.high[node]));
+            self.set(
+                node,
+                self.low[above] - (most[above] - was.1),
+                self.high[above] - (least[above] - was.0),
+            );
+            let drawn = (self.low[node] - was.0).abs().max((self.high[node] - was.1).abs());
+            let Some(by) = self.by[above].clone().filter(|_| drawn > SAME) else { continue };
+            match node.checked_sub(self.meters) {
+                Some(asset) => self.notes[asset].push((by, self.low[node], self.high[node])),
+                None => self.by[node] = Some(by),
+            }
+        }
+    }
+
+    /// Draws one range in, never beyond what it was and never to nothing.
+    fn set(&mut self, node: usize, low: f64, high: f64) {
+        let new = self.low[node].max(low).min(self.high[node]);
+        (self.low[node], self.high[node]) = (new, self.high[node].min(high).max(new));
+    }
+
+    /// The powers nearest to those that are asked for that hold all ranges, and the meter that moved each one from what its own
+    /// range allows. Where a sum has to change, everyone behind it gives by what it has.
+    fn fit(&self, asked: &[f64]) -> (Vec<f64>, Vec<Option<usize>>) {
+        let n = self.above.len();
+        let (mut wanted, mut cause, mut behind) = (vec![0.0; n], vec![None; n], vec![Vec::new(); n]);
+        for node in (0..n).rev() {
+            let power = match node.checked_sub(self.meters) {
+                Some(asset) => finite(asked[asset]),
+                None => behind[node].iter().map(|&one: &usize| wanted[one]).sum(),
+            };
+            wanted[node] = power.max(self.low[node]).min(self.high[node]);
+            if node < self.meters && (wanted[node] - power).abs() > SAME {
+                cause[node] = Some(node);
+            }
+            if node > 0 {
+                behind[self.above[node]].push(node);
+            }
+        }
+        for node in 0..self.meters {
+            let change = wanted[node] - behind[node].iter().map(|&one| wanted[one]).sum::<f64>();
+            let room = |one: usize, wanted: &[f64]| match change > 0.0 {
+                true => self.high[one] - wanted[one],
+                false => wanted[one] - self.low[one],
+            };
+            let all: f64 = behind[node].iter().map(|&one| room(one, &wanted)).sum();
+            if change == 0.0 || all <= 0.0 {
+                continue;
+            }
+            let part = (change.abs() / all).min(1.0) * change.signum();
+            for &one in &behind[node] {
+                let moved = wanted[one] + part * room(one, &wanted);
+                let moved = moved.max(self.low[one]).min(self.high[one]);
+                if (moved - wanted[one]).abs() > SAME {
+                    cause[one] = cause[node];
+                }
+                wanted[one] = moved;
+            }
+        }
+        (wanted.split_off(self.meters), cause.split_off(self.meters))
     }
 
     /// The narrowings that moved a set-point: those whose range left it out.
-    fn why(&self, i: usize, was: f64, power: f64) -> Vec<NarrowedBy> {
+    fn why(&self, i: usize, was: f64, power: f64, cause: Option<usize>) -> Vec<NarrowedBy> {
         // Same number, or a difference nobody can measure.
-        if (was - power).abs() <= 1e-9 {
+        if (was - power).abs() <= SAME {
             return Vec::new();
         }
         let outside = |&&(_, low, high): &&(NarrowedBy, f64, f64)| {
-            was.is_nan() || was < low - 1e-9 || was > high + 1e-9
+            was.is_nan() || was < low - SAME || was > high + SAME
         };
         let mut by: Vec<NarrowedBy> = Vec::new();
         let mut range = (f64::NEG_INFINITY, f64::INFINITY);
@@ -323,10 +423,8 @@ impl Ranges {
             }
             range = (*low, *high);
         }
-        let clamped = finite(was).clamp(self.low[i], self.high[i]);
-        if (clamped - power).abs() > 1e-9 {
-            by.extend(self.site_notes.last().map(|(note, _, _)| note.clone()));
-        }
+        let cause = cause.and_then(|meter| self.by[meter].clone());
+        by.extend(cause.filter(|cause| !by.contains(cause)));
         by
     }
 }

@@ -9,6 +9,7 @@
 
 mod assemble;
 mod binding;
+mod bound;
 mod commitment;
 mod conflict;
 mod connection;
@@ -45,7 +46,7 @@ pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallbac
 pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, Tuning, follow};
 pub use generator::{Before, CostPoint, Generator};
 pub use grid_order::{fair_shares, least_power};
-pub use guard::{AssetState, GuardState, Guarded, NarrowedBy, Narrowing, Source, Target, guard};
+pub use guard::{AssetState, FeederState, GuardState, Guarded, NarrowedBy, Narrowing, Source, Target, guard};
 pub use merit::{Call, Merit};
 pub use ordered::{Ordered, covered};
 pub use problem::{Budget, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage};

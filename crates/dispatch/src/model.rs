@@ -4,10 +4,10 @@
 //! and energy in store, generation that may be turned down, work. Rows: the site's balance, each store's balance,
 //! each work's "one start or none", and the reserve for the pessimistic net power where it can matter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::commitment::Commitment;
-use crate::connection::Meter;
+use crate::connection::{Behind, Meter};
 use crate::exchange::{ChargeRows, Flow};
 use crate::group::Group;
 use crate::lp::Lp;
@@ -18,6 +18,8 @@ use crate::work::{Options, options, price_after};
 /// Steps in which a choice must be made outright because prices reward going both ways at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exclusive {
+    /// Whether the choices are made; else rows say what every choice keeps to, which is a linear programme still.
+    pub(crate) whole: bool,
     /// Group and step: charge or discharge.
     pub(crate) storage: BTreeSet<(usize, usize)>,
     /// Meter and step: import or export.
@@ -119,13 +121,17 @@ pub(crate) struct Builder<'a> {
     pub(crate) built: Built,
     /// Most import and export that could come about, kW, per meter and step.
     pub(crate) most: Vec<Vec<[f64; 2]>>,
-    /// Feeders that things are behind.
-    behind: BTreeMap<&'a str, Vec<usize>>,
+    behind: &'a Behind<'a>,
     places: Places,
 }
 
 /// Writes the programme.
-pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) -> Built {
+pub(crate) fn build(
+    problem: &Problem,
+    behind: &Behind<'_>,
+    groups: &[Group],
+    exclusive: &Exclusive,
+) -> Built {
     let options: Vec<Options> = problem.work.iter().map(|work| options(problem, work)).collect();
     let built = Built {
         lp: Lp::default(),
@@ -145,16 +151,14 @@ pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) 
         options,
         commits: !problem.generators.is_empty(),
     };
-    let behind = problem.behind();
-    let most = most_exchange(problem, &behind);
     let mut builder = Builder {
         problem,
         groups,
         ties: Ties::new(problem),
         built,
-        most,
+        most: most_exchange(problem, behind),
         behind,
-        places: places(problem, groups),
+        places: places(problem, behind, groups),
     };
     builder.rows();
     builder.exchange(exclusive);
@@ -172,12 +176,11 @@ pub(crate) fn build(problem: &Problem, groups: &[Group], exclusive: &Exclusive) 
 }
 
 /// Most import and most export that could come about, per meter and step. Tight, because either-or choices multiply with it.
-fn most_exchange(problem: &Problem, behind: &BTreeMap<&str, Vec<usize>>) -> Vec<Vec<[f64; 2]>> {
+fn most_exchange(problem: &Problem, behind: &Behind<'_>) -> Vec<Vec<[f64; 2]>> {
     let fixed = |meter: Meter<'_>| meter.fixed.iter().map(|p| [-p.as_kw(), p.as_kw()]).collect();
     let mut most: Vec<Vec<[f64; 2]>> = problem.meters().map(fixed).collect();
     let mut add = |id: &str, t: usize, most_in: f64, most_out: f64| {
-        let feeders = behind.get(id).map(Vec::as_slice).unwrap_or_default();
-        for m in std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)) {
+        for &m in behind.meters(id) {
             most[m][t][0] += most_in;
             most[m][t][1] += most_out;
         }
@@ -248,25 +251,37 @@ impl Builder<'_> {
     }
 
     /// Entries of a power in the balance of every meter that it flows through.
-    pub(crate) fn in_balance(
-        &self,
-        id: &str,
-        t: usize,
-        value: f64,
-    ) -> impl Iterator<Item = (usize, f64)> + use<> {
-        let feeders = self.behind.get(id).map(Vec::as_slice).unwrap_or_default();
-        let rows: Vec<usize> = feeders.iter().map(|&feeder| self.built.balance[feeder + 1][t]).collect();
-        std::iter::once(self.built.balance[0][t]).chain(rows).map(move |row| (row, value))
+    pub(crate) fn in_balance(&self, id: &str, t: usize, value: f64) -> impl Iterator<Item = (usize, f64)> {
+        self.behind.meters(id).iter().map(move |&m| (self.built.balance[m][t], value))
     }
 
-    /// Two rows and a binary column such that only one of two flows can be above zero:
-    /// `a ≤ A·z` and `b ≤ B·(1 − z)`.
-    pub(crate) fn choice(&mut self, a: f64, b: f64) -> [usize; 2] {
+    /// Entries of two flows such that only one of them can be above zero: two rows with a binary column, `a ≤ A·z` and
+    /// `b ≤ B·(1 − z)`, or what both together say for any `z`, `a/A + b/B ≤ 1`.
+    pub(crate) fn choice(&mut self, a: f64, b: f64, whole: bool) -> [(usize, f64); 2] {
         let lp = &mut self.built.lp;
+        if !whole {
+            let row = lp.add_row(f64::NEG_INFINITY, 1.0);
+            return [a, b].map(|most| (row, most.max(1e-9).recip()));
+        }
         let rows = [lp.add_row(f64::NEG_INFINITY, 0.0), lp.add_row(f64::NEG_INFINITY, b)];
         let z = self.column(0.0, 0.0, 0.0, 1.0, &[(rows[0], -a), (rows[1], b)]);
         self.built.lp.integer[z] = true;
-        rows
+        rows.map(|row| (row, 1.0))
+    }
+
+    /// What going one way means for the energy of plain batteries: no more is taken out in a step than was there before it, and
+    /// no more put in than there was room for.
+    fn one_way(&mut self, group: &Group, t: usize, flows: [usize; 2], before: Option<usize>) {
+        let storage = &self.problem.storages[group.members[0]];
+        let (h, energy) = (self.hours(t), if before.is_none() { group.energy } else { 0.0 });
+        let lp = &mut self.built.lp;
+        let sides = [group.energy_max - energy, energy - group.energy_min];
+        let each = [h * storage.charge_efficiency, h / storage.discharge_efficiency];
+        for (((side, each), flow), sign) in sides.into_iter().zip(each).zip(flows).zip([1.0, -1.0]) {
+            let row = lp.add_row(f64::NEG_INFINITY, side);
+            lp.append(flow, row, each);
+            before.into_iter().for_each(|stored| lp.append(stored, row, sign));
+        }
     }
 
     fn storages(&mut self, exclusive: &Exclusive) {
@@ -276,9 +291,12 @@ impl Builder<'_> {
             let mut floor = group.energy_min;
             for t in 0..self.problem.len() {
                 let choice = exclusive.storage.contains(&(g, t));
-                let choice = choice.then(|| self.choice(group.charge, group.discharge));
-                charge.push(self.flow(storage, group, g, t, true, choice.map(|rows| rows[0])));
-                discharge.push(self.flow(storage, group, g, t, false, choice.map(|rows| rows[1])));
+                let choice = choice.then(|| self.choice(group.charge, group.discharge, exclusive.whole));
+                charge.push(self.flow(storage, group, g, t, true, choice.map(|entries| entries[0])));
+                discharge.push(self.flow(storage, group, g, t, false, choice.map(|entries| entries[1])));
+                if choice.is_some() && storage.is_plain() {
+                    self.one_way(group, t, [charge[t], discharge[t]], stored.last().copied());
+                }
                 stored.push(self.stored(storage, group, g, t, floor));
                 floor *= storage.kept(self.hours(t));
             }
@@ -301,7 +319,7 @@ impl Builder<'_> {
         g: usize,
         t: usize,
         charging: bool,
-        choice: Option<usize>,
+        choice: Option<(usize, f64)>,
     ) -> usize {
         let h = self.hours(t);
         let store = self.built.store_rows[g][t];
@@ -312,7 +330,7 @@ impl Builder<'_> {
         };
         let mut entries: Vec<(usize, f64)> = self.in_balance(&storage.id, t, sign).collect();
         entries.push((store, change));
-        entries.extend(choice.map(|row| (row, 1.0)));
+        entries.extend(choice);
         let most = if !storage.is_available(t) {
             0.0
         } else if t == 0 {

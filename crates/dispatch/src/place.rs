@@ -1,6 +1,7 @@
 //! Where the rows of a programme lie for the method that uses the structure of many storages: a group of storages with rows of its
 //! own is a part, and so is a feeder with the groups behind it, where nothing else ties it to others.
 
+use crate::connection::Behind;
 use crate::group::Group;
 use crate::problem::Problem;
 
@@ -29,22 +30,16 @@ pub(crate) struct Places {
 
 /// Finds the places. A feeder is a part when every group behind it has it as its innermost one, and when it has neither work nor
 /// generators, whose rows meet many steps.
-pub(crate) fn places(problem: &Problem, groups: &[Group]) -> Places {
-    let behind = problem.behind();
-    let feeders_of = |g: &Group| {
-        behind.get(problem.storages[g.members[0]].id.as_str()).map(Vec::as_slice).unwrap_or_default()
-    };
-    let innermost =
-        |g: &Group| feeders_of(g).iter().copied().min_by_key(|&f| problem.feeders[f].members.len());
+pub(crate) fn places(problem: &Problem, behind: &Behind<'_>, groups: &[Group]) -> Places {
+    let feeders_of = |g: &Group| behind.feeders(&problem.storages[g.members[0]].id);
+    let innermost = |g: &Group| feeders_of(g).min_by_key(|&feeder| problem.feeders[feeder].members.len());
     let mut parts = vec![true; problem.feeders.len()];
     let tied = problem.work.iter().map(|work| &work.id).chain(problem.generators.iter().map(|one| &one.id));
-    for feeder in tied.flat_map(|id| behind.get(id.as_str()).into_iter().flatten()) {
-        parts[*feeder] = false;
-    }
+    tied.flat_map(|id| behind.feeders(id)).for_each(|feeder| parts[feeder] = false);
     let mut within = vec![0; problem.feeders.len()];
     for group in groups {
         let inner = innermost(group);
-        for &feeder in feeders_of(group) {
+        for feeder in feeders_of(group) {
             parts[feeder] &= Some(feeder) == inner;
             within[feeder] += 1;
         }

@@ -1,10 +1,10 @@
 //! Why, in one sentence per asset and step, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sos_units::{Power, Price};
 
-use crate::connection::{Charge, Charged, Connection, Meter, Sum};
+use crate::connection::{Behind, Charge, Charged, Connection, Meter, Sum};
 use crate::generator::Generator;
 use crate::ordered::Ordered;
 use crate::problem::{Problem, Storage};
@@ -103,11 +103,27 @@ struct View {
     points: Vec<usize>,
 }
 
+impl View {
+    fn new(steps: usize, points: &[Point<'_>], behind: &[usize]) -> Self {
+        let sum = |each: &dyn Fn(&Connection, usize) -> Price| {
+            let at = |t| behind.iter().map(|&point| each(points[point].connection, t)).sum();
+            (0..steps).map(at).collect()
+        };
+        Self {
+            prices: sum(&Connection::full_import_price),
+            earns: sum(&|connection, t| connection.export_price[t]),
+            points: behind.to_vec(),
+        }
+    }
+}
+
 struct Facts<'a> {
     problem: &'a Problem,
     schedule: &'a Schedule,
     points: Vec<Point<'a>>,
-    behind: BTreeMap<&'a str, Vec<usize>>,
+    behind: Behind<'a>,
+    /// Of each set of points that something is behind.
+    views: BTreeMap<Vec<usize>, View>,
     times: Vec<String>,
 }
 
@@ -115,43 +131,33 @@ impl<'a> Facts<'a> {
     fn new(problem: &'a Problem, schedule: &'a Schedule) -> Self {
         let behind = problem.behind();
         let point = |meter: Meter<'a>| {
-            let flow = match meter.feeder {
-                None => schedule.grid.as_slice(),
-                Some(feeder) => schedule.feeders.get(&feeder.id).map(Vec::as_slice).unwrap_or_default(),
-            };
-            let flow = flow.iter().map(|power| power.as_kw()).collect();
-            let (id, connection) = (meter.feeder.map_or("", |feeder| &feeder.id), meter.connection);
-            Point { id, connection, flow, storages: vec![0.0; problem.len()] }
+            let flow = schedule.flow(&meter).iter().map(|power| power.as_kw()).collect();
+            let id = meter.feeder.map_or("", |feeder| &feeder.id);
+            Point { id, connection: meter.connection, flow, storages: vec![0.0; problem.len()] }
         };
         let mut points: Vec<Point<'a>> = problem.meters().map(point).collect();
         for (id, plan) in &schedule.storage {
-            let feeders = behind.get(id.as_str()).map(Vec::as_slice).unwrap_or_default();
-            for m in std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)) {
+            for &m in behind.meters(id) {
                 let sums = points[m].storages.iter_mut();
                 sums.zip(&plan.power).for_each(|(sum, power)| *sum += power.as_kw());
             }
         }
+        let storages = problem.storages.iter().map(|storage| &storage.id);
+        let seeing = storages.chain(problem.work.iter().map(|work| &work.id));
+        let sets: BTreeSet<&[usize]> = seeing.map(|id| behind.meters(id)).collect();
+        let views = sets.into_iter().map(|set| (set.to_vec(), View::new(problem.len(), &points, set)));
         Self {
             problem,
             schedule,
+            views: views.collect(),
             points,
             behind,
             times: problem.steps.iter().map(|step| clock(problem, step.start)).collect(),
         }
     }
 
-    fn view(&self, id: &str) -> View {
-        let feeders = self.behind.get(id).map(Vec::as_slice).unwrap_or_default();
-        let points: Vec<usize> = std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)).collect();
-        let sum = |each: &dyn Fn(&Connection, usize) -> Price| {
-            let at = |t| points.iter().map(|&point| each(self.points[point].connection, t)).sum();
-            (0..self.problem.len()).map(at).collect()
-        };
-        View {
-            prices: sum(&Connection::full_import_price),
-            earns: sum(&|connection, t| connection.export_price[t]),
-            points,
-        }
+    fn view(&self, id: &str) -> &View {
+        &self.views[self.behind.meters(id)]
     }
 
     /// The charge on a peak that one kW more of import would raise in a step, with its point.
@@ -185,7 +191,7 @@ impl<'a> Facts<'a> {
                 next = None;
             }
         }
-        (0..plan.power.len()).map(|t| self.storage_step(s, plan, &view, t, use_of[t])).collect()
+        (0..plan.power.len()).map(|t| self.storage_step(s, plan, view, t, use_of[t])).collect()
     }
 
     fn storage_step(
@@ -203,7 +209,9 @@ impl<'a> Facts<'a> {
         if let Some(ordered) = s.ordered.as_ref().filter(|_| s.ordered_in(t).is_some()) {
             return self.ordered(s, ordered, power, t);
         }
-        if let Some(reason) = self.for_use(s, plan, view, t).filter(|_| later.is_none()) {
+        if later.is_none()
+            && let Some(reason) = self.for_use(s, plan, view, t)
+        {
             return reason;
         }
         if power < -IDLE {
@@ -491,7 +499,7 @@ impl<'a> Facts<'a> {
         let mut reasons: Vec<Reason> = Vec::with_capacity(power.len());
         for t in (0..power.len()).rev() {
             let runs = power[t].as_kw() > IDLE;
-            reasons.push(if runs { self.runs(work, &view, t) } else { self.waits(&view, next, lost) });
+            reasons.push(if runs { self.runs(work, view, t) } else { self.waits(view, next, lost) });
             if runs {
                 next = Some(t);
             }

@@ -87,16 +87,17 @@ fn hour_at(generator: &Generator, power: f64) -> f64 {
 }
 
 /// The least that a generator costs, less what it earns at a price per step, over all its runs and rests. Ramps are left out,
-/// which only lowers it. `cap` is the price of a kg beside that of the connection.
-pub(crate) fn least_cost(problem: &Problem, generator: &Generator, prices: &[f64], cap: f64) -> f64 {
+/// which only lowers it. `cap` is the price of a kg per step, beside that of the connection.
+pub(crate) fn least_cost(problem: &Problem, generator: &Generator, prices: &[f64], cap: &[f64]) -> f64 {
     let n = problem.steps.len();
-    let carbon = (problem.connection.carbon_price.as_per_kg() + cap) * generator.emissions.as_kg_per_kwh();
+    let price = problem.connection.carbon_price.as_per_kg();
+    let carbon = |t: usize| (price + cap[t]) * generator.emissions.as_kg_per_kwh();
     let may = |t: usize| generator.available.as_ref().is_none_or(|steps| steps[t]);
     let hours = |t: usize| problem.steps[t].duration.get();
     // The best point of a convex curve against a price is one of its corners.
     let running = |t: usize| {
         let at = |point: &crate::generator::CostPoint| {
-            point.per_hour.get() + (carbon - prices[t]) * point.power.as_kw()
+            point.per_hour.get() + (carbon(t) - prices[t]) * point.power.as_kw()
         };
         generator.curve.iter().map(at).fold(f64::INFINITY, f64::min) * hours(t)
     };

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sos_units::{Energy, Money, Power, Price};
 
+use crate::connection::Meter;
+
 /// The plan of one storage; every list has one entry per step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StorageSchedule {
@@ -177,6 +179,14 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// What flows through a meter, kW, import positive, per step; empty where the plan does not say.
+    pub(crate) fn flow(&self, meter: &Meter<'_>) -> &[Power] {
+        match meter.feeder {
+            None => &self.grid,
+            Some(feeder) => self.feeders.get(&feeder.id).map(Vec::as_slice).unwrap_or_default(),
+        }
+    }
+
     /// The power of anything planned, kW, per step, site sign; empty for what the plan does not know.
     #[must_use]
     pub fn power(&self, id: &str) -> Vec<Power> {

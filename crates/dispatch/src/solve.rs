@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::assemble::{GeneratorPlan, Raw, WorkPlan, assemble};
 use crate::commitment::Commitment;
-use crate::connection::Connection;
+use crate::connection::{Behind, Connection};
 use crate::generator::Generator;
 use crate::group::{Group, groups, split};
 use crate::interior;
@@ -96,13 +96,14 @@ pub enum Unsolvable {
 /// When the problem is invalid, or the solver stops without a plan.
 pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
     problem.validate()?;
+    let behind = &problem.behind();
     let mut search =
-        Search { problem, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
-    if !search.run(&groups(problem, false)).map_err(|f| unsolvable(f, budget))? {
+        Search { problem, behind, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
+    if !search.run(&groups(problem, behind, false)).map_err(|f| unsolvable(f, budget))? {
         search.stats.one_by_one = true;
         // One by one they might work against each other, which the sum's choices rule out.
         search.bound = f64::NEG_INFINITY;
-        search.run(&groups(problem, true)).map_err(|f| unsolvable(f, budget))?;
+        search.run(&groups(problem, behind, true)).map_err(|f| unsolvable(f, budget))?;
     }
     search.finish()
 }
@@ -126,6 +127,7 @@ fn unsolvable(failure: Failure, budget: &Budget) -> Unsolvable {
 
 struct Search<'a> {
     problem: &'a Problem,
+    behind: &'a Behind<'a>,
     budget: &'a Budget,
     stats: Stats,
     best: Option<Candidate>,
@@ -140,7 +142,7 @@ struct Candidate {
 }
 
 /// Rounds of adding either-or choices before what is found is taken as it is.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 5;
 /// How near that method comes to the optimum, as a share of the gap that is accepted: its plan is repaired afterwards.
 const NEAR: f64 = 0.2;
 /// Columns from which the method that uses the structure of many storages is tried first.
@@ -153,18 +155,23 @@ impl Search<'_> {
     fn run(&mut self, groups: &[Group]) -> Result<bool, Failure> {
         let mut exclusive = Exclusive::default();
         for round in 0..ROUNDS {
-            let built = build(self.problem, groups, &exclusive);
+            let built = build(self.problem, self.behind, groups, &exclusive);
             self.stats.columns = built.lp.columns();
             self.stats.rows = built.lp.row_low.len();
-            let (point, bound) = self.optimise(&built, groups)?;
+            let (point, bound, relaxed) = self.optimise(&built, groups)?;
             self.bound = self.bound.max(bound);
             if !self.offer(&built, groups, &point) {
                 return Ok(false);
+            }
+            if let Some(relaxed) = relaxed {
+                self.one_way(&built, groups, relaxed);
             }
             if self.gap() <= self.budget.gap.max(1e-9) || built.lp.columns() > BRANCHABLE {
                 break;
             }
             let before = exclusive.clone();
+            // What a choice means for a linear programme may be enough; it is made where that is not.
+            exclusive.whole = !exclusive.is_empty();
             conflicts(&built, &point.x, &mut exclusive);
             // Burning energy pays somewhere; choices made one by one would only move it to where it pays next.
             let last = round + 2 >= ROUNDS;
@@ -184,8 +191,12 @@ impl Search<'_> {
     }
 
     /// Solves one programme; where start times come out in parts, rounds them, and branches if that is not good
-    /// enough. Returns a point whose integers are whole, and a bound.
-    fn optimise(&mut self, built: &Built, groups: &[Group]) -> Result<(Point, f64), Failure> {
+    /// enough. Returns a point whose integers are whole, a bound, and the solver where it can go on from the point.
+    fn optimise(
+        &mut self,
+        built: &Built,
+        groups: &[Group],
+    ) -> Result<(Point, f64, Option<Relaxed>), Failure> {
         if built.lp.columns() > MANY
             && !built.lp.integer.contains(&true)
             && let Ok((point, steps)) =
@@ -194,13 +205,14 @@ impl Search<'_> {
             self.stats.programmes += 1;
             self.stats.iterations += u64::from(steps);
             let bound = built.constant + built.lp.dual_bound(&built.costs, &point.dual);
-            return Ok((point, bound));
+            return Ok((point, bound, None));
         }
         let relaxed = built.lp.relaxed(self.budget)?;
         self.count(&relaxed, 0);
         let mut bound = built.constant + built.lp.dual_bound(&built.costs, &relaxed.point.dual);
         if whole(built, &relaxed.point.x) {
-            return Ok((relaxed.point, bound));
+            let goes_on = built.lp.columns() <= BRANCHABLE && !built.lp.integer.contains(&true);
+            return Ok((relaxed.point.clone(), bound, goes_on.then_some(relaxed)));
         }
         let choices_only = built.work.iter().all(|w| !matches!(w, WorkColumns::Block { .. }));
         let mut start = relaxed.point.clone();
@@ -212,18 +224,31 @@ impl Search<'_> {
             let good = self.offer(built, groups, &start) && self.gap() <= self.budget.gap;
             self.bound = saved;
             if (good && whole(built, &start.x)) || built.lp.columns() > BRANCHABLE {
-                return Ok((start, bound));
+                return Ok((start, bound, None));
             }
         }
         self.stats.branched += 1;
         match built.lp.mixed(&built.costs, self.budget) {
             Ok(mixed) => {
                 bound = bound.max(built.constant + mixed.bound);
-                Ok((self.fixed_to(built, &mixed.x)?, bound))
+                Ok((self.fixed_to(built, &mixed.x)?, bound, None))
             }
             // What was found without branching holds too, unless something is half on.
             Err(failure) if built.commits => Err(failure),
-            Err(_) => Ok((start, bound)),
+            Err(_) => Ok((start, bound, None)),
+        }
+    }
+
+    /// Where a point goes both ways at once, the lesser way is given up and the rest solved on from there, until the plan is good
+    /// enough or goes one way everywhere.
+    fn one_way(&mut self, built: &Built, groups: &[Group], mut relaxed: Relaxed) {
+        while self.gap() > self.budget.gap.max(1e-9) {
+            let lesser = lesser_ways(self.problem, built, groups, &relaxed.point.x);
+            let before = relaxed.iterations;
+            let (false, Ok(next)) = (lesser.is_empty(), relaxed.fix(&lesser)) else { return };
+            self.count(&next, before);
+            self.offer(built, groups, &next.point);
+            relaxed = next;
         }
     }
 
@@ -311,6 +336,31 @@ fn whole(built: &Built, x: &[f64]) -> bool {
 }
 
 const BOTH: f64 = 1e-6;
+
+/// Columns to be held at zero so that a point goes one way where it goes both: of a storage the way that reaches the store less,
+/// of a meter the smaller flow.
+fn lesser_ways(problem: &Problem, built: &Built, groups: &[Group], x: &[f64]) -> Vec<(usize, f64)> {
+    let mut lesser = Vec::new();
+    for (g, group) in groups.iter().enumerate() {
+        let storage = &problem.storages[group.members[0]];
+        for (t, (&c, &d)) in built.charge[g].iter().zip(&built.discharge[g]).enumerate() {
+            if x[c] > BOTH && x[d] > BOTH {
+                let reach = x[c] * storage.charge_efficiency_in(t) * storage.discharge_efficiency - x[d];
+                lesser.push((if reach > 0.0 { d } else { c }, 0.0));
+            }
+        }
+    }
+    for flow in built.grid.iter().flatten() {
+        if x[flow.import] > BOTH && x[flow.export] > BOTH {
+            let out = flow.exports().map(|column| x[column]).sum::<f64>();
+            let into = flow.imports().map(|column| x[column]).sum::<f64>();
+            let all: Vec<usize> =
+                if into > out { flow.exports().collect() } else { flow.imports().collect() };
+            lesser.extend(all.into_iter().map(|column| (column, 0.0)));
+        }
+    }
+    lesser
+}
 
 /// Adds choices where a point goes both ways at once.
 fn conflicts(built: &Built, x: &[f64], exclusive: &mut Exclusive) {

@@ -1,20 +1,15 @@
-//! Checks a schedule without the solver that made it, and shares no formula with it.
-//!
-//! The objective is added up again from prices and powers. The bound comes from the schedule's marginal values
-//! alone: for any site price and any value of stored energy, each asset left to itself against those prices cannot
-//! do better than its own cheapest reaction, and the sum of these reactions is never dearer than the best plan
-//! (Lagrangian relaxation; M. L. Fisher, Management Science 27, 1981). Wrong marginal values only loosen it.
-
-use std::collections::BTreeMap;
+//! Checks a schedule without the solver that made it, and shares no formula with it: every constraint, and the objective added up
+//! again from prices and powers. What no plan can be cheaper than is in `bound.rs`.
 
 use serde::{Deserialize, Serialize};
 use sos_units::{FlexibleWork, Money};
 
-use crate::connection::{Feeder, Meter};
+use crate::bound::Bound;
+use crate::connection::Meter;
 use crate::covering::uncovered;
 use crate::generator::Generator;
-use crate::problem::{Problem, Storage};
-use crate::running::{check_generator, generator_cost, least_cost};
+use crate::problem::{Problem, Step, Storage};
+use crate::running::{check_generator, generator_cost};
 use crate::schedule::{Breach, BreachKind, Schedule, StorageSchedule};
 
 /// A constraint that does not hold.
@@ -246,7 +241,7 @@ impl Checker<'_> {
             let goes_on = work.running && !work.interruptible;
             for (t, &p) in power.iter().enumerate() {
                 self.at_most_zero(-p, t, || format!("power of {} below zero, kW", work.id));
-                let most = if goes_on { work.max_power.as_kw() } else { self.most(work, t) };
+                let most = if goes_on { work.max_power.as_kw() } else { most(self.problem, work, t) };
                 self.at_most_zero(p - most, t, || format!("power of {} outside its window, kW", work.id));
             }
             self.work_energy(work, &power);
@@ -254,16 +249,6 @@ impl Checker<'_> {
                 self.one_block(work, &power);
             }
         }
-    }
-
-    /// Most mean power of work in a step: its highest power for the part of the step inside its window.
-    fn most(&self, work: &FlexibleWork, t: usize) -> f64 {
-        let hours = self.problem.steps[t].duration.get();
-        let start = self.problem.steps[t].start.duration_since(work.earliest).as_secs_f64() / 3600.0;
-        let end = work.deadline.duration_since(self.problem.steps[t].start).as_secs_f64() / 3600.0;
-        // Before `earliest`, `start` is negative: that part of the step is lost.
-        let inside = (hours.min(end) - (-start).max(0.0)).clamp(0.0, hours);
-        work.max_power.as_kw() * inside / hours
     }
 
     fn work_energy(&mut self, work: &FlexibleWork, power: &[f64]) {
@@ -292,7 +277,7 @@ impl Checker<'_> {
         let (Some(&first), Some(&last)) = (on.first(), on.last()) else { return };
         let full = work.max_power.as_kw();
         for (t, &found) in power.iter().enumerate().take(last).skip(first) {
-            let expected = if work.running { full } else { self.most(work, t).max(0.0) };
+            let expected = if work.running { full } else { most(self.problem, work, t).max(0.0) };
             let off = (expected - found).max(0.0);
             self.at_most_zero(off, t, || format!("power of {}, which may not be interrupted, kW", work.id));
         }
@@ -312,8 +297,13 @@ impl Checker<'_> {
         let (problem, schedule) = (self.problem, self.schedule);
         for meter in problem.meters() {
             let inside = |id: &String| meter.counts(id);
-            let mut sums: Vec<f64> =
-                self.flow(&meter).iter().zip(meter.fixed).map(|(flow, p)| flow.as_kw() + p.as_kw()).collect();
+            let mut sums: Vec<f64> = self
+                .schedule
+                .flow(&meter)
+                .iter()
+                .zip(meter.fixed)
+                .map(|(flow, p)| flow.as_kw() + p.as_kw())
+                .collect();
             let mut add = |powers: &[sos_units::Power], sign: f64| {
                 sums.iter_mut().zip(powers).for_each(|(sum, power)| *sum += sign * power.as_kw());
             };
@@ -338,21 +328,13 @@ impl Checker<'_> {
         }
     }
 
-    /// What flows through a meter, import positive.
-    fn flow(&self, meter: &Meter<'_>) -> &'_ [sos_units::Power] {
-        match meter.feeder {
-            None => &self.schedule.grid,
-            Some(feeder) => &self.schedule.feeders[&feeder.id],
-        }
-    }
-
     /// A limit may be exceeded, but only openly.
     fn breaches(&mut self) {
         for meter in self.problem.meters() {
             let name = meter.feeder.map(|feeder| &feeder.id);
             let c = meter.connection;
             for t in 0..self.problem.steps.len() {
-                let flow = self.flow(&meter)[t].as_kw();
+                let flow = self.schedule.flow(&meter)[t].as_kw();
                 for (kind, flow, limit) in [
                     (BreachKind::Import, flow, c.import_limit[t]),
                     (BreachKind::Export, -flow, c.export_limit[t]),
@@ -389,7 +371,9 @@ impl Checker<'_> {
     fn objective(&self) -> f64 {
         let exchanged: f64 = self.problem.meters().map(|meter| self.exchanged(&meter)).sum();
         let above_cap = self.problem.carbon_cap.map_or(0.0, |cap| {
-            (emissions(self.problem, self.schedule) - cap.kg).max(0.0) * cap.price.as_per_kg()
+            let counted = (0..self.problem.steps.len()).filter(|&t| cap.counts(t));
+            let emitted: f64 = counted.map(|t| emitted(self.problem, self.schedule, t)).sum();
+            (emitted - cap.kg).max(0.0) * cap.price.as_per_kg()
         });
         exchanged
             + above_cap
@@ -401,7 +385,7 @@ impl Checker<'_> {
 
     /// What is paid for the flow through a meter.
     fn exchanged(&self, meter: &Meter<'_>) -> f64 {
-        let (c, flow) = (meter.connection, self.flow(meter));
+        let (c, flow) = (meter.connection, self.schedule.flow(meter));
         let mut total = 0.0;
         for (t, step) in self.problem.steps.iter().enumerate() {
             let kwh = flow[t].as_kw() * step.duration.get();
@@ -481,8 +465,19 @@ impl Checker<'_> {
     }
 }
 
+/// Most mean power of work in a step: its highest power for the part of the step inside its window.
+pub(crate) fn most(problem: &Problem, work: &FlexibleWork, t: usize) -> f64 {
+    let Step { start, duration } = problem.steps[t];
+    let hours = duration.get();
+    let begun = start.duration_since(work.earliest).as_secs_f64() / 3600.0;
+    let end = work.deadline.duration_since(start).as_secs_f64() / 3600.0;
+    // Before `earliest`, `begun` is negative: that part of the step is lost.
+    let inside = (hours.min(end) - (-begun).max(0.0)).clamp(0.0, hours);
+    work.max_power.as_kw() * inside / hours
+}
+
 /// Hours between the end of the horizon and a deadline in which work could still run.
-fn hours_left(problem: &Problem, work: &FlexibleWork) -> f64 {
+pub(crate) fn hours_left(problem: &Problem, work: &FlexibleWork) -> f64 {
     let Some(last) = problem.steps.last() else { return 0.0 };
     let from_last_start = work.deadline.duration_since(last.start).as_secs_f64() / 3600.0;
     let window = work.deadline.duration_since(work.earliest).as_secs_f64() / 3600.0;
@@ -495,25 +490,25 @@ fn hours_left(problem: &Problem, work: &FlexibleWork) -> f64 {
 /// When the schedule is not one of the problem.
 #[must_use]
 pub fn emissions(problem: &Problem, schedule: &Schedule) -> f64 {
-    let mut total = 0.0;
-    for (t, step) in problem.steps.iter().enumerate() {
-        let mut per_hour =
-            schedule.grid[t].as_kw().max(0.0) * problem.connection.carbon_intensity[t].as_kg_per_kwh();
-        for feeder in &problem.feeders {
-            let into = schedule.feeders[&feeder.id][t].as_kw().max(0.0);
-            per_hour += into * feeder.connection.carbon_intensity[t].as_kg_per_kwh();
-        }
-        for generator in &problem.generators {
-            let power = schedule.generators[&generator.id].power[t].as_kw();
-            per_hour += power * generator.emissions.as_kg_per_kwh();
-        }
-        total += per_hour * step.duration.get();
+    (0..problem.steps.len()).map(|t| emitted(problem, schedule, t)).sum()
+}
+
+/// The same of one step.
+fn emitted(problem: &Problem, schedule: &Schedule, t: usize) -> f64 {
+    let mut per_hour = 0.0;
+    for meter in problem.meters() {
+        let into = schedule.flow(&meter)[t].as_kw().max(0.0);
+        per_hour += into * meter.connection.carbon_intensity[t].as_kg_per_kwh();
     }
-    total
+    for generator in &problem.generators {
+        let power = schedule.generators[&generator.id].power[t].as_kw();
+        per_hour += power * generator.emissions.as_kg_per_kwh();
+    }
+    per_hour * problem.steps[t].duration.get()
 }
 
 /// Mean import price with carbon over the horizon.
-fn mean_price(problem: &Problem) -> f64 {
+pub(crate) fn mean_price(problem: &Problem) -> f64 {
     let c = &problem.connection;
     let (mut money, mut hours) = (0.0, 0.0);
     for (t, step) in problem.steps.iter().enumerate() {
@@ -523,289 +518,4 @@ fn mean_price(problem: &Problem) -> f64 {
         hours += h;
     }
     money / hours
-}
-
-/// Marginal values, and what each part of the site would do against them.
-struct Bound<'a> {
-    problem: &'a Problem,
-    schedule: &'a Schedule,
-    /// Price per meter and step: the site's, then what feeders add.
-    prices: Vec<Vec<f64>>,
-    /// Feeders that things are behind.
-    behind: BTreeMap<&'a str, Vec<usize>>,
-    /// Stored value per storage and step.
-    stored: Vec<Vec<f64>>,
-    /// Price of a kg under the carbon cap.
-    carbon: f64,
-}
-
-/// The least of a convex piecewise linear function on an interval lies at a kink or an end.
-fn least(points: &[f64], low: f64, high: f64, cost: impl Fn(f64) -> f64) -> f64 {
-    let inside = points.iter().copied().filter(|p| *p > low && *p < high);
-    inside.chain([low, high]).map(cost).fold(f64::INFINITY, f64::min)
-}
-
-/// The least of a linear function on an interval.
-fn least_of(slope: f64, low: f64, high: f64) -> f64 {
-    (slope * low).min(slope * high)
-}
-
-/// The least that charging and discharging cost per hour, where a kWh costs `price` and one in store is worth `value`. Both flows
-/// are free of each other, which only lowers it; neither is above its room.
-fn flows(s: &Storage, t: usize, price: f64, value: f64, room: (f64, f64)) -> f64 {
-    let wear = s.wear_cost.as_per_kwh();
-    let gain = s.dynamics.charge_efficiency.as_ref().map_or(s.charge_efficiency, |each| each[t]);
-    let range = s.ordered.as_ref().and_then(|ordered| ordered.range[t]);
-    let (low, high) = range.map_or_else(
-        || (-s.max_charge.as_kw().min(room.0), s.max_discharge.as_kw().min(room.1)),
-        |(low, high)| (low.as_kw(), high.as_kw()),
-    );
-    let kinks: Vec<f64> = s.dynamics.wear_above.iter().map(|(above, _)| above.as_kw()).collect();
-    let flow = |each: f64, low: f64, high: f64| {
-        least(&kinks, low.max(0.0), high.max(0.0), |power| {
-            let above = |(above, more): &(sos_units::Power, sos_units::Price)| {
-                more.as_per_kwh() * (power - above.as_kw()).max(0.0)
-            };
-            each * power + s.dynamics.wear_above.iter().map(above).sum::<f64>()
-        })
-    };
-    flow(price + wear - value * gain, -high, -low)
-        + flow(value / s.discharge_efficiency + wear - price, low, high)
-}
-
-impl<'a> Bound<'a> {
-    fn new(problem: &'a Problem, schedule: &'a Schedule) -> Option<Self> {
-        let n = problem.steps.len();
-        let list = |prices: &[sos_units::Price]| -> Option<Vec<f64>> {
-            let values: Vec<f64> = prices.iter().map(|p| p.as_per_kwh()).collect();
-            (values.len() == n && values.iter().all(|v| v.is_finite())).then_some(values)
-        };
-        let site = list(&schedule.shadow.site_price)?;
-        let value = |s: &Storage| list(schedule.shadow.stored_value.get(&s.id)?);
-        let stored = problem.storages.iter().map(value).collect::<Option<_>>()?;
-        let feeder = |feeder: &Feeder| list(schedule.shadow.feeder_price.get(&feeder.id)?);
-        let feeders = problem.feeders.iter().map(feeder).collect::<Option<Vec<_>>>()?;
-        let prices = std::iter::once(site).chain(feeders).collect();
-        let carbon = Some(schedule.shadow.carbon).filter(|value| value.is_finite()).unwrap_or(0.0);
-        let most = problem.carbon_cap.map_or(0.0, |cap| cap.price.as_per_kg());
-        let (behind, carbon) = (problem.behind(), carbon.clamp(0.0, most));
-        Some(Self { problem, schedule, prices, behind, stored, carbon })
-    }
-
-    fn value(&self) -> f64 {
-        let problem = self.problem;
-        let most = self.ranges();
-        let mut total: f64 =
-            problem.meters().enumerate().map(|(m, meter)| self.meter(m, &meter, &most[m])).sum();
-        total -= problem.carbon_cap.map_or(0.0, |cap| self.carbon * cap.kg);
-        total += problem.storages.iter().zip(&self.stored).map(|(s, v)| self.storage(s, v)).sum::<f64>();
-        for item in &problem.curtailable {
-            let prices = self.prices_of(&item.id);
-            for ((most, price), step) in item.available.iter().zip(&prices).zip(&problem.steps) {
-                total -= (price * most.as_kw() * step.duration.get()).max(0.0);
-            }
-        }
-        for generator in &problem.generators {
-            total += least_cost(problem, generator, &self.prices_of(&generator.id), self.carbon);
-        }
-        total + problem.work.iter().map(|work| self.work(work)).sum::<f64>()
-    }
-
-    /// What a kWh is worth to something: the site's price and what each feeder that it is behind adds.
-    fn prices_of(&self, id: &str) -> Vec<f64> {
-        let mut prices = self.prices[0].clone();
-        for &feeder in self.behind.get(id).map(Vec::as_slice).unwrap_or_default() {
-            prices.iter_mut().zip(&self.prices[feeder + 1]).for_each(|(sum, price)| *sum += price);
-        }
-        prices
-    }
-
-    /// A connection sells at its price what is bought behind it at the site's, or at what a feeder adds; fixed power is bought
-    /// as it is.
-    fn meter(&self, m: usize, meter: &Meter<'_>, most: &[(f64, f64)]) -> f64 {
-        let (c, steps) = (meter.connection, &self.problem.steps);
-        let (extra, mut total) = self.charged(meter);
-        let ramps = self.ramps(meter, &mut total);
-        for (t, step) in steps.iter().enumerate() {
-            let (h, price) = (step.duration.get(), self.prices[m][t]);
-            let carbon = (c.carbon_price.as_per_kg() + self.carbon) * c.carbon_intensity[t].as_kg_per_kwh();
-            let buy = c.import_price[t].as_per_kwh() + carbon + extra[t] / h;
-            let sell = c.export_price[t].as_per_kwh();
-            let breach = c.breach_price.as_per_kwh();
-            let (most_in, most_out) = most[t];
-            let import = c.import_limit[t].map_or(most_in, |l| l.as_kw());
-            let export = c.export_limit[t].map_or(most_out, |l| l.as_kw());
-            let ramp = (ramps[t] - ramps[t + 1]) / h;
-            let cost = |flow: f64| {
-                let over = (flow - import).max(0.0) + (-flow - export).max(0.0);
-                let own = if flow > 0.0 { flow * buy } else { flow * sell };
-                (own + over * breach + flow * (ramp - price)) * h
-            };
-            let points = [0.0, import, -export];
-            total += least(&points, -most_out, most_in, cost) - price * meter.fixed[t].as_kw() * h;
-        }
-        total
-    }
-
-    /// What charges add to the price of import in each step, per kW, and what their free parts give back. Multipliers are cut to what
-    /// is allowed: zero or above, and no more than the price together.
-    fn charged(&self, meter: &Meter<'_>) -> (Vec<f64>, f64) {
-        let (mut extra, mut total) = (vec![0.0; self.problem.steps.len()], 0.0);
-        for charge in &meter.connection.charges {
-            let Some(found) = self.schedule.shadow.charges.get(&charge.id) else { continue };
-            let found =
-                |j: usize| found.get(j).copied().filter(|value| value.is_finite()).unwrap_or(0.0).max(0.0);
-            let sum: f64 = (0..charge.sums.len()).map(found).sum();
-            let factor = if sum > charge.price { charge.price / sum } else { 1.0 };
-            for (j, one) in charge.sums.iter().enumerate() {
-                one.steps.iter().for_each(|&(t, weight)| extra[t] += factor * found(j) * weight);
-                total -= (charge.free - one.so_far) * found(j) * factor;
-            }
-        }
-        (extra, total)
-    }
-
-    /// What a kW of rise into each step is charged with, and none after the last one; a fall is given as much.
-    fn ramps(&self, meter: &Meter<'_>, total: &mut f64) -> Vec<f64> {
-        let n = self.problem.steps.len();
-        let Some(ramping) = meter.connection.ramping else { return vec![0.0; n + 1] };
-        let found = self.schedule.shadow.ramping.get(meter.id());
-        let at = |t: usize| {
-            let value = found.and_then(|found| found.get(t)).copied().filter(|value| value.is_finite());
-            value.unwrap_or(0.0).clamp(-ramping.price, ramping.price)
-        };
-        let mut ramps: Vec<f64> = (0..n).map(at).chain([0.0]).collect();
-        match ramping.before {
-            Some(before) => *total -= ramps[0] * before.as_kw(),
-            None => ramps[0] = 0.0,
-        }
-        ramps
-    }
-
-    /// Most that could ever flow in and out, per meter and step.
-    fn ranges(&self) -> Vec<Vec<(f64, f64)>> {
-        let p = self.problem;
-        let fixed = |meter: Meter<'_>| meter.fixed.iter().map(|p| (-p.as_kw(), p.as_kw())).collect();
-        let mut ranges: Vec<Vec<(f64, f64)>> = p.meters().map(fixed).collect();
-        let mut add = |id: &str, most: &dyn Fn(usize) -> (f64, f64)| {
-            let feeders = self.behind.get(id).map(Vec::as_slice).unwrap_or_default();
-            for m in std::iter::once(0).chain(feeders.iter().map(|feeder| feeder + 1)) {
-                for (t, range) in ranges[m].iter_mut().enumerate() {
-                    let (into, out) = most(t);
-                    *range = (range.0 + into, range.1 + out);
-                }
-            }
-        };
-        for s in &p.storages {
-            add(&s.id, &|_| (s.max_charge.as_kw(), s.max_discharge.as_kw()));
-        }
-        p.work.iter().for_each(|w| add(&w.id, &|_| (w.max_power.as_kw(), 0.0)));
-        p.generators.iter().for_each(|g| add(&g.id, &|_| (0.0, g.most())));
-        p.curtailable.iter().for_each(|c| add(&c.id, &|t| (0.0, c.available[t].as_kw())));
-        ranges.iter_mut().flatten().for_each(|range| *range = (range.0.max(0.0), range.1.max(0.0)));
-        ranges
-    }
-
-    /// What a store does at its best against the prices. Powers that fall with the state of charge are left out, which only lowers
-    /// the bound.
-    fn storage(&self, s: &Storage, value: &[f64]) -> f64 {
-        let capacity = s.capacity.as_kwh();
-        let start = s.soc.as_fraction();
-        let low = capacity * start.min(s.min_soc.as_fraction());
-        let high = capacity * start.max(s.max_soc.as_fraction());
-        let mut total = -value[0] * start * capacity;
-        let prices = self.prices_of(&s.id);
-        let mut decayed = 1.0;
-        for (t, step) in self.problem.steps.iter().enumerate() {
-            let hours = step.duration.get();
-            if s.available.as_ref().is_none_or(|a| a[t]) {
-                let start = start * capacity;
-                let room = match t {
-                    0 if s.is_plain() => (
-                        (high - start) / (s.charge_efficiency * hours),
-                        (start - low) * s.discharge_efficiency / hours,
-                    ),
-                    _ => (f64::INFINITY, f64::INFINITY),
-                };
-                total += flows(s, t, prices[t], value[t], room) * hours;
-            }
-            if let Some(draw) = &s.dynamics.draw {
-                let wanted = draw.energy[t].as_kwh();
-                total += value[t] * wanted;
-                total += least_of(draw.price.as_per_kwh() - value[t], 0.0, wanted.max(0.0));
-                total += least_of(value[t], 0.0, (-wanted).max(0.0));
-            }
-            let left = s.dynamics.retention.powf(hours);
-            let next = value.get(t + 1).copied().unwrap_or(s.end_value.as_per_kwh());
-            let held = s.dynamics.holding_cost.as_per_kwh() * hours;
-            let targets: Vec<_> = s.targets.iter().filter(|target| target.step == t).collect();
-            let wanted: Vec<f64> = targets.iter().map(|target| target.soc.as_fraction() * capacity).collect();
-            total += least(&wanted, low * decayed * left, high * left, |energy| {
-                let missed =
-                    targets.iter().zip(&wanted).map(|(t, w)| t.price.as_per_kwh() * (w - energy).max(0.0));
-                (value[t] / left - next + held) * energy + missed.sum::<f64>()
-            });
-            decayed *= left;
-        }
-        total
-    }
-
-    /// Work buys at the site price: the cheapest steps, or the cheapest block; or is left; or is lost.
-    fn work(&self, work: &FlexibleWork) -> f64 {
-        let problem = self.problem;
-        let prices = self.prices_of(&work.id);
-        let view = Checker { problem, schedule: &Schedule::default(), violations: Vec::new() };
-        let energy = work.energy.as_kwh();
-        let after = mean_price(problem);
-        let room = work.max_power.as_kw() * hours_left(problem, work);
-        if work.interruptible {
-            let lost = if energy > 0.0 { work.value.get() / energy } else { 0.0 };
-            let mut offers: Vec<(f64, f64)> = (0..problem.steps.len())
-                .map(|t| (prices[t], view.most(work, t) * problem.steps[t].duration.get()))
-                .collect();
-            offers.extend([(after, room), (lost, energy)]);
-            offers.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let mut left = energy;
-            let mut total = 0.0;
-            for (price, most) in offers {
-                let taken = left.min(most);
-                total += price * taken;
-                left -= taken;
-            }
-            return total;
-        }
-        if work.running {
-            let (money, _, missed) = self.block(work, &prices, 0, true);
-            return money + if missed > 1e-9 { work.value.get() } else { 0.0 };
-        }
-        let starts = (0..problem.steps.len()).filter(|&t| view.most(work, t) > 0.0);
-        let mut best = starts
-            .map(|t| self.block(work, &prices, t, false))
-            .filter(|&(_, _, missed)| missed <= 1e-6 * (1.0 + energy))
-            .map(|(money, _, _)| money)
-            .fold(work.value.get(), f64::min);
-        if energy <= room + 1e-9 && work.max_power.as_kw() > 0.0 {
-            best = best.min(energy * after);
-        }
-        best
-    }
-
-    /// Money, energy after the horizon and energy missed of a block that starts in step `first`.
-    fn block(&self, work: &FlexibleWork, prices: &[f64], first: usize, running: bool) -> (f64, f64, f64) {
-        let problem = self.problem;
-        let full = work.max_power.as_kw();
-        let (mut left, mut money, mut missed) = (work.energy.as_kwh(), 0.0, 0.0);
-        for t in first..problem.steps.len() {
-            let step = problem.steps[t];
-            let wait = work.earliest.duration_since(step.start).as_secs_f64() / 3600.0;
-            let until = work.deadline.duration_since(step.start).as_secs_f64() / 3600.0;
-            let begin = if running { 0.0 } else { wait.clamp(0.0, step.duration.get()) };
-            let taken = left.min(full * (step.duration.get() - begin));
-            missed += (taken - full * (until.min(step.duration.get()) - begin).max(0.0)).max(0.0);
-            money += taken * prices[t];
-            left -= taken;
-        }
-        let later = left.min(full * hours_left(problem, work));
-        (money + later * mean_price(problem), later, missed + left - later)
-    }
 }

@@ -34,6 +34,12 @@ pub struct SiteState {
     pub import_limit: Option<Power>,
     /// Limit on export.
     pub export_limit: Option<Power>,
+    /// Parts of the site behind meters or fuses of their own.
+    pub feeders: Vec<FeederState>,
+    /// What is charged for peaks and amounts.
+    pub charges: Vec<ChargeState>,
+    /// The limit on emissions of a period, and what was emitted in it so far, kgCO2.
+    pub carbon_cap: Option<(f64, f64)>,
     /// Import price in force.
     pub price: Reading<Price>,
     /// Carbon intensity of the step.
@@ -113,8 +119,36 @@ pub struct Totals {
     pub shared: Energy,
     /// Share of the generation used on site, 0…1; none before any generation.
     pub self_consumption: Option<f64>,
-    /// Steps above a limit of the connection, as it was and uncontrolled.
+    /// Steps above a limit of the connection or of a feeder, as it was and uncontrolled.
     pub limit_violations: (u64, u64),
+}
+
+/// A part of a site behind a meter or a fuse of its own.
+#[derive(Clone, Debug)]
+pub struct FeederState {
+    /// Its name.
+    pub name: String,
+    /// Mean of the last step, positive into the feeder.
+    pub power: Reading<Power>,
+    /// Most that may flow in now, by its fuse and by orders of the grid operator.
+    pub import_limit: Option<Power>,
+    /// Most that may flow out.
+    pub export_limit: Option<Power>,
+}
+
+/// What is charged for a peak or an amount.
+#[derive(Clone, Debug)]
+pub struct ChargeState {
+    /// Its name.
+    pub name: String,
+    /// The feeder where it is paid; none for the site's connection.
+    pub feeder: Option<String>,
+    /// `kW` of a peak, `kWh` of an amount.
+    pub unit: &'static str,
+    /// What has been counted in the running period, in that unit, as it was and uncontrolled.
+    pub so_far: Compared,
+    /// What it has cost since the site's epoch.
+    pub cost: Compared,
 }
 
 /// One asset.
@@ -170,6 +204,8 @@ pub struct PlanStepState {
     pub price: Price,
     /// Planned power per battery and work, positive into the site.
     pub power: BTreeMap<String, Power>,
+    /// Planned flow into each feeder.
+    pub feeders: BTreeMap<String, Power>,
     /// Reason per battery and work.
     pub because: BTreeMap<String, String>,
     /// Limits that the step is at, in words.

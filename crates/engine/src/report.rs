@@ -1,5 +1,7 @@
 //! The report of a run. Everything but `timings` is the same for the same seed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::site::task::Stats;
@@ -74,6 +76,23 @@ pub struct Violation {
     pub reason: String,
 }
 
+/// A part of a site behind a meter or a fuse of its own, as it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FeederReport {
+    /// Energy that flowed in.
+    pub import_kwh: f64,
+    /// Energy that flowed out.
+    pub export_kwh: f64,
+    /// Highest mean power of a step into it.
+    pub peak_kw: f64,
+    /// Its own limit on what flows in; orders of the grid operator may have set a lower one for a time.
+    pub import_limit_kw: Option<f64>,
+    /// Limit on what flows out.
+    pub export_limit_kw: Option<f64>,
+    /// Steps in which a limit of it was exceeded.
+    pub limit_violations: u64,
+}
+
 /// One site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteReport {
@@ -83,8 +102,14 @@ pub struct SiteReport {
     pub steps: u64,
     /// Plans made.
     pub plans: u64,
-    /// Import paid less export earned, fuel and starts of generators.
+    /// Import paid less export earned, at the connection and at feeders, charges, fuel and starts of generators.
     pub cost: CostReport,
+    /// Part of the cost: what each charge came to, by name.
+    #[serde(default)]
+    pub charges: BTreeMap<String, Cases>,
+    /// By name.
+    #[serde(default)]
+    pub feeders: BTreeMap<String, FeederReport>,
     /// Emissions of what was imported or burnt.
     pub emissions_kg: Cases,
     /// Cost + carbon price × emissions + priced unserved energy − value of the energy stored at the end.
@@ -199,7 +224,7 @@ pub struct Timings {
 /// Durations in buckets of 5 %, so that a year of ticks takes a kilobyte.
 #[derive(Clone, Debug, Default)]
 pub struct Durations {
-    buckets: std::collections::BTreeMap<i32, u64>,
+    buckets: BTreeMap<i32, u64>,
     count: u64,
 }
 

@@ -165,7 +165,6 @@ fn prepare_declared(declared: &[Declared]) -> BTreeMap<String, Result<Prepared, 
             let problems = failed.values().flatten().map(ToString::to_string).collect::<Vec<_>>();
             std::iter::once(error.to_string()).chain(problems).collect::<Vec<_>>().join("; ")
         });
-        let model = model.and_then(only_what_it_runs);
         let site = model.map(|model| {
             let mut work = WorkBook::default();
             work.declare(&name, &services);
@@ -176,38 +175,6 @@ fn prepare_declared(declared: &[Declared]) -> BTreeMap<String, Result<Prepared, 
         prepared.insert(name, site);
     }
     prepared
-}
-
-/// The loop does not command everything that can be planned, and does not settle every charge, yet: it says so instead of leaving
-/// something out.
-fn only_what_it_runs(model: SiteModel) -> Result<SiteModel, String> {
-    if let Some(asset) = model.assets.iter().find(|asset| asset.kind.is_only_planned()) {
-        let (name, kind) = (&asset.name, asset.kind.word());
-        return Err(format!(
-            "asset {name} is a {kind}, which `sos optimize` plans and the site loop does not run yet; take it out"
-        ));
-    }
-    if let Some(feeder) = model.feeders.first() {
-        let name = &feeder.name;
-        return Err(format!(
-            "feeder {name} is planned with by `sos optimize` and `sos control`; the site loop does not hold it yet; take it out"
-        ));
-    }
-    if let Some(charge) = model.connection.charges.first() {
-        let name = &charge.name;
-        return Err(format!(
-            "charge {name} is planned with by `sos optimize` and `sos control`; the site loop does not settle it yet; take it out"
-        ));
-    }
-    if model.connection.ramp_price.is_some() {
-        let what = "rampPrice is planned with by `sos optimize` and `sos control`";
-        return Err(format!("{what}; the site loop does not carry the exchange over yet; take it out"));
-    }
-    if model.carbon_cap.is_some() {
-        let what = "carbonCap is planned with by `sos optimize` and `sos control`";
-        return Err(format!("{what}; the site loop does not carry it from plan to plan yet; take it out"));
-    }
-    Ok(model)
 }
 
 fn clocks_of(site: &str, services: &BTreeMap<String, ServiceSpec>) -> Vec<Ticked> {

@@ -449,6 +449,11 @@ impl<'a> Checker<'a> {
                     self.currency(one, &format!("spec.vehicle.trips[{i}].price"), price.currency, site);
                 }
             }
+            for (i, routine) in vehicle.routine.iter().enumerate() {
+                if let Some(price) = routine.price {
+                    self.currency(one, &format!("spec.vehicle.routine[{i}].price"), price.currency, site);
+                }
+            }
         }
         if let (Some(site), Some(pump)) = (site, &spec.heat_pump) {
             self.heat_pump(one, pump, site);
@@ -674,7 +679,6 @@ fn refused(name: &str, asset: &AssetSpec, power: Power) -> Option<(String, Strin
         let message = format!("Asset/{name} is not commanded: its mode is {}", asset.mode);
         let help = match asset.r#type {
             AssetType::Load => "a load is not commanded; only a hold can be ordered of it",
-            AssetType::Vehicle | AssetType::HeatPump => "it is planned, not commanded yet",
             _ => "set mode: control in its manifest; only a hold can be ordered of it as it is",
         };
         return Some((message, help.to_owned()));
@@ -683,17 +687,12 @@ fn refused(name: &str, asset: &AssetSpec, power: Power) -> Option<(String, Strin
         AssetModel::Battery(battery) => (-battery.max_charge, battery.max_discharge),
         AssetModel::Solar(solar) if solar.curtailable => (Power::ZERO, solar.peak_power),
         AssetModel::Wind(wind) if wind.curtailable => (Power::ZERO, wind.rated_power),
-        AssetModel::Generator(_) => {
-            let message = format!("the power of Asset/{name} cannot be ordered");
-            return Some((message, "a hold can: then nothing is written to its device".to_owned()));
-        }
-        AssetModel::Solar(_)
-        | AssetModel::Wind(_)
-        | AssetModel::Vehicle(_)
-        | AssetModel::HeatPump(_)
-        | AssetModel::Load => {
+        AssetModel::Generator(generator) => (Power::ZERO, generator.max_power),
+        AssetModel::Vehicle(vehicle) => (-vehicle.battery.max_charge, vehicle.battery.max_discharge),
+        AssetModel::HeatPump(pump) => (-pump.max_power, Power::ZERO),
+        AssetModel::Solar(_) | AssetModel::Wind(_) | AssetModel::Load => {
             let message = format!("the power of Asset/{name} cannot be chosen");
-            let help = "expected a battery, or a solar plant or wind turbine with curtailable: true";
+            let help = "expected a battery, a vehicle, a heat pump, a generator, or a solar plant or wind turbine with curtailable: true";
             return Some((message, help.to_owned()));
         }
     };

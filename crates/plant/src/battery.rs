@@ -135,6 +135,9 @@ pub struct BatteryState {
     charged: ExactEnergy,
     /// Given to the site at the AC terminals; zero or above.
     discharged: ExactEnergy,
+    /// Taken out of the store by driving; zero or above.
+    #[serde(default)]
+    used: ExactEnergy,
 }
 
 impl BatteryState {
@@ -160,6 +163,14 @@ impl BatteryState {
         self.discharged
     }
 
+    /// Takes energy out of the store, as driving does: as much of it as there is.
+    #[must_use]
+    pub fn after_use(mut self, params: &BatteryParams, energy: Energy) -> Self {
+        let there = self.stored(params).max(Energy::ZERO);
+        self.used += ExactEnergy::watt_seconds(to_watt_seconds(energy.clamp(Energy::ZERO, there)));
+        self
+    }
+
     /// The stored energy.
     #[must_use]
     pub fn stored(&self, params: &BatteryParams) -> Energy {
@@ -176,7 +187,7 @@ impl BatteryState {
     /// What charging and discharging have cost since the books began; zero or above.
     #[must_use]
     pub fn losses(&self, params: &BatteryParams) -> Energy {
-        let passed = (self.initial + self.charged - self.discharged).to_energy();
+        let passed = (self.initial + self.charged - self.discharged - self.used).to_energy();
         passed - self.stored(params)
     }
 
@@ -186,6 +197,7 @@ impl BatteryState {
         ws(self.initial) * params.unit()
             + ws(self.charged) * i128::from(params.charge_eff) * i128::from(params.discharge_eff)
             - ws(self.discharged) * ONE * ONE
+            - ws(self.used) * params.unit()
     }
 }
 
@@ -279,6 +291,15 @@ mod tests {
         let (state, given) = step(&params, state, Power::kw(5.0), HOUR);
         assert_eq!(given, Power::kw(3.61));
         assert_eq!(state.stored(&params), Energy::ZERO);
+    }
+
+    #[test]
+    fn driving_takes_what_there_is_and_costs_no_loss() {
+        let params = BatteryParams::new(fontana()).unwrap();
+        let state = BatteryState::at(&params, Soc::fraction(0.5)).after_use(&params, Energy::kwh(2.0));
+        assert!((state.stored(&params).as_kwh() - 1.2).abs() < 1e-9);
+        let state = state.after_use(&params, Energy::kwh(9.0));
+        assert!(state.stored(&params).as_kwh().abs() < 1e-6 && state.losses(&params).as_kwh().abs() < 1e-6);
     }
 
     #[test]

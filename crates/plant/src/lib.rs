@@ -10,6 +10,7 @@
 
 pub mod battery;
 pub mod generator;
+pub mod heat;
 pub mod solar;
 pub mod variation;
 

@@ -1,8 +1,6 @@
 //! Answers on stdout: tables for people, JSON, YAML and CSV for programs.
 
-use std::io::{IsTerminal, Write};
-
-use serde_json::Value;
+use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 
 use crate::outcome::{Failure, Outcome};
 
@@ -110,17 +108,24 @@ impl Table {
 pub(crate) fn answer(format: Format, table: &Table, value: &impl serde::Serialize) -> Outcome {
     match format {
         Format::Table => text(&table.aligned()),
-        Format::Csv => text(&table.csv()),
+        Format::Csv => csv(table),
         Format::Json | Format::Yaml => structured(format, value),
     }
 }
 
+/// Prints a table as comma-separated values.
+pub(crate) fn csv(table: &Table) -> Outcome {
+    text(&table.csv())
+}
+
 /// Prints a value as JSON or YAML.
 pub(crate) fn structured(format: Format, value: &impl serde::Serialize) -> Outcome {
-    let value = serde_json::to_value(value).map_err(Failure::unsuccessful)?;
     match format {
-        Format::Yaml => text(&crate::yaml::to_yaml(&value)),
-        Format::Table | Format::Json | Format::Csv => json(&value),
+        Format::Yaml => {
+            let value = serde_json::to_value(value).map_err(Failure::unsuccessful)?;
+            text(&crate::yaml::to_yaml(&value))
+        }
+        Format::Table | Format::Json | Format::Csv => json(value),
     }
 }
 
@@ -130,15 +135,23 @@ pub(crate) fn note(text: impl std::fmt::Display) {
     eprintln!("{text}");
 }
 
-/// Prints a value as indented JSON.
-pub(crate) fn json(value: &Value) -> Outcome {
-    text(&format!("{value:#}\n"))
+/// Prints a value as indented JSON, as it goes: an answer may be large.
+pub(crate) fn json(value: &impl serde::Serialize) -> Outcome {
+    print(|out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
 }
 
-/// Prints text; a reader that has gone away (`| head`) is not an error.
+/// Prints text.
 pub(crate) fn text(text: &str) -> Outcome {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    print(|out| out.write_all(text.as_bytes()))
+}
+
+/// Writes to stdout; a reader that has gone away (`| head`) is not an error.
+fn print(write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> std::io::Result<()>) -> Outcome {
+    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::unsuccessful(format!("cannot write to stdout: {error}")))
         }

@@ -100,6 +100,9 @@ impl Fake {
         let (battery, soc) = battery_at(now);
         let grid = load - solar - battery;
         SiteLive {
+            feeders: Vec::new(),
+            charges: Vec::new(),
+            carbon_cap: None,
             site: SITE.into(),
             time: time(now),
             tick: now,

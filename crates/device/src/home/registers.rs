@@ -6,6 +6,7 @@
 //! implemented carries the marker of its type.
 
 use sos_plant::whole_watts;
+use sos_units::{Energy, Power};
 use sunspec::models::model1::Model1;
 use sunspec::models::model203::Model203;
 use sunspec::models::model701::Model701;
@@ -170,31 +171,67 @@ fn plant(
 }
 
 fn battery(home: &Home, serial: &str) -> Vec<u16> {
-    let mut map = Map::new(serial, "home battery inverter");
     let (state, params) = (&home.state, &home.config.battery);
+    let (given, taken) = (state.battery.discharged(), state.battery.charged());
+    let shown = Store {
+        capacity: params.capacity(),
+        stored: Some(state.battery.stored(params)),
+        max_charge: params.max_charge(),
+        max_discharge: params.max_discharge(),
+        watts: state.battery_watts,
+        counters: (given.as_watt_seconds(), taken.as_watt_seconds()),
+    };
+    let map = Map::new(serial, "home battery inverter");
+    store(map, &shown, state.setpoint, state.setpoint_is_share, state.time)
+}
+
+/// What the unit of something that stores energy shows.
+pub(crate) struct Store {
+    pub(crate) capacity: Energy,
+    /// None while nothing is plugged in.
+    pub(crate) stored: Option<Energy>,
+    pub(crate) max_charge: Power,
+    pub(crate) max_discharge: Power,
+    /// Power of its terminals, positive into the site; none before the first interval.
+    pub(crate) watts: Option<i64>,
+    /// Watt-seconds given to the site and taken from it.
+    pub(crate) counters: (i64, i64),
+}
+
+/// The registers of a unit that stores energy and follows a set-point.
+pub(crate) fn store(
+    mut map: Map,
+    shown: &Store,
+    control: Control<Setpoint>,
+    is_share: bool,
+    time: i64,
+) -> Vec<u16> {
     let watts = |power| u16::try_from(whole_watts(power)).ok();
-    let rated = ratings(&mut map, watts(params.max_discharge().max(params.max_charge())));
+    let rated = ratings(&mut map, watts(shown.max_discharge.max(shown.max_charge)));
     for point in [&Model702::W_CHA_RTE_MAX_RTG, &Model702::W_CHA_RTE_MAX] {
-        map.put(rated, point, watts(params.max_charge()));
+        map.put(rated, point, watts(shown.max_charge));
     }
     for point in [&Model702::W_DIS_CHA_RTE_MAX_RTG, &Model702::W_DIS_CHA_RTE_MAX] {
-        map.put(rated, point, watts(params.max_discharge()));
+        map.put(rated, point, watts(shown.max_discharge));
     }
-    setpoint(&mut map, state.setpoint, state.setpoint_is_share, state.time);
+    setpoint(&mut map, control, is_share, time);
     let storage = map.model::<Model713>(RUNS_713);
-    let capacity = params.capacity().as_kwh() * 1000.0;
+    let capacity = shown.capacity.as_kwh() * 1000.0;
     // A 16-bit rating in Wh ends at 65 kWh; larger ones are told in tens, hundreds, ….
     let exponent = (0..7).find(|n| capacity / 10_f64.powi(*n) < 65_000.0).unwrap_or(7);
     let watt_hours = |value: f64| Some((value / 10_f64.powi(exponent)).round() as u16);
     map.put(storage, &Model713::WH_RTG, watt_hours(capacity));
-    map.put(storage, &Model713::WH_AVAIL, watt_hours(state.battery.stored(params).as_kwh() * 1000.0));
-    map.put(storage, &Model713::SOC, Some((state.battery.soc(params).as_fraction() * 1e4).round() as u16));
+    if let Some(stored) = shown.stored {
+        map.put(storage, &Model713::WH_AVAIL, watt_hours(stored.as_kwh() * 1000.0));
+        let share = (stored / shown.capacity).clamp(0.0, 1.0);
+        map.put(storage, &Model713::SOC, Some((share * 1e4).round() as u16));
+    }
     map.put(storage, &Model713::SOH, Some(10_000));
     map.raw(storage, &Model713::STA, 0);
     map.put(storage, &Model713::WH_SF, Some(exponent as i16));
     map.put(storage, &Model713::PCT_SF, Some(HUNDREDTH));
-    let (given, taken) = (state.battery.discharged(), state.battery.charged());
-    measurement(&mut map, state.battery_watts, given.as_watt_seconds(), taken.as_watt_seconds());
+    let model = measurement(&mut map, shown.watts, shown.counters.0, shown.counters.1);
+    map.raw(model, &Model701::CONN_ST, shown.stored.is_some().into());
     map.finish()
 }
 

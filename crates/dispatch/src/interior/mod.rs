@@ -227,13 +227,20 @@ struct Sorted {
     shared: Vec<usize>,
     /// The number of each row among those of its part, or among the shared ones.
     local: Vec<u32>,
+    /// Entries of one variable in own and in shared rows.
+    entries: [Vec<(u32, f64)>; 2],
 }
 
 impl Sorted {
     fn new(lp: &Lp) -> Result<Self, Failure> {
         let rows = lp.row_low.len();
-        let mut sorted =
-            Self { parts: Vec::new(), rest: Part::default(), shared: Vec::new(), local: vec![0; rows] };
+        let mut sorted = Self {
+            parts: Vec::new(),
+            rest: Part::default(),
+            shared: Vec::new(),
+            local: vec![0; rows],
+            entries: Default::default(),
+        };
         let mut owned: Vec<(u32, u32, usize)> = Vec::new();
         for row in 0..rows {
             match lp.owner(row) {
@@ -293,7 +300,9 @@ impl Sorted {
 
     fn push(&mut self, lp: &Lp, variable: Variable, entries: &[(usize, f64)]) -> Result<(), Failure> {
         let mut of = None;
-        let (mut own, mut shared) = (Vec::new(), Vec::new());
+        let [own, shared] = &mut self.entries;
+        own.clear();
+        shared.clear();
         for &(row, value) in entries {
             match lp.owner(row) {
                 None => shared.push((self.local[row], value)),

@@ -38,16 +38,16 @@ pub(super) struct Part {
 
 impl Part {
     /// Adds a variable; see [`Part::close`].
-    pub(super) fn push(&mut self, variable: Variable, own: Vec<(u32, f64)>, shared: Vec<(u32, f64)>) {
+    pub(super) fn push(&mut self, variable: Variable, own: &[(u32, f64)], shared: &[(u32, f64)]) {
         self.columns.push(variable.column);
         self.cost.push(variable.cost);
         self.room.push(variable.room);
-        for &(a, _) in &own {
+        for &(a, _) in own {
             self.reach = own.iter().fold(self.reach, |reach, &(b, _)| reach.max(a.abs_diff(b) as usize));
             self.meets.extend(shared.iter().map(|&(row, _)| (row, a)));
         }
-        self.own.extend(own);
-        self.shared.extend(shared);
+        self.own.extend_from_slice(own);
+        self.shared.extend_from_slice(shared);
         self.ends.push((self.own.len() as u32, self.shared.len() as u32));
     }
 
@@ -121,17 +121,34 @@ impl Part {
             }
         }
         band.solve_all(&mut sides, &first, &last);
+        // Shared rows that follow each other, as balances do, are a slice.
+        let runs = runs(&groups);
         let mut values = meets.iter();
         for (g, group) in groups.iter().enumerate() {
             let row = left.row(group[0].0);
             for (&(_, own), value) in group.iter().zip(values.by_ref()) {
                 let solved = &sides[own as usize * all..own as usize * all + g + 1];
-                for (before, solved) in groups.iter().zip(solved) {
-                    row[before[0].0 as usize] -= value * solved;
+                for &(first, begin, end) in runs.iter().take_while(|run| run.1 <= g) {
+                    let solved = &solved[begin..end.min(g + 1)];
+                    let row = &mut row[first..first + solved.len()];
+                    row.iter_mut().zip(solved).for_each(|(sum, solved)| *sum -= value * solved);
                 }
             }
         }
     }
+}
+
+/// Groups whose shared rows follow each other: the first row, and from which group on up to which.
+fn runs(groups: &[&[(u32, u32)]]) -> Vec<(usize, usize, usize)> {
+    let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+    for (g, group) in groups.iter().enumerate() {
+        let row = group[0].0 as usize;
+        match runs.last_mut() {
+            Some((first, begin, end)) if *first + g - *begin == row => *end = g + 1,
+            _ => runs.push((row, g, g + 1)),
+        }
+    }
+    runs
 }
 
 /// The normal equations in the shared rows, the lower half, by rows.
@@ -360,10 +377,11 @@ impl Share {
                     along += value * shared[row as usize];
                 }
                 costs[i] = cost - along - z[i] + q[i];
-                let above = room[i] - x[i];
-                let upper = if q[i] > 0.0 { above * q[i] } else { 0.0 };
-                theta[i] = 1.0 / (z[i] / x[i] + if q[i] > 0.0 { q[i] / above } else { 0.0 });
-                look.products += x[i] * z[i] + upper;
+                // Of one division, which take most of this loop: 1 / (z / x + q / above).
+                let above = if q[i] > 0.0 { room[i] - x[i] } else { 1.0 };
+                let (lower, upper) = (z[i] * x[i], q[i] * above);
+                theta[i] = x[i] * above / (z[i] * above + q[i] * x[i]);
+                look.products += lower + upper;
                 look.objective += cost * x[i];
                 look.worst_cost = look.worst_cost.max(costs[i].abs());
                 look.largest_cost = look.largest_cost.max(cost.abs());
@@ -426,7 +444,7 @@ impl Share {
                     Push::Costs => cost[i],
                     _ => {
                         let above = room[i] - x[i];
-                        let upper = if q[i] > 0.0 { centre / above - q[i] - upper[i] / above } else { 0.0 };
+                        let upper = if q[i] > 0.0 { (centre - upper[i]) / above - q[i] } else { 0.0 };
                         costs[i] + z[i] - (centre - lower[i]) / x[i] + upper
                     }
                 };
@@ -449,9 +467,10 @@ impl Share {
     /// The second half: the direction from that of the multipliers of the shared rows, and how far it can be gone.
     pub(super) fn follow(&mut self, push: Push, shared: &[f64]) -> Reach {
         let mut reach = Reach { primal: f64::INFINITY, dual: f64::INFINITY };
+        // Divides where a bound is nearer than all before, which is rare.
         let until = |longest: &mut f64, value: f64, change: f64| {
-            if change < 0.0 {
-                *longest = longest.min(-value / change);
+            if -change * *longest > value {
+                *longest = -value / change;
             }
         };
         let centre = push.centre();
@@ -469,11 +488,14 @@ impl Share {
                 let dx = theta[i] * (own + others) - found.x[i];
                 found.x[i] = dx;
                 until(&mut reach.primal, x[i], dx);
-                until(&mut reach.dual, z[i], (centre - lower[i] - z[i] * dx) / x[i] - z[i]);
+                // Multipliers and their changes are taken by what they are multiplied with.
+                let product = z[i] * x[i];
+                until(&mut reach.dual, product, centre - lower[i] - z[i] * dx - product);
                 if q[i] > 0.0 {
                     let above = room[i] - x[i];
+                    let product = q[i] * above;
                     until(&mut reach.primal, above, -dx);
-                    until(&mut reach.dual, q[i], (centre - upper[i] + q[i] * dx) / above - q[i]);
+                    until(&mut reach.dual, product, centre - upper[i] + q[i] * dx - product);
                 }
             });
         });

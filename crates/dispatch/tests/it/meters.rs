@@ -138,13 +138,16 @@ fn a_cap_moves_import_to_where_it_emits_less() {
     problem.connection.carbon_intensity = [0.5, 0.25].map(CarbonIntensity::kg_per_kwh).to_vec();
     let free = proven(&problem);
     assert!((emissions(&problem, &free.schedule) - 2.0).abs() < 1e-6);
-    problem.carbon_cap = Some(CarbonCap { kg: 1.5, price: CarbonPrice::per_kg(100.0) });
+    problem.carbon_cap = Some(CarbonCap { kg: 1.5, price: CarbonPrice::per_kg(100.0), steps: None });
     let capped = proven(&problem);
     assert!((emissions(&problem, &capped.schedule) - 1.5).abs() < 1e-6);
     // 0.1 more for each kWh that emits 0.25 kg less.
     assert!((capped.schedule.shadow.carbon - 0.4).abs() < 1e-3);
-    problem.carbon_cap = Some(CarbonCap { kg: 0.5, price: CarbonPrice::per_kg(100.0) });
+    problem.carbon_cap = Some(CarbonCap { kg: 0.5, price: CarbonPrice::per_kg(100.0), steps: None });
     let beyond = proven(&problem);
+    problem.carbon_cap = Some(CarbonCap { kg: 1.5, price: CarbonPrice::per_kg(100.0), steps: Some(1) });
+    let first = proven(&problem);
+    assert!((first.schedule.grid[0].as_kw() - 3.0).abs() < 1e-6, "the rest of the horizon is another period");
     assert!((beyond.costs.carbon_cap.get() - 50.0).abs() < 1e-6, "{:?}", beyond.costs);
 }
 
@@ -223,7 +226,8 @@ fn anything(seed: u64) -> Problem {
     }
     if rng.random_range(0..2) == 0 {
         let (kg, price) = (rng.random_range(0.0..3.0), CarbonPrice::per_kg(1.0));
-        problem.carbon_cap = Some(CarbonCap { kg, price });
+        let steps = (rng.random_range(0..2) == 0).then(|| rng.random_range(0..=n));
+        problem.carbon_cap = Some(CarbonCap { kg, price, steps });
     }
     problem.feeders = vec![outer, inner];
     problem

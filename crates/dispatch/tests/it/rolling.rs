@@ -147,7 +147,8 @@ fn anything(seed: u64) -> Problem {
     let tier = Charge { id: "tier".into(), what: Charged::Energy, price: 0.1, free: 3.0, sums: vec![all] };
     problem.connection.charges = vec![peak, tier];
     problem.connection.ramping = Some(Ramping { price: 0.02, before: Some(Power::kw(1.0)) });
-    problem.carbon_cap = Some(CarbonCap { kg: rng.random_range(1.0..6.0), price: CarbonPrice::per_kg(0.5) });
+    problem.carbon_cap =
+        Some(CarbonCap { kg: rng.random_range(1.0..6.0), price: CarbonPrice::per_kg(0.5), steps: None });
     problem
 }
 

@@ -6,16 +6,19 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sos_dispatch::Before;
-use sos_model::{Battery, Mode};
+use sos_model::{Battery, Charge, Mode};
 use sos_units::{
     CarbonIntensity, Energy, ExactEnergy, ExactIntensity, ExactPrice, Money, Power, Price, Reading, Soc,
 };
 
 use super::burnt::{Burn, Fires, Tick};
+use super::carried::{Carried, Exchange, own_energy};
+use super::feeders;
 use super::generators::Live;
-use super::ledger::{Case, Excess, GroupFlow, Ledger, TickFlows};
+use super::ledger::{Case, Excess, FeederFlow, GroupFlow, Ledger, TickFlows};
 use super::links::AssetReading;
-use super::model::{Kind, SiteModel, Value};
+use super::model::{Asset, Kind, SiteFeeder, SiteModel, Value};
+use super::movable::{Met, Step, Uncontrolled};
 use super::periods::DayEnd;
 use super::settlement::{Count, LONGEST_WAIT, OpenTick, Settlement, Source};
 use crate::live::{Compared, Totals};
@@ -48,9 +51,15 @@ pub struct TickContext {
     pub work_baseline: ExactEnergy,
     /// Generation that was turned down, zero or above.
     pub curtailed: ExactEnergy,
+    /// Of it, what each plant was turned down by, by asset index.
+    #[serde(default)]
+    pub turned_down: Vec<(usize, ExactEnergy)>,
     /// Asset indices of generators that could not run.
     #[serde(default)]
     pub away: Vec<usize>,
+    /// What vehicles and heat pumps met, by asset index.
+    #[serde(default)]
+    pub met: Vec<(usize, Met)>,
     /// Why the set-points were what they were.
     pub decision: Decision,
     /// Own power by asset that was expected, in watts, positive into the site; empty where all was measured.
@@ -68,6 +77,11 @@ pub struct Accounts {
     ledger: Ledger,
     #[serde(default)]
     fires: Fires,
+    #[serde(default)]
+    uncontrolled: Uncontrolled,
+    /// What charges have counted of the settled ticks: as it was, and uncontrolled.
+    #[serde(default)]
+    carried: (Carried, Carried),
     pub(super) settlement: Settlement<TickContext>,
     #[serde(skip)]
     pub(super) violations: Vec<Violation>,
@@ -102,6 +116,8 @@ impl Accounts {
             initial: BTreeMap::new(),
             ledger: Ledger::default(),
             fires: Fires::begin(model, |_| None),
+            uncontrolled: Uncontrolled::default(),
+            carried: <(Carried, Carried)>::default(),
             settlement: Settlement::new(model.assets.len()),
             violations: Vec::new(),
             estimated: 0,
@@ -211,15 +227,57 @@ impl Accounts {
             self.ended.extend(self.day_so_far());
         }
         self.day = Some(date);
-        let flows = flows(model, tick, &mut self.fires);
-        let Some(excess) = self.ledger.settle(&flows) else { return };
+        let movable = self.movable(model, tick);
+        let flows = flows(model, tick, &movable, &mut self.fires);
+        let excess = self.ledger.settle(&flows);
+        self.charge(model, tick, &flows);
+        let Some(excess) = excess else { return };
         if self.violations.len() < KEPT_VIOLATIONS {
             self.violations.push(Violation {
                 time: crate::time_text(tick.start, &model.zone),
                 kw_over: round3(excess.over.as_kw()),
-                reason: reason(&excess, &flows, &tick.context.decision),
+                reason: reason(model, &excess, &flows, &tick.context.decision),
             });
         }
+    }
+
+    /// Adds what a settled tick makes charges dearer by, to both cases.
+    fn charge(&mut self, model: &SiteModel, tick: &OpenTick<TickContext>, flows: &TickFlows) {
+        let own = own_energy(model, |index| tick.of(index));
+        let actual = Exchange::of(model, (tick.start, tick.seconds), &own, tick.context.work);
+        let baseline = Exchange {
+            grid: Some(flows.exchanged().1),
+            feeders: flows.feeders.iter().map(|feeder| Some(feeder.baseline)).collect(),
+            emissions: None,
+            ..actual
+        };
+        let Self { carried, ledger, .. } = self;
+        for (carried, exchange, case) in
+            [(&mut carried.0, &actual, &mut ledger.actual), (&mut carried.1, &baseline, &mut ledger.baseline)]
+        {
+            carried.observe(model, exchange).into_iter().for_each(|(name, more)| case.charge(name, more));
+        }
+    }
+
+    /// What charges have counted, and what else a plan carries over: of the settled ticks, and of those that wait by what is known
+    /// of them and the best estimates of the rest.
+    #[must_use]
+    pub fn carried(&self, model: &SiteModel) -> Carried {
+        let mut carried = self.carried.0.clone();
+        for tick in self.settlement.waiting_ticks() {
+            let own =
+                own_energy(model, |index| tick.of(index).or_else(|| estimate(model, index, tick, true)));
+            carried.observe(model, &Exchange::of(model, (tick.start, tick.seconds), &own, tick.context.work));
+        }
+        carried
+    }
+
+    /// What a charge has counted of the settled ticks in the period of a time, kW of a peak and kWh of an amount: as it was, and
+    /// uncontrolled.
+    #[must_use]
+    pub fn counted(&self, model: &SiteModel, charge: &Charge, at: Timestamp) -> (f64, f64) {
+        let of = |carried: &Carried| carried.of(charge, &model.zone, at);
+        (of(&self.carried.0), of(&self.carried.1))
     }
 
     /// The running totals. `stored` is the energy in all batteries now, `worth` what a stored kWh is worth, `unserved`
@@ -227,7 +285,7 @@ impl Accounts {
     #[must_use]
     pub fn totals(&self, model: &SiteModel, stored: Energy, worth: Price, unserved: Money) -> Totals {
         let value = worth * stored - unserved;
-        totals_of(model, &self.ledger, (value, worth * self.initially_stored(model)))
+        totals_of(model, &self.ledger, (value, worth * self.stored_uncontrolled(model)))
     }
 
     /// What each generator did before the first step, by name.
@@ -253,6 +311,46 @@ impl Accounts {
     #[must_use]
     pub fn initial_soc(&self, index: usize, battery: &Battery) -> Soc {
         self.initial.get(&index).copied().unwrap_or_else(|| battery.initial_soc_or_min())
+    }
+
+    /// What vehicles and heat pumps would have taken in a tick without control, zero or below, by asset index.
+    fn movable(&mut self, model: &SiteModel, tick: &OpenTick<TickContext>) -> BTreeMap<usize, ExactEnergy> {
+        let mut taken = BTreeMap::new();
+        for (index, asset) in model.assets.iter().enumerate() {
+            if !(asset.kind.is_movable() && asset.is_chosen()) {
+                continue;
+            }
+            let met = tick.context.met.iter().find(|(at, _)| *at == index).map(|(_, met)| *met);
+            let actual = tick.of(index).unwrap_or(ExactEnergy::ZERO);
+            let step = Step { seconds: tick.seconds, met, actual };
+            let initial = self.initial_share(index, asset);
+            taken.insert(index, self.uncontrolled.settle(asset, index, initial, step));
+        }
+        taken
+    }
+
+    /// State of charge at the start of anything that stores: as it said, else as declared.
+    #[must_use]
+    pub fn initial_share(&self, index: usize, asset: &Asset) -> Soc {
+        match &asset.kind {
+            Kind::Battery(battery) => self.initial_soc(index, battery),
+            Kind::Vehicle(vehicle) => self.initial_soc(index, &vehicle.battery),
+            Kind::HeatPump(heat) => {
+                self.initial.get(&index).copied().unwrap_or_else(|| super::storages::initial_heat(heat))
+            }
+            _ => Soc::ZERO,
+        }
+    }
+
+    /// What is stored without control in all batteries: those of vehicles as their charging on arrival has left them, the others as
+    /// they were.
+    fn stored_uncontrolled(&self, model: &SiteModel) -> Energy {
+        let planned = model.stores().filter(|(_, asset, _)| asset.mode != Mode::Observe);
+        let one = |(index, _, battery): (usize, &Asset, &Battery)| {
+            let charged = self.uncontrolled.stored(index, battery);
+            charged.unwrap_or_else(|| self.initial_soc(index, battery) * battery.capacity)
+        };
+        planned.map(one).sum()
     }
 
     /// What was stored at the start in the batteries that are planned with.
@@ -312,10 +410,14 @@ pub fn objective(model: &SiteModel, case: &Case, stored: Money) -> Money {
     case.cost.to_money() + model.carbon_price * case.emissions.to_emissions() + unserved - stored
 }
 
-/// What is stored in all batteries.
+/// What is stored in those of these batteries that are planned with and whose state of charge is known.
 #[must_use]
-pub fn stored(model: &SiteModel, socs: &BTreeMap<usize, Soc>) -> Energy {
-    model.batteries().filter_map(|(index, _, battery)| Some(*socs.get(&index)? * battery.capacity)).sum()
+pub fn stored<'a>(
+    batteries: impl Iterator<Item = (usize, &'a Asset, &'a Battery)>,
+    soc: impl Fn(usize) -> Option<Soc>,
+) -> Energy {
+    let planned = batteries.filter(|(_, asset, _)| asset.mode != Mode::Observe);
+    planned.filter_map(|(index, _, battery)| Some(soc(index)? * battery.capacity)).sum()
 }
 
 fn exact(energy: Energy) -> ExactEnergy {
@@ -349,7 +451,12 @@ fn estimate(
 }
 
 /// A complete tick as the ledger settles it.
-fn flows(model: &SiteModel, tick: &OpenTick<TickContext>, fires: &mut Fires) -> TickFlows {
+fn flows(
+    model: &SiteModel,
+    tick: &OpenTick<TickContext>,
+    movable: &BTreeMap<usize, ExactEnergy>,
+    fires: &mut Fires,
+) -> TickFlows {
     let energy = |index: usize| tick.of(index).unwrap_or(ExactEnergy::ZERO);
     let mut groups = vec![GroupFlow::default(); model.groups.len()];
     for (index, asset) in model.assets.iter().enumerate() {
@@ -358,15 +465,16 @@ fn flows(model: &SiteModel, tick: &OpenTick<TickContext>, fires: &mut Fires) -> 
             Kind::Battery(_) => group.battery += energy(index),
             Kind::Solar { .. } => group.solar += energy(index),
             Kind::Generator(_) => group.generator += energy(index),
-            // No site in the loop has one; see `Sites::prepare`.
-            Kind::Vehicle(_) | Kind::HeatPump(_) => {}
+            Kind::Vehicle(_) | Kind::HeatPump(_) if asset.is_chosen() => group.movable += energy(index),
+            Kind::Vehicle(_) | Kind::HeatPump(_) => group.load += energy(index),
             Kind::Load { net_of, .. } => {
                 let together: ExactEnergy = net_of.iter().map(|other| energy(*other)).sum();
                 group.load += energy(index) - together;
             }
         }
     }
-    let (burnt, burnt_baseline) = burnt(model, tick, &groups, fires);
+    let movable_baseline = movable.values().copied().sum();
+    let (burnt, burnt_baseline, generated) = burnt(model, tick, (&groups, movable_baseline), fires);
     let site = &model.connection;
     TickFlows {
         seconds: tick.seconds,
@@ -376,22 +484,85 @@ fn flows(model: &SiteModel, tick: &OpenTick<TickContext>, fires: &mut Fires) -> 
         island: site.is_island(),
         work: tick.context.work,
         work_baseline: tick.context.work_baseline,
+        movable_baseline,
         curtailed: tick.context.curtailed,
         import_price: ExactPrice::from_price(price(&site.import_price, tick.start)),
         export_price: ExactPrice::from_price(price(&site.export_price, tick.start)),
         carbon: ExactIntensity::from_intensity(carbon(&site.carbon, tick.start)),
         import_limit: site.import_limit,
         export_limit: site.export_limit,
+        feeders: feeder_flows(model, tick, &generated, movable),
     }
 }
 
-/// What generators burnt in a tick, as it was and in merit order.
+/// What flowed through feeders in a complete tick; `generated` is what each generator gave uncontrolled.
+fn feeder_flows(
+    model: &SiteModel,
+    tick: &OpenTick<TickContext>,
+    generated: &[ExactEnergy],
+    movable: &BTreeMap<usize, ExactEnergy>,
+) -> Vec<FeederFlow> {
+    let (start, until) = (tick.start, tick.start + jiff::SignedDuration::from_secs(tick.seconds));
+    let exact = |price: &Option<Value<Price>>| {
+        price
+            .as_ref()
+            .map_or(ExactPrice::default(), |value| ExactPrice::from_price(self::price(value, start)))
+    };
+    let feeder = |(place, feeder): (usize, &SiteFeeder)| FeederFlow {
+        import_price: exact(&feeder.import_price),
+        export_price: exact(&feeder.export_price),
+        carbon: feeder
+            .carbon
+            .as_ref()
+            .map_or(ExactIntensity::default(), |value| ExactIntensity::from_intensity(carbon(value, start))),
+        import_limit: feeders::most_import(model, place, start, until),
+        export_limit: feeder.export_limit,
+        ..FeederFlow::default()
+    };
+    let mut flows: Vec<FeederFlow> = model.feeders.iter().enumerate().map(feeder).collect();
+    let own = own_energy(model, |index| tick.of(index));
+    for (index, own) in own.into_iter().enumerate() {
+        let own = own.unwrap_or(ExactEnergy::ZERO);
+        let moved = movable.get(&index).copied();
+        let uncontrolled = moved.unwrap_or_else(|| uncontrolled(model, index, own, &tick.context, generated));
+        for place in model.way(index) {
+            flows[place].actual += -own;
+            flows[place].baseline += -uncontrolled;
+        }
+    }
+    flows
+}
+
+/// What an asset would have given without control.
+fn uncontrolled(
+    model: &SiteModel,
+    index: usize,
+    own: ExactEnergy,
+    context: &TickContext,
+    generated: &[ExactEnergy],
+) -> ExactEnergy {
+    match &model.assets[index].kind {
+        Kind::Battery(_) => ExactEnergy::ZERO,
+        Kind::Generator(_) => {
+            let mut generators = model.generators().map(|(index, _, _)| index).zip(generated);
+            generators.find(|(at, _)| *at == index).map_or(ExactEnergy::ZERO, |(_, given)| *given)
+        }
+        Kind::Solar { .. } => {
+            let turned = context.turned_down.iter().filter(|(asset, _)| *asset == index);
+            own + turned.map(|(_, energy)| *energy).sum::<ExactEnergy>()
+        }
+        // Vehicles and heat pumps that are commanded have been asked before.
+        Kind::Load { .. } | Kind::Vehicle(_) | Kind::HeatPump(_) => own,
+    }
+}
+
+/// What generators burnt in a tick, as it was and in merit order, and what each gave there.
 fn burnt(
     model: &SiteModel,
     tick: &OpenTick<TickContext>,
-    groups: &[GroupFlow],
+    (groups, movable): (&[GroupFlow], ExactEnergy),
     fires: &mut Fires,
-) -> (Burn, Burn) {
+) -> (Burn, Burn, Vec<ExactEnergy>) {
     let uncontrolled: ExactEnergy = groups.iter().map(|g| g.load + g.solar).sum();
     let given = model.generators().map(|(index, _, _)| tick.of(index).unwrap_or(ExactEnergy::ZERO));
     let tick = Tick {
@@ -399,7 +570,7 @@ fn burnt(
         seconds: tick.seconds,
         given: given.collect(),
         away: &tick.context.away,
-        lacking: -(uncontrolled + tick.context.curtailed + tick.context.work_baseline),
+        lacking: -(uncontrolled + movable + tick.context.curtailed + tick.context.work_baseline),
     };
     fires.settle(model, &tick)
 }
@@ -431,7 +602,10 @@ fn round3(value: f64) -> f64 {
 }
 
 /// Why a limit was exceeded, from what was known when the set-points were chosen.
-fn reason(excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
+fn reason(model: &SiteModel, excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
+    if let Some(feeder) = excess.feeder {
+        return of_feeder(&model.feeders[feeder], excess, &flows.feeders[feeder], decision);
+    }
     let side = if excess.import { "import" } else { "export" };
     let need: ExactEnergy = flows.groups.iter().map(|g| g.load + g.solar).sum::<ExactEnergy>() + flows.work;
     let givers = if flows.island { "batteries and generators" } else { "the batteries" };
@@ -468,6 +642,21 @@ fn reason(excess: &Excess, flows: &TickFlows, decision: &Decision) -> String {
         kw(need_w),
         kw(decision.expected_w)
     )
+}
+
+/// Why the limit of a feeder was exceeded.
+fn of_feeder(feeder: &SiteFeeder, excess: &Excess, flow: &FeederFlow, decision: &Decision) -> String {
+    let name = &feeder.name;
+    if decision.missing > 0 {
+        let missing = decision.missing;
+        return format!("feeder {name}: {missing} measurements were missing when the set-points were chosen");
+    }
+    let (side, limit) = match excess.import {
+        true => ("into", flow.import_limit),
+        false => ("out of", flow.export_limit),
+    };
+    let limit = limit.unwrap_or(Power::ZERO);
+    format!("feeder {name}: {:.2} flowed {side} it, {limit:.2} may", limit + excess.over)
 }
 
 /// Mean carbon intensity of a period, by the hour.

@@ -58,6 +58,8 @@ struct Unit<'a> {
     declared: &'a sos_model::Generator,
     live: Live,
     generator: Generator,
+    /// What people order of it.
+    ordered: Option<Power>,
     call: Call,
     /// What is said of its call.
     why: String,
@@ -122,7 +124,11 @@ fn units<'a>(snapshot: &Snapshot<'a>) -> Vec<Unit<'a>> {
             (false, _, _) => (Call::Rests, reason(snapshot, &asset.name, "off")),
         };
         let generator = plan::generator(asset, declared);
-        Some(Unit { index, asset, declared, live, generator, call, why })
+        let mut unit = Unit { index, asset, declared, live, generator, ordered: None, call, why };
+        if let Some(order) = people::of(snapshot.standing, index) {
+            unit.obey(order);
+        }
+        Some(unit)
     };
     commanded.filter_map(unit).collect()
 }
@@ -153,7 +159,8 @@ fn call_for_lack(snapshot: &Snapshot<'_>, units: &mut [Unit<'_>], storages: &[&L
     let running: Power = units.iter().filter(counts).map(|unit| unit.declared.max_power).sum();
     let mut lacks = need - stored - running;
     let carbon = snapshot.model.carbon_price;
-    let mut order: Vec<usize> = (0..units.len()).filter(|i| units[*i].call == Call::Rests).collect();
+    let mut order: Vec<usize> =
+        (0..units.len()).filter(|i| units[*i].call == Call::Rests && units[*i].ordered.is_none()).collect();
     let price = |i: usize| units[i].generator.full_price(carbon).as_per_kwh();
     order.sort_by(|&a, &b| {
         let runs = |i: usize| !units[i].live.before.on;
@@ -174,6 +181,21 @@ fn call_for_lack(snapshot: &Snapshot<'_>, units: &mut [Unit<'_>], storages: &[&L
 }
 
 impl Unit<'_> {
+    /// Takes an order of people in the place of the plan. A shortest rest holds for people too: it protects the engine.
+    fn obey(&mut self, order: &people::Standing) {
+        let Some(power) = order.power else { return };
+        let rested = self.live.before.hours.get() + 1e-6 >= self.generator.min_down.get();
+        self.ordered = Some(power);
+        (self.call, self.why) = match (power > Power::ZERO, self.live.before.on) {
+            (true, true) => (Call::Runs, format!("{power:.1} {}", order.because)),
+            (true, false) if rested || self.live.ready.is_some() => {
+                (Call::Starts, format!("starting: {power:.1} {}", order.because))
+            }
+            (true, false) => (Call::Rests, format!("0 kW until it has rested: {}", order.because)),
+            (false, _) => (Call::Rests, format!("0 kW {}", order.because)),
+        };
+    }
+
     /// The powers that are possible in the tick.
     fn range(&self, snapshot: &Snapshot<'_>) -> (Power, Power) {
         let minutes = snapshot.model.tick_seconds() as f64 / 60.0;
@@ -181,7 +203,8 @@ impl Unit<'_> {
         let power = self.live.before.power;
         let by = |ramp: Option<Power>| ramp.map_or(ANY, |ramp| ramp * minutes);
         let (up, down) = (by(self.asset.ramp.0), by(self.asset.ramp.1));
-        ((power - down).clamp(least, most), (power + up).clamp(least, most))
+        let (low, high) = ((power - down).clamp(least, most), (power + up).clamp(least, most));
+        self.ordered.map_or((low, high), |power| (power.clamp(low, high), power.clamp(low, high)))
     }
 
     fn supply(&self, snapshot: &Snapshot<'_>) -> Supply {
@@ -336,6 +359,16 @@ mod tests {
 
     /// Orders on an island without a plan: for a state of charge, a load, and what the generator's device says.
     fn decided(soc: f64, load: f64, set: Option<(f64, Engine)>) -> BTreeMap<&'static str, Order> {
+        ordered(soc, load, set, None)
+    }
+
+    /// The same with an order of its power.
+    fn ordered(
+        soc: f64,
+        load: f64,
+        set: Option<(f64, Engine)>,
+        power: Option<f64>,
+    ) -> BTreeMap<&'static str, Order> {
         let model = testing::island();
         let reading = |kw: f64, engine: Option<Engine>| AssetReading {
             power: Power::kw(kw),
@@ -353,6 +386,14 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let generators = Book::default().see(&model, now, &readings);
         let socs = BTreeMap::from([(0, Soc::fraction(soc))]);
+        let order = |kw: f64| people::Standing {
+            asset: 2,
+            power: Some(Power::kw(kw)),
+            until: "2026-01-01T02:00:00Z".parse().unwrap(),
+            by: ["anna".into(), "test run".into()],
+            because: "ordered by anna until 02:00: test run".into(),
+        };
+        let standing: Vec<people::Standing> = power.into_iter().map(order).collect();
         let (orders, _) = decide(&Snapshot {
             model: &model,
             now,
@@ -360,8 +401,10 @@ mod tests {
             socs: &socs,
             generators: &generators,
             plan: None,
-            standing: &[],
+            standing: &standing,
             next: None,
+            next_behind: &[],
+            carried: &super::super::carried::Carried::default(),
             work: Power::ZERO,
             reserve: Energy::ZERO,
         });
@@ -370,6 +413,23 @@ mod tests {
 
     fn kw(orders: &BTreeMap<&'static str, Order>, asset: &str) -> f64 {
         orders[asset].power.unwrap().as_kw()
+    }
+
+    #[test]
+    fn people_start_stop_and_set_a_generator_within_what_it_can() {
+        let set = |orders: BTreeMap<&'static str, Order>| {
+            let order = &orders["set"];
+            (order.power, order.because.clone())
+        };
+        let (power, because) = set(ordered(0.5, 2.0, Some((0.0, Engine::Off)), Some(6.0)));
+        assert_eq!(power, Some(Power::kw(4.0)), "it is started at its least");
+        assert!(because.starts_with("starting: 6.0 kW ordered by anna"), "{because}");
+        let (power, because) = set(ordered(0.5, 2.0, Some((5.0, Engine::Running)), Some(6.0)));
+        assert_eq!((power, because.starts_with("6.0 kW ordered by anna")), (Some(Power::kw(6.0)), true));
+        let (power, _) = set(ordered(0.5, 2.0, Some((5.0, Engine::Running)), Some(99.0)));
+        assert_eq!(power, Some(Power::kw(10.0)), "its most");
+        let (power, because) = set(ordered(0.0, 9.0, Some((5.0, Engine::Running)), Some(0.0)));
+        assert_eq!(power, Some(Power::ZERO), "even where power lacks: {because}");
     }
 
     #[test]

@@ -59,8 +59,8 @@ impl Fires {
         Self { baseline: Merit::new(&generators), on, initial }
     }
 
-    /// Settles a tick: as it was, and in merit order.
-    pub(super) fn settle(&mut self, model: &SiteModel, tick: &Tick<'_>) -> (Burn, Burn) {
+    /// Settles a tick: as it was, and in merit order, there with what each generator gives.
+    pub(super) fn settle(&mut self, model: &SiteModel, tick: &Tick<'_>) -> (Burn, Burn, Vec<ExactEnergy>) {
         let declared: Vec<(usize, Generator)> = model
             .generators()
             .map(|(index, asset, declared)| (index, plan::generator(asset, declared)))
@@ -88,12 +88,13 @@ impl Fires {
         };
         let was: Vec<bool> = self.baseline.running().collect();
         let powers = self.baseline.step(&generators, call, |at| !away.contains(&declared[at].0));
-        let mut baseline = Burn::default();
+        let (mut baseline, mut given) = (Burn::default(), Vec::with_capacity(generators.len()));
         for ((generator, power), was) in generators.iter().zip(&powers).zip(was) {
             let energy = ExactEnergy::from_power(power.unwrap_or(Power::ZERO), tick.seconds);
             baseline.add(generator, energy, hours, power.is_some() && !was);
+            given.push(energy);
         }
-        (actual, baseline)
+        (actual, baseline, given)
     }
 }
 
@@ -127,7 +128,8 @@ mod tests {
         let energy = |kw| ExactEnergy::from_power(Power::kw(kw), 900);
         let start = "2026-01-01T00:00:00Z".parse().unwrap();
         let tick = Tick { start, seconds: 900, given: vec![energy(kw)], away, lacking: energy(lacking) };
-        fires.settle(&model, &tick)
+        let (actual, baseline, _) = fires.settle(&model, &tick);
+        (actual, baseline)
     }
 
     fn money(burn: Burn) -> f64 {

@@ -1,106 +1,266 @@
-//! What a plan carries over from the time before it: the exchange, peaks and amounts of the running periods.
+//! What a plan carries over from the time before it: the exchange, peaks and amounts of the running periods, emissions under a cap.
+//! The same counts make the bill: what each charge costs is what its count rises to.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use sos_model::{BillingPeriod, Charge, Charged};
-use sos_units::Power;
+use sos_units::{
+    Emissions, ExactEmissions, ExactEnergy, ExactIntensity, ExactMoney, ExactPrice, Power, Price,
+};
 
-/// The exchange so far, as far as charges and a price on its changes need it.
-#[derive(Clone, Debug, Default, PartialEq)]
+use super::account::carbon;
+use super::model::{Kind, SiteModel};
+
+/// What flowed through the meters of a site in a tick, import positive; none where something was not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Start of the tick.
+    pub start: Timestamp,
+    /// Its length.
+    pub seconds: i64,
+    /// Through the connection.
+    pub grid: Option<ExactEnergy>,
+    /// Through each feeder, in the order of the model.
+    pub feeders: Vec<Option<ExactEnergy>>,
+    /// Emissions of what was imported or burnt.
+    pub emissions: Option<ExactEmissions>,
+}
+
+impl Exchange {
+    /// From the own energy of each asset, positive into the site, and the work of services, zero or below.
+    #[must_use]
+    pub fn of(
+        model: &SiteModel,
+        (start, seconds): (Timestamp, i64),
+        own: &[Option<ExactEnergy>],
+        work: ExactEnergy,
+    ) -> Self {
+        let grid = own.iter().copied().sum::<Option<ExactEnergy>>().map(|net| -(net + work));
+        let mut feeders = vec![Some(ExactEnergy::ZERO); model.feeders.len()];
+        for (asset, energy) in own.iter().enumerate() {
+            for place in model.way(asset) {
+                feeders[place] = feeders[place].zip(*energy).map(|(flow, energy)| flow - energy);
+            }
+        }
+        let emissions = emitted(model, start, own, grid, &feeders);
+        Self { start, seconds, grid, feeders, emissions }
+    }
+}
+
+/// Emissions of what was imported or burnt; none where something was not known.
+fn emitted(
+    model: &SiteModel,
+    start: Timestamp,
+    own: &[Option<ExactEnergy>],
+    grid: Option<ExactEnergy>,
+    feeders: &[Option<ExactEnergy>],
+) -> Option<ExactEmissions> {
+    let mut sum = ExactEmissions::ZERO;
+    // On an island what lacks is not imported.
+    if !model.connection.is_island() {
+        let intensity = carbon(&model.connection.carbon, start);
+        sum += ExactIntensity::from_intensity(intensity) * grid?.positive_part();
+    }
+    for (feeder, flow) in model.feeders.iter().zip(feeders) {
+        let Some(value) = &feeder.carbon else { continue };
+        sum += ExactIntensity::from_intensity(carbon(value, start)) * (*flow)?.positive_part();
+    }
+    for (index, _, generator) in model.generators() {
+        sum += ExactIntensity::from_intensity(generator.emissions) * own[index]?.positive_part();
+    }
+    Some(sum)
+}
+
+/// Own energy of each asset in a tick from what the devices say: a load's meter less what it measures together with others.
+#[must_use]
+pub fn own_energy(
+    model: &SiteModel,
+    device: impl Fn(usize) -> Option<ExactEnergy>,
+) -> Vec<Option<ExactEnergy>> {
+    let own = |(index, asset): (usize, &super::model::Asset)| {
+        let Kind::Load { net_of, .. } = &asset.kind else { return device(index) };
+        let others = net_of.iter().map(|&other| device(other)).sum::<Option<ExactEnergy>>()?;
+        Some(device(index)? - others)
+    };
+    model.assets.iter().enumerate().map(own).collect()
+}
+
+/// The exchange so far, as far as charges, a cap and a price on its changes need it. Its size does not grow with time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Carried {
     /// The last exchange with the grid, import positive.
     pub before: Option<Power>,
     /// Of each charge, by name.
     counted: BTreeMap<String, Counted>,
+    /// First day of the running period of the carbon cap, and what was emitted in it.
+    emitted: Option<(Date, ExactEmissions)>,
 }
 
 /// What a charge has counted in the running period.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Counted {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Counted {
     /// The first day of the period.
     period: Date,
-    /// The highest interval, kW, or the amount, kWh.
-    pub so_far: f64,
-    /// The interval that runs: its begin in seconds after midnight, its day, and what it amounts to, as a mean over the whole of it.
-    running: Option<(Date, i64, f64)>,
+    /// The amount; of a peak what the highest interval drew.
+    so_far: ExactEnergy,
+    /// The interval that runs: its day, its begin in seconds after midnight, and what it has drawn.
+    running: Option<(Date, i64, ExactEnergy)>,
 }
 
-/// Nothing was carried over.
-pub(super) static NOTHING: Carried = Carried { before: None, counted: BTreeMap::new() };
-
 impl Carried {
-    /// Takes over the import of `start..end` through the connection that has these charges.
-    pub fn observe(
-        &mut self,
-        charges: &[Charge],
-        zone: &TimeZone,
-        start: Timestamp,
-        end: Timestamp,
-        import: Power,
-    ) {
-        let hours = end.duration_since(start).as_secs_f64() / 3600.0;
-        let import = import.as_kw().max(0.0);
-        for charge in charges {
-            let period = period_of(start, zone, per(charge));
-            let entry = self.counted.entry(charge.name.to_string());
-            let counted =
-                entry.or_insert_with(|| Counted { period, so_far: declared(charge), running: None });
-            if counted.period != period {
-                *counted = Counted { period, so_far: 0.0, running: None };
-            }
-            match &charge.on {
-                Charged::Tier(_) => counted.so_far += import * hours,
-                Charged::Peak(peak) => {
-                    let length = peak.interval.as_secs().max(1);
-                    let (day, from) = interval_of(start, zone, length);
-                    let before = match counted.running {
-                        Some((date, begin, mean)) if (date, begin) == (day, from) => mean,
-                        _ => 0.0,
-                    };
-                    // What is longer than an interval is one.
-                    let mean = before + import * (hours * 3600.0 / length as f64).min(1.0);
-                    counted.running = Some((day, from, mean));
-                    counted.so_far = counted.so_far.max(mean);
-                }
+    /// Takes over a tick. Answers by how much it makes each charge dearer; charges that nothing flowed for are left out.
+    pub fn observe(&mut self, model: &SiteModel, exchange: &Exchange) -> Vec<(String, ExactMoney)> {
+        let (start, seconds) = (exchange.start, exchange.seconds.max(1));
+        let mean = |energy: ExactEnergy| Power::kw(energy.as_watt_seconds() as f64 / seconds as f64 / 1000.0);
+        self.before = exchange.grid.map(mean);
+        self.emit(model, exchange);
+        let mut dearer = Vec::new();
+        for (place, charge) in model.charges() {
+            let flow = place.map_or(exchange.grid, |place| exchange.feeders[place]);
+            let Some(flow) = flow else { continue };
+            let more = self.count(charge, &model.zone, (start, seconds), flow.positive_part());
+            if more != ExactMoney::ZERO {
+                dearer.push((charge.name.to_string(), more));
             }
         }
+        dearer
     }
 
-    /// What a charge has counted in the period of a time.
+    fn emit(&mut self, model: &SiteModel, exchange: &Exchange) {
+        let Some(cap) = &model.carbon_cap else { return };
+        let (Some(per), Some(emissions)) = (cap.per, exchange.emissions) else { return };
+        let period = period_of(exchange.start, &model.zone, per);
+        let so_far = match self.emitted {
+            Some((running, so_far)) if running == period => so_far,
+            Some(_) => ExactEmissions::ZERO,
+            None => ExactEmissions::from_emissions(cap.so_far),
+        };
+        self.emitted = Some((period, so_far + emissions));
+    }
+
+    /// Counts an import; by how much it makes the charge dearer.
+    fn count(
+        &mut self,
+        charge: &Charge,
+        zone: &TimeZone,
+        (start, seconds): (Timestamp, i64),
+        import: ExactEnergy,
+    ) -> ExactMoney {
+        let period = period_of(start, zone, charge.per());
+        let first = || Counted { period, so_far: declared(charge), running: None };
+        let counted = self.counted.entry(charge.name.to_string()).or_insert_with(first);
+        if counted.period != period {
+            *counted = Counted { period, so_far: ExactEnergy::ZERO, running: None };
+        }
+        let before = paid(charge, counted.so_far);
+        match &charge.on {
+            Charged::Tier(_) => counted.so_far += import,
+            Charged::Peak(_) => {
+                let length = interval(charge);
+                let (day, from) = interval_of(start, zone, length);
+                let drawn = match counted.running {
+                    Some((date, begin, drawn)) if (date, begin) == (day, from) => drawn,
+                    _ => ExactEnergy::ZERO,
+                };
+                // What is longer than an interval is one, with the same mean.
+                let share = i128::from(import.as_watt_seconds()) * i128::from(length.min(seconds));
+                let share = i64::try_from(share / i128::from(seconds)).unwrap_or(i64::MAX);
+                let drawn = drawn + ExactEnergy::watt_seconds(share);
+                counted.running = Some((day, from, drawn));
+                counted.so_far = counted.so_far.max(drawn);
+            }
+        }
+        paid(charge, counted.so_far) - before
+    }
+
+    /// What a charge has counted in the period of a time, kW of a peak and kWh of an amount.
     #[must_use]
     pub fn of(&self, charge: &Charge, zone: &TimeZone, at: Timestamp) -> f64 {
-        match self.counted.get(charge.name.as_str()) {
-            Some(counted) if counted.period == period_of(at, zone, per(charge)) => counted.so_far,
-            Some(_) => 0.0,
+        let counted = match self.counted.get(charge.name.as_str()) {
+            Some(counted) if counted.period == period_of(at, zone, charge.per()) => counted.so_far,
+            Some(_) => ExactEnergy::ZERO,
             None => declared(charge),
-        }
+        };
+        figure(charge, counted)
     }
 
     /// What the interval of a time amounts to already, as a mean over the whole of it, kW.
     #[must_use]
     pub fn running(&self, charge: &Charge, zone: &TimeZone, at: Timestamp) -> f64 {
-        let Charged::Peak(peak) = &charge.on else { return 0.0 };
-        let here = interval_of(at, zone, peak.interval.as_secs().max(1));
+        if !matches!(charge.on, Charged::Peak(_)) {
+            return 0.0;
+        }
+        let here = interval_of(at, zone, interval(charge));
         let running = self.counted.get(charge.name.as_str()).and_then(|counted| counted.running);
-        running.filter(|(day, from, _)| (*day, *from) == here).map_or(0.0, |(_, _, mean)| mean)
+        let running = running.filter(|(day, from, _)| (*day, *from) == here);
+        running.map_or(0.0, |(_, _, drawn)| figure(charge, drawn))
     }
+
+    /// The mean import from a time on, a tick at least, with which the interval of that time comes to this peak, kW.
+    #[must_use]
+    pub fn allowed(&self, charge: &Charge, zone: &TimeZone, at: Timestamp, tick: i64, peak: f64) -> Power {
+        let length = interval(charge);
+        let (_, begin) = interval_of(at, zone, length);
+        let left = (length - (seconds_of_day(at, zone) - begin)).max(tick).clamp(1, length);
+        let unused = (peak - self.running(charge, zone, at)).max(0.0);
+        Power::kw(unused * length as f64 / left as f64)
+    }
+
+    /// What was emitted in the period of a time that the carbon cap counts.
+    #[must_use]
+    pub fn emissions(&self, model: &SiteModel, at: Timestamp) -> Emissions {
+        let Some(cap) = &model.carbon_cap else { return Emissions::ZERO };
+        let period = cap.per.map(|per| period_of(at, &model.zone, per));
+        match self.emitted {
+            Some((running, so_far)) if Some(running) == period => so_far.to_emissions(),
+            Some(_) => Emissions::ZERO,
+            None => cap.so_far,
+        }
+    }
+}
+
+/// What a charge costs that has come to a count, what is declared to have been counted included.
+fn paid(charge: &Charge, so_far: ExactEnergy) -> ExactMoney {
+    let (price, free) = match &charge.on {
+        // A kW over an interval is so many kWh.
+        Charged::Peak(peak) => {
+            let hours = interval(charge) as f64 / 3600.0;
+            (Price::per_kwh(peak.price.value.as_per_kw() / hours), ExactEnergy::ZERO)
+        }
+        Charged::Tier(tier) => (tier.price.value, energy(tier.above.as_kwh())),
+    };
+    ExactPrice::from_price(price) * (so_far - free).positive_part()
 }
 
 /// What is declared to have been counted in the period in which the first plan begins.
-fn declared(charge: &Charge) -> f64 {
+fn declared(charge: &Charge) -> ExactEnergy {
     match &charge.on {
-        Charged::Peak(peak) => peak.so_far.as_kw(),
-        Charged::Tier(tier) => tier.so_far.as_kwh(),
+        Charged::Peak(peak) => ExactEnergy::from_power(peak.so_far, interval(charge)),
+        Charged::Tier(tier) => energy(tier.so_far.as_kwh()),
     }
 }
 
-fn per(charge: &Charge) -> BillingPeriod {
+/// A count in the unit of its charge.
+fn figure(charge: &Charge, counted: ExactEnergy) -> f64 {
     match &charge.on {
-        Charged::Peak(peak) => peak.per,
-        Charged::Tier(tier) => tier.per,
+        Charged::Peak(_) => counted.as_watt_seconds() as f64 / interval(charge) as f64 / 1000.0,
+        Charged::Tier(_) => counted.to_energy().as_kwh(),
+    }
+}
+
+fn energy(kwh: f64) -> ExactEnergy {
+    ExactEnergy::watt_seconds((kwh * 3.6e6).round() as i64)
+}
+
+/// Seconds of the intervals of a peak; of an amount there are none.
+fn interval(charge: &Charge) -> i64 {
+    match &charge.on {
+        Charged::Peak(peak) => peak.interval.as_secs().max(1),
+        Charged::Tier(_) => 1,
     }
 }
 
@@ -114,20 +274,35 @@ pub(super) fn period_of(at: Timestamp, zone: &TimeZone, per: BillingPeriod) -> D
     }
 }
 
+/// When the period of a time ends.
+pub(super) fn period_end(at: Timestamp, zone: &TimeZone, per: BillingPeriod) -> Timestamp {
+    let date = zone.to_datetime(at).date();
+    let last = match per {
+        BillingPeriod::Day => date,
+        BillingPeriod::Month => date.last_of_month(),
+        BillingPeriod::Year => date.last_of_year(),
+    };
+    let next = last.tomorrow().map(|next| next.to_datetime(jiff::civil::Time::midnight()));
+    next.and_then(|next| zone.to_ambiguous_timestamp(next).compatible()).unwrap_or(Timestamp::MAX)
+}
+
+fn seconds_of_day(at: Timestamp, zone: &TimeZone) -> i64 {
+    let time = zone.to_datetime(at).time();
+    i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second())
+}
+
 /// The day of an interval and its begin in seconds after local midnight.
 pub(super) fn interval_of(at: Timestamp, zone: &TimeZone, length: i64) -> (Date, i64) {
-    let local = zone.to_datetime(at);
-    let time = local.time();
-    let seconds = i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second());
-    (local.date(), seconds.div_euclid(length) * length)
+    (zone.to_datetime(at).date(), seconds_of_day(at, zone).div_euclid(length) * length)
 }
 
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
     use sos_model::{Amount, CapacityPrice, Currency, Name, PeakCharge, Tier};
-    use sos_units::{Energy, Price};
+    use sos_units::Energy;
 
+    use super::super::testing;
     use super::*;
 
     fn currency() -> Currency {
@@ -144,6 +319,16 @@ mod tests {
         Charge { on, name: Name::new("demand").unwrap() }
     }
 
+    fn tier(per: BillingPeriod) -> Charge {
+        let on = Charged::Tier(Tier {
+            above: Energy::kwh(3.0),
+            price: Amount { value: Price::per_kwh(0.1), currency: currency() },
+            per,
+            so_far: Energy::ZERO,
+        });
+        Charge { on, name: Name::new("tier").unwrap() }
+    }
+
     fn near(found: f64, wanted: f64) -> bool {
         (found - wanted).abs() < 1e-9
     }
@@ -152,43 +337,66 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn a_peak_is_a_mean_over_an_interval_and_ends_with_its_month() {
-        let (charges, zone) = ([peak()], TimeZone::UTC);
-        let mut carried = Carried::default();
-        assert!(near(carried.of(&charges[0], &zone, at("2026-01-31T22:00:00Z")), 2.0));
-        let quarter = |carried: &mut Carried, from: &str, kw: f64| {
-            carried.observe(
-                &charges,
-                &zone,
-                at(from),
-                at(from) + SignedDuration::from_mins(15),
-                Power::kw(kw),
-            );
-        };
-        quarter(&mut carried, "2026-01-31T22:30:00Z", 6.0);
-        assert!(near(carried.running(&charges[0], &zone, at("2026-01-31T22:45:00Z")), 3.0));
-        assert!(near(carried.of(&charges[0], &zone, at("2026-01-31T22:45:00Z")), 3.0));
-        quarter(&mut carried, "2026-01-31T22:45:00Z", 2.0);
-        assert!(near(carried.of(&charges[0], &zone, at("2026-01-31T23:00:00Z")), 4.0));
-        assert!(near(carried.running(&charges[0], &zone, at("2026-01-31T23:00:00Z")), 0.0));
-        assert!(near(carried.of(&charges[0], &zone, at("2026-02-01T00:00:00Z")), 0.0), "a month begins anew");
+    /// Counts a power above zero; what it costs.
+    fn count(carried: &mut Carried, charge: &Charge, from: &str, minutes: i64, kw: f64) -> f64 {
+        let import = ExactEnergy::from_power(Power::kw(kw), minutes * 60);
+        carried.count(charge, &TimeZone::UTC, (at(from), minutes * 60), import).to_money().get()
     }
 
     #[test]
-    fn an_amount_adds_up_and_export_takes_nothing_off() {
-        let on = Charged::Tier(Tier {
-            above: Energy::kwh(10.0),
-            price: Amount { value: Price::per_kwh(0.1), currency: currency() },
-            per: BillingPeriod::Day,
-            so_far: Energy::ZERO,
-        });
-        let (charges, zone) = ([Charge { on, name: Name::new("tier").unwrap() }], TimeZone::UTC);
+    fn a_peak_is_a_mean_over_an_interval_and_ends_with_its_month() {
+        let (peak, zone) = (peak(), TimeZone::UTC);
         let mut carried = Carried::default();
-        for (hour, kw) in [(1, 3.0), (2, -5.0), (3, 1.0)] {
-            let from = at(&format!("2026-01-01T0{hour}:00:00Z"));
-            carried.observe(&charges, &zone, from, from + SignedDuration::from_hours(1), Power::kw(kw));
-        }
-        assert!(near(carried.of(&charges[0], &zone, at("2026-01-01T05:00:00Z")), 4.0));
+        assert!(near(carried.of(&peak, &zone, at("2026-01-31T22:00:00Z")), 2.0));
+        let cost = count(&mut carried, &peak, "2026-01-31T22:30:00Z", 15, 6.0);
+        assert!(near(cost, 8.0), "2 kW are paid already, 3 kW are the mean so far");
+        assert!(near(carried.running(&peak, &zone, at("2026-01-31T22:45:00Z")), 3.0));
+        assert!(near(carried.of(&peak, &zone, at("2026-01-31T22:45:00Z")), 3.0));
+        let allowed = carried.allowed(&peak, &zone, at("2026-01-31T22:45:00Z"), 60, 3.5);
+        assert!(near(allowed.as_kw(), 1.0), "{allowed}: half of the interval is left for half a kW");
+        assert!(near(count(&mut carried, &peak, "2026-01-31T22:45:00Z", 15, 2.0), 8.0));
+        assert!(near(carried.of(&peak, &zone, at("2026-01-31T23:00:00Z")), 4.0));
+        assert!(near(carried.running(&peak, &zone, at("2026-01-31T23:00:00Z")), 0.0));
+        assert!(near(carried.of(&peak, &zone, at("2026-02-01T00:00:00Z")), 0.0), "a month begins anew");
+        assert!(
+            near(count(&mut carried, &peak, "2026-02-01T00:00:00Z", 60, 1.5), 12.0),
+            "an hour is one interval"
+        );
+    }
+
+    #[test]
+    fn an_amount_adds_up_and_costs_what_lies_above() {
+        let mut carried = Carried::default();
+        let tier = tier(BillingPeriod::Day);
+        let cost: f64 = [(1, 3.0), (2, 0.0), (3, 1.0)]
+            .map(|(hour, kw)| count(&mut carried, &tier, &format!("2026-01-01T0{hour}:00:00Z"), 60, kw))
+            .iter()
+            .sum();
+        assert!(near(carried.of(&tier, &TimeZone::UTC, at("2026-01-01T05:00:00Z")), 4.0));
+        assert!(near(cost, 0.1));
+    }
+
+    #[test]
+    fn what_is_carried_survives_being_written_down() {
+        let mut carried = Carried { before: Some(Power::kw(1.25)), ..Carried::default() };
+        count(&mut carried, &peak(), "2026-01-31T22:30:00Z", 15, 6.123);
+        carried.emitted =
+            Some((jiff::civil::date(2026, 1, 31), ExactEmissions::from_emissions(Emissions::kg(1.5))));
+        let text = serde_json::to_string(&carried).unwrap();
+        assert_eq!(serde_json::from_str::<Carried>(&text).unwrap(), carried);
+    }
+
+    #[test]
+    fn import_through_a_feeder_and_the_connection_counts_at_both() {
+        let model = testing::street();
+        let kwh = |kwh: f64| Some(energy(kwh));
+        let exchange = |own: &[Option<ExactEnergy>]| {
+            Exchange::of(&model, (at("2026-01-01T00:00:00Z"), 900), own, ExactEnergy::ZERO)
+        };
+        // Behind the feeder: the battery and load-1; load-2 is not.
+        let found = exchange(&[kwh(0.5), kwh(-2.0), kwh(-1.0)]);
+        assert_eq!((found.grid, &found.feeders[..]), (kwh(2.5), &[kwh(1.5)][..]));
+        let found = exchange(&[kwh(0.5), kwh(-2.0), None]);
+        assert_eq!((found.grid, &found.feeders[..]), (None, &[kwh(1.5)][..]));
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{Problem, Step};
-use sos_model::{Battery, Declared, Heated, SignalSource, SignalSpec, SiteSpec, duration_text};
+use sos_model::{Declared, Heated, SignalSource, SignalSpec, SiteSpec, duration_text};
 use sos_units::{CarbonIntensity, Power, Price};
 
 use super::feeders::ExpectedFeeder;
 use super::model::{Asset, Heat, Kind, SiteModel, Value, assemble};
 use super::plan::{self, Caution, Expected};
-use super::storages::HeatExpected;
+use super::storages::{HeatExpected, initial_heat};
 use super::work::WorkBook;
 use crate::folder::{self, Series};
 
@@ -79,7 +79,8 @@ pub fn case(read: &Read, from: Option<&str>) -> Result<Case, Vec<sos_model::Prob
     let assets = assets.map(|one| (one.name.as_str(), one)).collect();
     let data = Data { read, assets, site: one, model: &model, steps: &steps };
     let (expected, given) = data.expected()?;
-    let socs = storages(&model).map(|(index, _, battery)| (index, battery.initial_soc_or_min())).collect();
+    let stores = model.stores().map(|(index, _, battery)| (index, battery.initial_soc_or_min()));
+    let socs = stores.chain(model.heat_pumps().map(|(index, _, heat)| (index, initial_heat(heat)))).collect();
     let work = work(&read.declared, &name, &model.zone, &steps);
     let notes = passed_over(&model, &steps);
     let mut problem = plan::problem(&model, steps, &expected, &socs, work, Caution::none());
@@ -215,19 +216,10 @@ fn work(declared: &[Declared], site: &str, zone: &TimeZone, steps: &[Step]) -> V
     offers
 }
 
-/// Batteries, those of vehicles among them.
-fn storages(model: &SiteModel) -> impl Iterator<Item = (usize, &Asset, &Battery)> {
-    model.assets.iter().enumerate().filter_map(|(index, asset)| match &asset.kind {
-        Kind::Battery(battery) => Some((index, asset, battery)),
-        Kind::Vehicle(vehicle) => Some((index, asset, &vehicle.battery)),
-        _ => None,
-    })
-}
-
 /// Targets whose time is not within the steps.
 fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
-    let outside = storages(model).flat_map(|(_, asset, battery)| {
+    let outside = model.stores().flat_map(|(_, asset, battery)| {
         let targets = battery.targets.iter().map(|target| target.by);
         targets.filter(|by| *by <= first.start || *by > last.end()).map(move |by| (&asset.name, by))
     });

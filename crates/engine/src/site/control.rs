@@ -9,15 +9,16 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sos_model::{Declared, KnownAhead, Mode, SiteSpec, duration_text};
-use sos_units::{GridError, Missing, Power, Reading, Soc, TimeGrid};
+use sos_units::{ExactEnergy, GridError, Missing, Power, Reading, Soc, TimeGrid};
 
 pub use self::line::{Ahead, Answer, Line, Measured};
-use super::carried::Carried;
+use super::carried::{Carried, Exchange};
 use super::case::{self, Read};
 use super::decide::{Order, Snapshot, decide};
 use super::generators::{Book, Live};
 use super::links::AssetReading;
 use super::model::{Asset, Kind, SiteModel, Value};
+use super::movable::Movables;
 use super::outlook::Outlook;
 use super::plan::SitePlan;
 use super::planner::{Basis, Seen, turned_down};
@@ -57,6 +58,7 @@ pub struct Control {
     plan: Option<SitePlan>,
     planned_with: BTreeSet<usize>,
     book: Book,
+    movables: Movables,
     orders: Vec<Order>,
     /// Where the steps of plans are counted from; set by the first line.
     epoch: Option<Timestamp>,
@@ -73,6 +75,7 @@ struct Now {
     /// Own power, measured or else as declared.
     own: Vec<Reading<Power>>,
     socs: BTreeMap<usize, Soc>,
+    coming: BTreeMap<usize, Soc>,
     generators: BTreeMap<usize, Live>,
 }
 
@@ -89,7 +92,7 @@ impl Control {
         let mut model = case::assemble_one(read, site, &series)?;
         (model.tick, model.plan_every) = (tick, plan_every);
         for asset in &mut model.assets {
-            if asset.kind.is_chosen() || matches!(asset.kind, Kind::Solar { curtailable: true, .. }) {
+            if asset.kind.is_choosable() || matches!(asset.kind, Kind::Solar { curtailable: true, .. }) {
                 asset.mode = Mode::Control;
             }
         }
@@ -117,6 +120,7 @@ impl Control {
             plan: None,
             planned_with: BTreeSet::new(),
             book: Book::default(),
+            movables: Movables::default(),
             orders: Vec::new(),
             epoch: None,
             last: None,
@@ -124,17 +128,6 @@ impl Control {
             prices_known: false,
             carried: Carried::default(),
         })
-    }
-
-    /// What is passed over, for people.
-    #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        let only_planned = self.model.assets.iter().filter(|asset| asset.kind.is_only_planned());
-        let note = |asset: &Asset| {
-            let (name, kind) = (&asset.name, asset.kind.word());
-            format!("Asset/{name}: a {kind} is planned by sos optimize alone, it is not set here yet")
-        };
-        only_planned.map(note).collect()
     }
 
     /// Takes a line: what was measured up to its time, and what is known then. Answers set-points for the step that begins.
@@ -234,40 +227,42 @@ impl Control {
     fn see(&mut self, line: &Line) -> Now {
         let nothing = Measured::default();
         let measured = |name: &String| line.measured.get(name).unwrap_or(&nothing);
-        let reading = |power: Reading<Power>| {
-            power.map(|power| AssetReading {
-                power,
-                soc: None,
-                counter: None,
-                counter_range: None,
-                setpoint: None,
-                engine: None,
-            })
-        };
         let assets = || self.model.assets.iter();
         let device: Vec<Reading<Power>> = assets()
             .enumerate()
-            .map(|(index, asset)| measured(&asset.name).power.or_else(|why| self.followed(index).ok_or(why)))
+            .map(|(index, asset)| {
+                let told = line.measured.contains_key(&asset.name);
+                measured(&asset.name).power.or_else(|why| self.followed(index, told).ok_or(why))
+            })
             .collect();
+        let reading = |(asset, power): (&Asset, &Reading<Power>)| {
+            power.map(|power| AssetReading::of(power, share(asset, measured(&asset.name))))
+        };
+        let readings: Vec<Reading<AssetReading>> = assets().zip(&device).map(reading).collect();
         let start =
             self.last.map_or(line.time - self.model.tick, |last| last.max(line.time - self.model.tick));
         let own = own_power(&self.model, &device).into_iter().enumerate();
         let own = own
             .map(|(index, own)| own.or_else(|missing| self.declared(index, start, line.time).ok_or(missing)));
+        let own = own.collect();
         let socs = self.model.batteries();
-        let socs = socs.filter_map(|(index, asset, _)| {
-            Some((index, measured(&asset.name).soc.ok()?.clamp(Soc::ZERO, Soc::fraction(1.0))))
-        });
-        let (own, socs): (_, BTreeMap<usize, Soc>) = (own.collect(), socs.collect());
-        let readings: Vec<Reading<AssetReading>> = device.into_iter().map(reading).collect();
+        let socs = socs.filter_map(|(index, asset, _)| Some((index, share(asset, measured(&asset.name))?)));
+        let mut socs: BTreeMap<usize, Soc> = socs.collect();
+        let sight = self.movables.see(&self.model, self.last, line.time, &readings);
+        socs.extend(sight.socs);
         let generators = self.book.see(&self.model, line.time, &readings);
-        Now { readings, own, socs, generators }
+        Now { readings, own, socs, coming: sight.coming, generators }
     }
 
-    /// The power of a generator that nobody measured: what was ordered last, and at first what is declared.
-    fn followed(&self, index: usize) -> Option<Power> {
-        let Kind::Generator(declared) = &self.model.assets[index].kind else { return None };
+    /// The power of a generator that nobody measured: what was ordered last, and at first what is declared. So of a vehicle or a
+    /// heat pump whose state was `told` alone.
+    fn followed(&self, index: usize, told: bool) -> Option<Power> {
         let ordered = self.orders.iter().find(|order| order.asset == index).and_then(|order| order.power);
+        let kind = &self.model.assets[index].kind;
+        if kind.is_movable() && told {
+            return Some(ordered.unwrap_or(Power::ZERO));
+        }
+        let Kind::Generator(declared) = kind else { return None };
         let initially = declared.initially.as_ref().filter(|before| before.running);
         let initially = initially.map(|before| before.power.unwrap_or(declared.min_power));
         Some(ordered.or(initially).unwrap_or(Power::ZERO))
@@ -307,31 +302,16 @@ impl Control {
         self.carry(start, now, &seen.own);
     }
 
-    /// Counts what flowed in the step that has ended for the charges on it.
+    /// Counts what flowed in the step that has ended for the charges and the cap on it.
     fn carry(&mut self, start: Timestamp, now: Timestamp, own: &[Reading<Power>]) {
-        if start >= now {
+        let seconds = now.duration_since(start).as_secs();
+        if seconds < 1 {
             return;
         }
-        let model = &self.model;
-        let flow = |inside: &dyn Fn(usize) -> bool| {
-            let powers =
-                own.iter().enumerate().filter(|(index, _)| inside(*index)).map(|(_, power)| power.ok());
-            let sum = powers.into_iter().try_fold(Power::ZERO, |sum, power| Some(sum + power?));
-            sum.map(|net| -net)
-        };
-        let exchange = flow(&|_| true);
-        self.carried.before = exchange;
-        let zone = &model.zone;
-        if let Some(import) = exchange {
-            self.carried.observe(&model.connection.charges, zone, start, now, import);
-        }
-        for (place, feeder) in
-            model.feeders.iter().enumerate().filter(|(_, feeder)| !feeder.charges.is_empty())
-        {
-            if let Some(import) = flow(&|asset| model.is_behind(asset, place)) {
-                self.carried.observe(&feeder.charges, zone, start, now, import);
-            }
-        }
+        let energy = |power: &Reading<Power>| Some(ExactEnergy::from_power((*power).ok()?, seconds));
+        let own: Vec<Option<ExactEnergy>> = own.iter().map(energy).collect();
+        let exchange = Exchange::of(&self.model, (start, seconds), &own, ExactEnergy::ZERO);
+        self.carried.observe(&self.model, &exchange);
     }
 
     /// The first time of a declared power that is recorded.
@@ -363,9 +343,8 @@ impl Control {
 
     fn choose(&mut self, now: Timestamp, epoch: Timestamp, seen: &Now) -> Vec<Order> {
         let basis = Basis { model: &self.model, now, epoch, seen: seen.of(), carried: &self.carried };
-        let only_planned = |index: usize| self.model.assets[index].kind.is_only_planned();
-        let is_measured = |index: usize| seen.own[index].is_ok() || !only_planned(index);
-        let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &seen.own, is_measured);
+        let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &seen.own, |_| true);
+        let next_behind = basis.next_behind(&mut self.outlook, self.plan.as_ref(), &seen.own);
         let (orders, _) = decide(&Snapshot {
             model: &self.model,
             now,
@@ -375,6 +354,8 @@ impl Control {
             plan: self.plan.as_ref(),
             standing: &[],
             next,
+            next_behind: &next_behind,
+            carried: &self.carried,
             work: Power::ZERO,
             reserve: self.outlook.reserve(&self.model, now),
         });
@@ -405,7 +386,16 @@ impl Control {
                     let because = because.unwrap_or_else(|| "0 kW: nothing is planned".to_owned());
                     (power.unwrap_or(Power::ZERO), because)
                 }
-                Kind::Solar { .. } | Kind::Load { .. } | Kind::Vehicle(_) | Kind::HeatPump(_) => continue,
+                Kind::Vehicle(_) => {
+                    let because = because.unwrap_or_else(|| "0 kW: it is not plugged in".to_owned());
+                    (power.unwrap_or(Power::ZERO), because)
+                }
+                Kind::HeatPump(_) => {
+                    let because =
+                        because.unwrap_or_else(|| "0 kW: its heat in store is not known".to_owned());
+                    (power.unwrap_or(Power::ZERO), because)
+                }
+                Kind::Solar { .. } | Kind::Load { .. } => continue,
             };
             answer.setpoints.insert(asset.name.clone(), power);
             answer.because.insert(asset.name.clone(), because);
@@ -432,8 +422,20 @@ impl Control {
 
 impl Now {
     fn of(&self) -> Seen<'_> {
-        Seen { readings: &self.readings, socs: &self.socs, generators: &self.generators, standing: &[] }
+        let (socs, coming) = (&self.socs, &self.coming);
+        Seen { readings: &self.readings, socs, coming, generators: &self.generators, standing: &[] }
     }
+}
+
+/// The state of charge that was measured of an asset, or that its temperature stands for.
+fn share(asset: &Asset, measured: &Measured) -> Option<Soc> {
+    let by_temperature = || {
+        let Kind::HeatPump(heat) = &asset.kind else { return None };
+        let sos_model::Heated::Building(building) = &heat.pump.heats else { return None };
+        Some(building.share_at(sos_model::Temperature::celsius(measured.temperature.ok()?)))
+    };
+    let soc = measured.soc.ok().or_else(by_temperature)?;
+    Some(soc.clamp(Soc::ZERO, Soc::fraction(1.0)))
 }
 
 const fn is_forecast(kind: &Kind) -> bool {

@@ -1,19 +1,22 @@
 //! Choosing the set-points of a tick: follower, guard, words. Pure: a snapshot goes in, orders come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sos_dispatch::{
-    AssetState as Guardable, FollowInput, GuardState, Guarded, LiveStorage, Narrowing, PlanStep, Reason,
-    ReasonCode, SetPoint, Source, Storage, Target, Tuning, follow, guard,
+    AssetState as Guardable, FollowInput, GuardState, Guarded, LiveStorage, Narrowing, Reason, ReasonCode,
+    SetPoint, Source, Storage, Target, Tuning, follow, guard,
 };
 use sos_model::Mode;
 use sos_units::{Energy, Hours, Power, Reading, Soc};
 
 use super::account::Decision;
 use super::balance::{Balance, balance};
+use super::carried::Carried;
+use super::charging;
 use super::generators::Live;
 use super::links::AssetReading;
+use super::meters;
 use super::model::{Asset, Kind, SiteModel};
 use super::outlook::NextTick;
 use super::people::{self, Standing};
@@ -42,7 +45,7 @@ pub struct Snapshot<'a> {
     pub now: Timestamp,
     /// What the devices said.
     pub readings: &'a [Reading<AssetReading>],
-    /// States of charge of the batteries that can be commanded.
+    /// States of charge of the batteries, the vehicles that are plugged in and the stores of heat that can be commanded.
     pub socs: &'a BTreeMap<usize, Soc>,
     /// Generators that can be commanded, with what they do.
     pub generators: &'a BTreeMap<usize, Live>,
@@ -52,6 +55,10 @@ pub struct Snapshot<'a> {
     pub standing: &'a [Standing],
     /// What the tick may bring, work of services not included.
     pub next: Option<NextTick>,
+    /// The same behind each feeder; empty: what was measured last goes on.
+    pub next_behind: &'a [NextTick],
+    /// What charges have counted before.
+    pub carried: &'a Carried,
     /// Work of services in this tick, as consumption.
     pub work: Power,
     /// Energy to be kept for the import limit.
@@ -64,67 +71,58 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
     let model = snapshot.model;
     let tick = Hours::from_seconds(model.tick_seconds() as f64);
     let storages = storages(snapshot);
-    let next = snapshot.next.unwrap_or_else(|| measured(snapshot));
-    let idle: Power = uncommanded(snapshot);
-    let set: Vec<Option<SetPoint>> = storages.iter().map(|one| set(snapshot, one, tick)).collect();
-    let given =
-        storages.iter().zip(&set).filter_map(|((_, storage), set)| Some((storage, set.as_ref()?.power)));
-    let given: Power = given.map(|(storage, power)| able(storage, power, tick)).sum();
+    let meters = meters::meters(snapshot);
+    let next = snapshot.next.unwrap_or_else(|| measured(snapshot, &|_| true));
+    let idle: Power = uncommanded(snapshot, &|_| true);
     let others = |net: Power| net + idle - snapshot.work;
-    let free = storages.iter().zip(&set).filter(|(_, set)| set.is_none());
+    let mut points: Vec<Option<SetPoint>> = storages.iter().map(|one| set(snapshot, one, tick)).collect();
+    charging::fill(snapshot, &storages, &mut points, others(next.net), tick);
+    meters::follow_feeders(snapshot, &meters, &storages, &mut points, tick);
+    let given = meters::given(&storages, &points, tick, |_| true);
+    let free = storages.iter().zip(&points).filter(|(_, point)| point.is_none());
     let free: Vec<&LiveStorage> = free.map(|((_, storage), _)| storage).collect();
     let next = if forms_itself(snapshot) { next.certain() } else { next };
     let expected = if model.connection.is_island() { next.pessimistic } else { next.net };
     let balance = balance(snapshot, &free, -(others(expected) + given), tick);
     let moved = balance.generated() + balance.shift;
+    let set: BTreeSet<&str> = points.iter().flatten().map(|point| point.asset.as_str()).collect();
+    let free: Vec<LiveStorage> = free.into_iter().cloned().collect();
     let with = |net: Power| others(net) + given + moved;
-    let input = FollowInput {
-        plan: snapshot.plan.and_then(|plan| PlanStep::at(&plan.problem, &plan.schedule, snapshot.now)),
+    let mut followed = follow(&FollowInput {
+        plan: meters::step(snapshot, None, |id| !set.contains(id)),
         net: with(next.net),
         net_pessimistic: with(next.pessimistic),
         net_pessimistic_any: with(next.pessimistic_any),
         net_optimistic: with(next.optimistic),
-        reserve: snapshot.reserve,
-        storages: free.into_iter().cloned().collect(),
+        reserve: meters::share_of_reserve(snapshot, &free, &storages),
+        storages: free,
         tick,
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
         learned: next.learned,
         tuning: Tuning::default(),
-    };
-    let mut followed = follow(&input).into_iter();
+    })
+    .into_iter();
     let mut wanted: Vec<SetPoint> =
-        set.into_iter().filter_map(|set| set.or_else(|| followed.next())).collect();
-    let narrowings = narrowings(snapshot, &storages);
+        points.into_iter().filter_map(|point| point.or_else(|| followed.next())).collect();
     wanted.extend(set_points(model, &balance));
+    let mut narrowings = narrowings(snapshot, &storages);
+    narrowings.extend(meters::operator(snapshot));
+    let net = [next.net, next.pessimistic].map(|net| others(net) + balance.shift);
+    narrowings.extend(meters::peaks(snapshot, &meters, (net[0], net[1])));
     let mut assets: Vec<Guardable> =
         storages.iter().map(|(index, storage)| guardable(snapshot, *index, storage)).collect();
     assets.extend(running(model, &balance));
     let state = GuardState {
         assets,
-        net: Some(others(next.pessimistic) + balance.shift),
+        net: Some(net[1]),
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
+        feeders: meters::guarded(snapshot, &meters),
         tick,
     };
     let guarded = guard(&wanted, &narrowings, &state);
-    let mut orders: Vec<Order> = storages
-        .iter()
-        .zip(wanted.iter().zip(&guarded))
-        .map(|((index, _), (wanted, guarded))| Order {
-            asset: *index,
-            power: Some(whole_watts(guarded.power)),
-            write: true,
-            because: narrowed_text(&wanted.because.text, guarded),
-        })
-        .collect();
-    let generators = guarded.iter().zip(&wanted).skip(storages.len());
-    orders.extend(generators.zip(running_indices(&balance)).map(|((guarded, wanted), asset)| Order {
-        asset,
-        power: Some(whole_watts(guarded.power)),
-        write: true,
-        because: narrowed_text(&wanted.because.text, guarded),
-    }));
+    let mut orders = ordered(model, &storages, &balance, (&wanted, &guarded));
     orders.extend(resting(&balance));
     orders.extend(advice(snapshot));
     orders.extend(match model.connection.is_island() {
@@ -135,6 +133,23 @@ pub fn decide(snapshot: &Snapshot<'_>) -> (Vec<Order>, Decision) {
     let need = [others(next.net), others(next.pessimistic)].map(|net| -net);
     let decision = decision(snapshot, need, tick, (&storages, &balance), &orders);
     (orders, decision)
+}
+
+/// What the guard lets through, as orders: of storages, then of the generators that run.
+fn ordered(
+    model: &SiteModel,
+    storages: &[(usize, LiveStorage)],
+    balance: &Balance,
+    (wanted, guarded): (&[SetPoint], &[Guarded]),
+) -> Vec<Order> {
+    let assets = storages.iter().map(|(index, _)| *index).chain(running_indices(balance));
+    let order = |(asset, (wanted, guarded)): (usize, (&SetPoint, &Guarded))| Order {
+        asset,
+        power: Some(whole_watts(charging::whole_or_nothing(model, asset, guarded.power))),
+        write: true,
+        because: narrowed_text(&wanted.because.text, guarded),
+    };
+    assets.zip(wanted.iter().zip(guarded)).map(order).collect()
 }
 
 /// Whether an inverter forms the grid of the island, and its battery can: then nothing need be kept back for what the tick
@@ -171,8 +186,8 @@ fn running_indices(balance: &Balance) -> impl Iterator<Item = usize> + '_ {
 fn running(model: &SiteModel, balance: &Balance) -> Vec<Guardable> {
     let guardable = |run: &super::balance::Run| {
         let (low, high) = run.range?;
-        let id = model.assets[run.index].name.clone();
-        Some(Guardable { id, low, high, power: None, ramp: None, deliverable: None, room: None })
+        let (id, feeder) = (model.assets[run.index].name.clone(), model.assets[run.index].feeder);
+        Some(Guardable { id, low, high, power: None, ramp: None, deliverable: None, room: None, feeder })
     };
     balance.runs.iter().filter_map(guardable).collect()
 }
@@ -205,8 +220,8 @@ fn turned_down(snapshot: &Snapshot<'_>, balance: &Balance) -> Vec<Order> {
     balance.plants.iter().map(order).collect()
 }
 
-/// What is set without the follower: what people order of a battery; and what is planned of one where more than the site's
-/// exchange and price decides, because the follower knows no other.
+/// What is set without the follower: what people order of a battery; and what is planned of one where the plan knows a reason that
+/// the follower does not: a price on changes of the exchange, or that it gives to the rest of the site behind the feeder where it pays.
 fn set(snapshot: &Snapshot<'_>, (index, storage): &(usize, LiveStorage), tick: Hours) -> Option<SetPoint> {
     let point = |power, because| SetPoint { asset: storage.id.clone(), power, because };
     if let Some((order, power)) =
@@ -215,18 +230,22 @@ fn set(snapshot: &Snapshot<'_>, (index, storage): &(usize, LiveStorage), tick: H
         let text = format!("{}: {}", flow_text(power), order.because);
         return Some(point(power, Reason { code: ReasonCode::Ordered, text }));
     }
-    if !snapshot.model.is_planned_beyond_the_site(*index) {
+    if snapshot.model.assets[*index].kind.is_movable() {
         return None;
     }
     let plan = snapshot.plan?;
     let t = plan.step_at(snapshot.now)?;
     let planned = *plan.schedule.storage.get(&storage.id)?.power.get(t)?;
+    let giving = || snapshot.model.paid_at(*index).is_some_and(|feeder| meters::gives(snapshot, feeder));
+    if snapshot.model.connection.ramp_price.is_none() && !(planned > Power::ZERO && giving()) {
+        return None;
+    }
     let because = plan.schedule.because.get(&storage.id).and_then(|reasons| reasons.get(t).cloned())?;
     Some(point(able(storage, planned, tick), because))
 }
 
 /// A power as far as a battery can give it in this tick.
-fn able(storage: &LiveStorage, power: Power, tick: Hours) -> Power {
+pub(super) fn able(storage: &LiveStorage, power: Power, tick: Hours) -> Power {
     let room = (storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity / storage.charge_efficiency;
     let stored =
         (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity * storage.discharge_efficiency;
@@ -270,29 +289,32 @@ pub(super) fn whole_watts(power: Power) -> Power {
 }
 
 fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
-    let batteries = snapshot.model.batteries();
-    batteries
-        .filter(|(index, asset, _)| commanded(snapshot, *index, asset))
-        .filter_map(|(index, asset, battery)| {
-            let soc = *snapshot.socs.get(&index)?;
-            let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
-            let storage = Storage { wear_cost: wear, ..storages::battery(asset, battery, soc) };
-            Some((index, LiveStorage::of(&storage, soc)))
-        })
-        .collect()
+    let live = |(index, asset): (usize, &Asset)| {
+        if !commanded(snapshot, index, asset) {
+            return None;
+        }
+        let Kind::Battery(battery) = &asset.kind else {
+            return Some((index, charging::live(snapshot, index, asset)?));
+        };
+        let soc = *snapshot.socs.get(&index)?;
+        let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
+        let storage = Storage { wear_cost: wear, ..storages::battery(asset, battery, soc) };
+        Some((index, LiveStorage::of(&storage, soc)))
+    };
+    snapshot.model.assets.iter().enumerate().filter_map(live).collect()
 }
 
 /// Whether anything may be written to an asset's device.
-fn commanded(snapshot: &Snapshot<'_>, index: usize, asset: &Asset) -> bool {
+pub(super) fn commanded(snapshot: &Snapshot<'_>, index: usize, asset: &Asset) -> bool {
     asset.mode == Mode::Control && !people::is_held(snapshot.standing, index)
 }
 
-/// Without a forecast, what was measured last goes on.
-fn measured(snapshot: &Snapshot<'_>) -> NextTick {
-    let devices = snapshot.model.assets.iter().zip(snapshot.readings);
+/// Without a forecast, what was measured last of those inside goes on.
+pub(super) fn measured(snapshot: &Snapshot<'_>, inside: &dyn Fn(usize) -> bool) -> NextTick {
+    let devices = snapshot.model.assets.iter().zip(snapshot.readings).enumerate();
     let net: Power = devices
-        .filter(|(asset, _)| !asset.kind.is_chosen())
-        .filter_map(|(asset, reading)| {
+        .filter(|(index, (asset, _))| !asset.is_chosen() && inside(*index))
+        .filter_map(|(_, (asset, reading))| {
             let own = reading.ok()?.power;
             let Kind::Load { net_of, .. } = &asset.kind else { return Some(own) };
             let others = net_of.iter().filter_map(|other| Some(snapshot.readings[*other].ok()?.power));
@@ -302,11 +324,11 @@ fn measured(snapshot: &Snapshot<'_>) -> NextTick {
     NextTick { net, pessimistic: net, pessimistic_any: net, optimistic: net, learned: true }
 }
 
-/// Power of batteries and generators that run by themselves: measured but not commanded.
-fn uncommanded(snapshot: &Snapshot<'_>) -> Power {
+/// Power of batteries and generators inside that run by themselves: measured but not commanded.
+pub(super) fn uncommanded(snapshot: &Snapshot<'_>, inside: &dyn Fn(usize) -> bool) -> Power {
     let by_itself = |(index, asset): &(usize, &Asset)| {
         let known = snapshot.socs.contains_key(index) || snapshot.generators.contains_key(index);
-        asset.kind.is_chosen() && !(commanded(snapshot, *index, asset) && known)
+        asset.is_chosen() && inside(*index) && !(commanded(snapshot, *index, asset) && known)
     };
     let assets = snapshot.model.assets.iter().enumerate();
     assets.filter(by_itself).filter_map(|(index, _)| Some(snapshot.readings[index].ok()?.power)).sum()
@@ -338,6 +360,7 @@ fn guardable(snapshot: &Snapshot<'_>, index: usize, storage: &LiveStorage) -> Gu
         room: Some(
             ((storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity) / storage.charge_efficiency,
         ),
+        feeder: asset.feeder,
     }
 }
 
@@ -348,7 +371,7 @@ fn advice(snapshot: &Snapshot<'_>) -> Vec<Order> {
     };
     let assets = snapshot.model.assets.iter().enumerate();
     let advised = assets.filter(|(index, asset)| {
-        asset.mode == Mode::Advise && asset.kind.is_chosen() && !people::is_held(snapshot.standing, *index)
+        asset.mode == Mode::Advise && asset.is_chosen() && !people::is_held(snapshot.standing, *index)
     });
     advised
         .filter_map(|(index, asset)| {
@@ -407,7 +430,7 @@ fn decision(
     orders: &[Order],
 ) -> Decision {
     let watts = |power: Power| (power.as_kw() * 1000.0).round() as i64;
-    let chosen = |order: &&Order| snapshot.model.assets[order.asset].kind.is_chosen();
+    let chosen = |order: &&Order| snapshot.model.assets[order.asset].is_chosen();
     let asked: Power = orders.iter().filter(chosen).filter_map(|order| order.power).sum();
     let able: Power = storages
         .iter()
@@ -451,6 +474,7 @@ mod tests {
     }
 
     static NONE: BTreeMap<usize, Live> = BTreeMap::new();
+    static NOTHING: std::sync::LazyLock<Carried> = std::sync::LazyLock::new(Carried::default);
 
     fn snapshot<'a>(
         model: &'a SiteModel,
@@ -467,6 +491,8 @@ mod tests {
             plan: None,
             standing: &[],
             next: None,
+            next_behind: &[],
+            carried: &NOTHING,
             work: Power::ZERO,
             reserve: Energy::ZERO,
         }

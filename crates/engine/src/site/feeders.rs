@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use sos_dispatch::{Charge, Charged, Connection, Feeder, Ramping, Step, Sum, fair_shares, least_power};
+use sos_dispatch::{
+    CarbonCap, Charge, Charged, Connection, Feeder, Ramping, Schedule, Step, Sum, fair_shares, least_power,
+};
 use sos_model::{BillingPeriod, ReducedTo, Reduction, ReductionRule};
 use sos_units::{CarbonIntensity, Power, Price};
 
-use super::carried::{Carried, interval_of, period_of};
+use super::carried::{Carried, interval_of, period_end, period_of};
 use super::model::{Kind, SiteFeeder, SiteModel};
 
 /// What is expected of a feeder over the steps of a plan.
@@ -24,34 +27,28 @@ pub struct ExpectedFeeder {
 }
 
 /// The feeders of a site over the steps of a plan, and one more for each device that an order of the grid operator gives a share.
+/// `margin` is how far below the limits of what flows into feeders a plan stays, as a share of them.
 pub(super) fn feeders(
     model: &SiteModel,
     steps: &[Step],
     expected: &[ExpectedFeeder],
-    breach_price: Price,
+    (breach_price, margin): (Price, f64),
     carried: &Carried,
 ) -> Vec<Feeder> {
     let mut all = Vec::new();
     for (index, (feeder, expected)) in model.feeders.iter().zip(expected).enumerate() {
-        let names =
-            |assets: &BTreeSet<usize>| assets.iter().map(|&asset| model.assets[asset].name.clone()).collect();
-        let members = model.behind(index);
-        let mut import_limit = vec![feeder.import_limit; steps.len()];
         for reduction in &feeder.reductions {
-            let devices: Vec<usize> = members
-                .iter()
-                .copied()
-                .filter(|&asset| steerable(&model.assets[asset].kind).is_some())
-                .collect();
-            lower(&mut import_limit, steps, reduction, left_to(reduction, devices.len()));
-            all.extend(shares(model, steps, reduction, &devices, breach_price));
+            let shares = shares(model, index, reduction).into_iter();
+            all.extend(shares.map(|share| of_one(model, steps, reduction, share, breach_price)));
         }
+        let limit = |step: &Step| Some(most_import(model, index, step.start, step.end())? * (1.0 - margin));
+        let names = model.behind(index).into_iter().map(|asset| model.assets[asset].name.clone());
         all.push(Feeder {
             id: feeder.name.clone(),
-            members: names(&members),
+            members: names.collect(),
             fixed: expected.net.clone(),
             connection: Connection {
-                import_limit,
+                import_limit: steps.iter().map(limit).collect(),
                 export_limit: vec![feeder.export_limit; steps.len()],
                 import_price: expected.import_price.clone(),
                 export_price: expected.export_price.clone(),
@@ -76,52 +73,106 @@ fn steerable(kind: &Kind) -> Option<Power> {
     }
 }
 
-/// What an order leaves to so many devices together.
-fn left_to(reduction: &Reduction, devices: usize) -> Power {
+/// The devices behind a feeder that orders of the grid operator can reach, with the most that each draws.
+fn reached(model: &SiteModel, feeder: usize) -> Vec<(usize, Power)> {
+    let behind = model.behind(feeder).into_iter();
+    behind.filter_map(|asset| Some((asset, steerable(&model.assets[asset].kind)?))).collect()
+}
+
+/// What an order leaves to those behind a feeder together.
+fn left_to(model: &SiteModel, feeder: usize, reduction: &Reduction) -> Power {
     match reduction.to {
         ReducedTo::Power(power) => power,
-        ReducedTo::Rule(ReductionRule::Section14a) => least_power(devices),
+        ReducedTo::Rule(ReductionRule::Section14a) => least_power(reached(model, feeder).len()),
     }
 }
 
-/// Whether an order holds at some time of a step.
-fn holds_in(reduction: &Reduction, step: &Step) -> bool {
-    step.start < reduction.until && step.end() > reduction.from
+/// Whether an order holds at some time of a step or a tick.
+fn holds_in(reduction: &Reduction, from: Timestamp, until: Timestamp) -> bool {
+    from < reduction.until && until > reduction.from
 }
 
-fn lower(limits: &mut [Option<Power>], steps: &[Step], reduction: &Reduction, to: Power) {
-    for (limit, step) in limits.iter_mut().zip(steps) {
-        if holds_in(reduction, step) {
-            *limit = Some(limit.map_or(to, |limit| limit.min(to)));
-        }
-    }
-}
-
-/// A limit for each device while an order of the grid operator holds: its fair share of what is left to all of them.
-fn shares(
+/// The orders of the grid operator for a feeder that hold at some time of a step or a tick.
+fn orders(
     model: &SiteModel,
-    steps: &[Step],
-    reduction: &Reduction,
-    devices: &[usize],
-    breach_price: Price,
-) -> Vec<Feeder> {
+    feeder: usize,
+    from: Timestamp,
+    until: Timestamp,
+) -> impl Iterator<Item = &Reduction> {
+    model.feeders[feeder].reductions.iter().filter(move |one| holds_in(one, from, until))
+}
+
+/// What orders of the grid operator leave to flow into a feeder in a step or a tick; none without an order.
+pub(super) fn reduced(model: &SiteModel, feeder: usize, from: Timestamp, until: Timestamp) -> Option<Power> {
+    let left = orders(model, feeder, from, until).map(|reduction| left_to(model, feeder, reduction));
+    left.reduce(Power::min)
+}
+
+/// The most that may flow into a feeder in a step or a tick, by its fuse and by orders.
+pub(super) fn most_import(
+    model: &SiteModel,
+    feeder: usize,
+    from: Timestamp,
+    until: Timestamp,
+) -> Option<Power> {
+    model.feeders[feeder]
+        .import_limit
+        .into_iter()
+        .chain(reduced(model, feeder, from, until))
+        .reduce(Power::min)
+}
+
+/// The most that each device may draw in a tick while an order of the grid operator gives everyone a share.
+pub(super) fn most_drawn(
+    model: &SiteModel,
+    feeder: usize,
+    from: Timestamp,
+    until: Timestamp,
+) -> Vec<(usize, Power)> {
+    orders(model, feeder, from, until).flat_map(|reduction| shares(model, feeder, reduction)).collect()
+}
+
+/// The fair share of each device of what an order by a rule leaves to all of them.
+fn shares(model: &SiteModel, feeder: usize, reduction: &Reduction) -> Vec<(usize, Power)> {
     if !matches!(reduction.to, ReducedTo::Rule(_)) {
         return Vec::new();
     }
-    let most: Vec<Power> = devices.iter().filter_map(|&asset| steerable(&model.assets[asset].kind)).collect();
-    let shares = fair_shares(left_to(reduction, devices.len()), &most);
-    let feeder = |(&asset, share): (&usize, Power)| {
-        let mut connection = Connection { breach_price, ..Connection::free(steps.len()) };
-        lower(&mut connection.import_limit, steps, reduction, share);
-        let name = &model.assets[asset].name;
-        Feeder {
-            id: format!("share of {name} from {}", crate::time_text(reduction.from, &model.zone)),
-            members: BTreeSet::from([name.clone()]),
-            fixed: vec![Power::ZERO; steps.len()],
-            connection,
-        }
+    let (devices, most): (Vec<usize>, Vec<Power>) = reached(model, feeder).into_iter().unzip();
+    devices.into_iter().zip(fair_shares(left_to(model, feeder, reduction), &most)).collect()
+}
+
+/// A limit for a device while an order of the grid operator gives it a share.
+fn of_one(
+    model: &SiteModel,
+    steps: &[Step],
+    reduction: &Reduction,
+    (asset, share): (usize, Power),
+    breach_price: Price,
+) -> Feeder {
+    let name = &model.assets[asset].name;
+    let limit = |step: &Step| holds_in(reduction, step.start, step.end()).then_some(share);
+    let import_limit = steps.iter().map(limit).collect();
+    Feeder {
+        id: format!("share of {name} from {}", crate::time_text(reduction.from, &model.zone)),
+        members: BTreeSet::from([name.clone()]),
+        fixed: vec![Power::ZERO; steps.len()],
+        connection: Connection { breach_price, import_limit, ..Connection::free(steps.len()) },
+    }
+}
+
+/// The limit on emissions of a plan. Of what is left for a period it takes the share that it has of the time left, so that a plan
+/// of some hours does not use up a month; only steps of the running period count.
+pub(super) fn carbon_cap(model: &SiteModel, steps: &[Step], carried: &Carried) -> Option<CarbonCap> {
+    let cap = model.carbon_cap?;
+    let (Some(per), Some(begin)) = (cap.per, steps.first().map(|step| step.start)) else {
+        return Some(CarbonCap { kg: cap.most.as_kg(), price: cap.price, steps: None });
     };
-    devices.iter().zip(shares).map(feeder).collect()
+    let end = period_end(begin, &model.zone, per);
+    let within = steps.iter().take_while(|step| step.start < end).count();
+    let until = steps[..within].last().map_or(begin, |step| step.end().min(end));
+    let left = (cap.most - carried.emissions(model, begin)).as_kg().max(0.0);
+    let share = until.duration_since(begin).as_secs_f64() / end.duration_since(begin).as_secs_f64().max(1.0);
+    Some(CarbonCap { kg: left * share.min(1.0), price: cap.price, steps: Some(within) })
 }
 
 /// The price on changes of the exchange.
@@ -171,6 +222,29 @@ pub(super) fn charges(
     all
 }
 
+/// The peak that a plan comes to in the period of a step, what was counted before included, kW; none where a charge is not planned.
+pub(super) fn foreseen(
+    connection: &Connection,
+    flows: &[Power],
+    charge: &sos_model::Charge,
+    step: usize,
+) -> Option<f64> {
+    let name = charge.name.as_str();
+    let own =
+        |id: &str| id == name || id.strip_prefix(name).is_some_and(|rest| rest.starts_with(", period "));
+    let mut planned = connection.charges.iter().filter(|one| own(&one.id));
+    let of_step = planned.find(|one| one.sums.iter().flat_map(|sum| &sum.steps).any(|(t, _)| *t == step))?;
+    Some(of_step.largest(flows).max(of_step.free))
+}
+
+/// What flows through a feeder by a plan, or through the connection.
+pub(super) fn planned_flows<'a>(schedule: &'a Schedule, feeder: Option<&str>) -> Option<&'a [Power]> {
+    match feeder {
+        None => Some(&schedule.grid),
+        Some(feeder) => schedule.feeders.get(feeder).map(Vec::as_slice),
+    }
+}
+
 /// The steps of each period.
 fn periods(steps: &[Step], zone: &TimeZone, per: BillingPeriod) -> Vec<std::ops::Range<usize>> {
     let period = |step: &Step| period_of(step.start, zone, per);
@@ -208,5 +282,62 @@ impl SiteFeeder {
             || self.export_price.is_some()
             || self.carbon.is_some()
             || !self.charges.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use sos_model::BillingPeriod;
+    use sos_units::{CarbonPrice, Emissions, Hours};
+
+    use super::super::model::SiteCap;
+    use super::super::testing;
+    use super::*;
+
+    fn steps(from: &str, n: i64) -> Vec<Step> {
+        let start: Timestamp = from.parse().unwrap();
+        let step = |t| Step { start: start + SignedDuration::from_hours(t), duration: Hours::new(1.0) };
+        (0..n).map(step).collect()
+    }
+
+    #[test]
+    fn a_plan_takes_its_share_of_what_is_left_of_a_cap() {
+        let mut model = testing::street();
+        let cap = |per| SiteCap {
+            most: Emissions::kg(31.0),
+            per,
+            so_far: Emissions::kg(0.0),
+            price: CarbonPrice::per_kg(1.0),
+        };
+        let found = |model: &SiteModel, from: &str, n| {
+            let found = carbon_cap(model, &steps(from, n), &Carried::default()).unwrap();
+            ((found.kg * 1e6).round() / 1e6, found.steps)
+        };
+        model.carbon_cap = Some(cap(None));
+        assert_eq!(found(&model, "2026-01-01T00:00:00Z", 36), (31.0, None));
+        model.carbon_cap = Some(cap(Some(BillingPeriod::Day)));
+        assert_eq!(
+            found(&model, "2026-01-01T12:00:00Z", 36),
+            (31.0, Some(12)),
+            "the rest of the day has all of it"
+        );
+        model.carbon_cap = Some(SiteCap { so_far: Emissions::kg(1.0), ..cap(Some(BillingPeriod::Month)) });
+        assert_eq!(
+            found(&model, "2026-01-02T00:00:00Z", 24),
+            (1.0, Some(24)),
+            "one of thirty days that are left"
+        );
+    }
+
+    #[test]
+    fn the_peak_that_a_plan_foresees_is_that_of_the_period_of_the_step() {
+        let model = testing::street();
+        let steps = steps("2026-01-01T22:00:00Z", 4);
+        let charges = charges(&model.connection.charges, &model.zone, &steps, &Carried::default());
+        let connection = Connection { charges, ..Connection::free(4) };
+        let flows = [1.0, 3.0, 4.0, -2.0].map(Power::kw);
+        let peak = |step| foreseen(&connection, &flows, &model.connection.charges[0], step);
+        assert_eq!([peak(0), peak(1), peak(2)], [Some(3.0), Some(3.0), Some(4.0)]);
     }
 }

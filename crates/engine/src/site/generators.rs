@@ -12,6 +12,7 @@ use sos_units::{Hours, Power, Reading};
 
 use super::links::AssetReading;
 use super::model::{Asset, SiteModel};
+use super::people::{self, Standing};
 use super::plan;
 
 /// Below this a generator that does not tell what its engine does is taken to rest.
@@ -123,18 +124,35 @@ fn alive(
     }
 }
 
-/// The generators of a plan that begins at `now`: as they are, and only where they can have been started.
+/// The generators of a plan that begins at `now`: as they are, and only where they can have been started. One that people order to
+/// rest is not there until the order ends, and one that they order to run goes on until then.
 pub(super) fn planned(
     model: &SiteModel,
     live: &BTreeMap<usize, Live>,
     steps: &[Step],
     now: Timestamp,
+    standing: &[Standing],
 ) -> Vec<Generator> {
     let one = |(index, asset, declared): (usize, &Asset, &sos_model::Generator)| {
         let live = live.get(&index)?;
         let ready = live.ready.unwrap_or_else(|| now.checked_add(declared.start_time).unwrap_or(now));
-        let available = (!live.before.on).then(|| steps.iter().map(|step| step.start >= ready).collect());
-        Some(Generator { before: live.before, available, ..plan::generator(asset, declared) })
+        let order = people::of(standing, index).and_then(|order| Some((order.until, order.power?)));
+        let rests = order.filter(|(_, power)| *power <= Power::ZERO).map(|(until, _)| until);
+        let there = |step: &Step| {
+            (live.before.on || step.start >= ready) && rests.is_none_or(|until| step.start >= until)
+        };
+        let restricted = !live.before.on || rests.is_some();
+        let available = restricted.then(|| steps.iter().map(there).collect());
+        let mut generator = Generator { before: live.before, available, ..plan::generator(asset, declared) };
+        if let (Some((until, _)), true, None) = (order, live.before.on, rests) {
+            let left = Hours::from_seconds(until.duration_since(now).as_secs_f64().max(0.0));
+            generator.min_up = generator.min_up.max(live.before.hours + left);
+        }
+        if rests.is_some() && live.before.on {
+            // People may stop one before its shortest run has ended.
+            generator.before.hours = generator.before.hours.max(generator.min_up);
+        }
+        Some(generator)
     };
     model.generators().filter_map(one).collect()
 }

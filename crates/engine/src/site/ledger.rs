@@ -4,6 +4,8 @@
 //! Every tick is settled exactly once, when all its flows are known. Energy and money are exact sums; they are
 //! rounded only when printed, so the parts of a report balance to the last digit kept.
 
+use std::collections::BTreeMap;
+
 use super::burnt::Burn;
 use serde::{Deserialize, Serialize};
 use sos_units::{ExactEmissions, ExactEnergy, ExactIntensity, ExactMoney, ExactPrice, Power};
@@ -20,6 +22,9 @@ pub struct GroupFlow {
     /// What generators gave, zero or above.
     #[serde(default)]
     pub generator: ExactEnergy,
+    /// What vehicles and heat pumps took, zero or below; above where a vehicle gave back more.
+    #[serde(default)]
+    pub movable: ExactEnergy,
 }
 
 /// One tick of a site with everything that its settlement needs.
@@ -33,6 +38,8 @@ pub struct TickFlows {
     pub work: ExactEnergy,
     /// The same work started at its earliest, zero or below.
     pub work_baseline: ExactEnergy,
+    /// What vehicles and heat pumps would have taken without control, zero or below.
+    pub movable_baseline: ExactEnergy,
     /// Generation that was turned down, zero or above; without control it flows.
     pub curtailed: ExactEnergy,
     /// What generators burnt, as it was.
@@ -51,23 +58,64 @@ pub struct TickFlows {
     pub import_limit: Option<Power>,
     /// Limit on export, if there is one.
     pub export_limit: Option<Power>,
+    /// Parts of the site behind meters of their own, in the order of the model.
+    pub feeders: Vec<FeederFlow>,
+}
+
+/// What flowed into a part of the site behind a meter of its own in one tick, below zero what flowed out, and what is paid there
+/// beside the connection's prices.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FeederFlow {
+    /// As it was.
+    pub actual: ExactEnergy,
+    /// Uncontrolled.
+    pub baseline: ExactEnergy,
+    /// Paid for what flows in.
+    pub import_price: ExactPrice,
+    /// Earned by what flows out.
+    pub export_price: ExactPrice,
+    /// Emissions of what flows in that are counted here.
+    pub carbon: ExactIntensity,
+    /// Most that may flow in, by its fuse and by orders of the grid operator.
+    pub import_limit: Option<Power>,
+    /// Most that may flow out.
+    pub export_limit: Option<Power>,
+}
+
+/// Sums of a part of the site behind a meter of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeederSums {
+    /// Energy that flowed in.
+    pub import: ExactEnergy,
+    /// Energy that flowed out.
+    pub export: ExactEnergy,
+    /// The highest mean power of a step into it, in watts.
+    pub peak_watts: i64,
+    /// Steps in which a limit of it was exceeded.
+    pub limit_violations: u64,
 }
 
 /// One case of the report: as it was, or as it would have been without control.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// Import paid less export earned, fuel and starts of generators.
+    /// Import paid less export earned, at the connection and at feeders, charges, fuel and starts of generators.
     pub cost: ExactMoney,
+    /// Part of the cost: what each charge came to, by name.
+    #[serde(default)]
+    pub charges: BTreeMap<String, ExactMoney>,
     /// Emissions of what was imported or burnt.
     pub emissions: ExactEmissions,
     /// Energy taken from the grid.
     pub import: ExactEnergy,
     /// Energy given to the grid.
     pub export: ExactEnergy,
-    /// Steps in which a connection limit was exceeded.
+    /// Steps in which a limit of the connection or of a feeder was exceeded.
     pub limit_violations: u64,
     /// The highest mean import of a step, in watts.
     pub peak_watts: i64,
+    /// Of each feeder, in the order of the model.
+    #[serde(default)]
+    pub feeders: Vec<FeederSums>,
     /// Given by generators.
     #[serde(default)]
     pub generated: ExactEnergy,
@@ -82,13 +130,15 @@ pub struct Case {
     pub spilled: ExactEnergy,
 }
 
-/// By how much a connection limit was exceeded in a step.
+/// By how much a limit was exceeded in a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Excess {
     /// kW above the limit, positive.
     pub over: Power,
     /// Whether it was the import limit.
     pub import: bool,
+    /// Place of the feeder whose limit it was; none for the connection's.
+    pub feeder: Option<usize>,
 }
 
 /// Running totals of a site.
@@ -98,7 +148,7 @@ pub struct Ledger {
     pub steps: u64,
     /// As it was.
     pub actual: Case,
-    /// Batteries idle, work at its earliest.
+    /// Batteries idle, work at its earliest, vehicles charged on arrival, heat kept by its thermostat.
     pub baseline: Case,
     /// Surplus of one group used by another or by work of services.
     pub shared: ExactEnergy,
@@ -114,6 +164,9 @@ pub struct Ledger {
     pub discharged: ExactEnergy,
     /// Charge of all batteries.
     pub charged: ExactEnergy,
+    /// What vehicles and heat pumps took, zero or below.
+    #[serde(default)]
+    pub movable: ExactEnergy,
 }
 
 impl Ledger {
@@ -131,20 +184,17 @@ impl Ledger {
             work: self.work - earlier.work,
             discharged: self.discharged - earlier.discharged,
             charged: self.charged - earlier.charged,
+            movable: self.movable - earlier.movable,
         }
     }
 
-    /// Adds one tick; tells whether the actual case exceeded a limit of the connection.
+    /// Adds one tick; tells whether the actual case exceeded a limit of the connection, or else of a feeder.
     pub fn settle(&mut self, tick: &TickFlows) -> Option<Excess> {
-        let uncontrolled: ExactEnergy = tick.groups.iter().map(|g| g.load + g.solar).sum();
-        let batteries: ExactEnergy = tick.groups.iter().map(|g| g.battery).sum();
-        let without = uncontrolled + tick.curtailed + tick.work_baseline;
-        self.baseline.settle(tick, -(without + tick.burnt_baseline.energy), tick.burnt_baseline);
-        let generated: ExactEnergy = tick.groups.iter().map(|g| g.generator).sum();
-        let excess =
-            self.actual.settle(tick, -(uncontrolled + batteries + generated + tick.work), tick.burnt);
+        let (actual, baseline) = tick.exchanged();
+        self.baseline.settle(tick, baseline, tick.burnt_baseline, |feeder| feeder.baseline);
+        let excess = self.actual.settle(tick, actual, tick.burnt, |feeder| feeder.actual);
 
-        let net = |g: &GroupFlow| g.load + g.solar + g.battery + g.generator;
+        let net = |g: &GroupFlow| g.load + g.solar + g.battery + g.generator + g.movable;
         let nets = || tick.groups.iter().map(net).chain([tick.work]);
         let surplus: ExactEnergy = nets().map(ExactEnergy::positive_part).sum();
         let deficit: ExactEnergy = nets().map(ExactEnergy::negative_part).sum();
@@ -154,6 +204,7 @@ impl Ledger {
             self.load += group.load;
             self.discharged += group.battery.positive_part();
             self.charged += group.battery.negative_part();
+            self.movable += group.movable;
         }
         self.work += tick.work;
         self.curtailed += tick.curtailed;
@@ -164,9 +215,22 @@ impl Ledger {
     /// What is left over when everything that flowed in the actual case is added up; always zero.
     #[must_use]
     pub fn imbalance(&self) -> ExactEnergy {
-        let assets = self.load + self.solar + self.work + self.discharged - self.charged;
+        let assets = self.load + self.solar + self.work + self.movable + self.discharged - self.charged;
         let over = self.actual.import - self.actual.export + self.actual.unserved - self.actual.spilled;
         assets + self.actual.generated + over
+    }
+}
+
+impl TickFlows {
+    /// What went over the connection, import positive: as it was, and uncontrolled.
+    #[must_use]
+    pub fn exchanged(&self) -> (ExactEnergy, ExactEnergy) {
+        let sum = |of: fn(&GroupFlow) -> ExactEnergy| self.groups.iter().map(of).sum::<ExactEnergy>();
+        let uncontrolled = sum(|g| g.load + g.solar);
+        let chosen = sum(|g| g.battery + g.generator + g.movable);
+        let moved = self.movable_baseline + self.work_baseline;
+        let without = uncontrolled + self.curtailed + moved + self.burnt_baseline.energy;
+        (-(uncontrolled + chosen + self.work), -without)
     }
 }
 
@@ -174,11 +238,24 @@ impl Case {
     fn since(&self, earlier: &Self) -> Self {
         Self {
             cost: self.cost - earlier.cost,
+            charges: self
+                .charges
+                .iter()
+                .map(|(name, cost)| {
+                    (name.clone(), *cost - earlier.charges.get(name).copied().unwrap_or_default())
+                })
+                .collect(),
             emissions: self.emissions - earlier.emissions,
             import: self.import - earlier.import,
             export: self.export - earlier.export,
             limit_violations: self.limit_violations.saturating_sub(earlier.limit_violations),
             peak_watts: self.peak_watts,
+            feeders: self
+                .feeders
+                .iter()
+                .enumerate()
+                .map(|(place, sums)| sums.since(&earlier.feeders.get(place).copied().unwrap_or_default()))
+                .collect(),
             generated: self.generated - earlier.generated,
             starts: self.starts.saturating_sub(earlier.starts),
             unserved: self.unserved - earlier.unserved,
@@ -186,28 +263,77 @@ impl Case {
         }
     }
 
-    fn settle(&mut self, tick: &TickFlows, grid: ExactEnergy, burnt: Burn) -> Option<Excess> {
-        let (import, export) = (grid.positive_part(), grid.negative_part());
+    /// Adds what a charge has become dearer by.
+    pub fn charge(&mut self, name: String, more: ExactMoney) {
+        self.cost += more;
+        *self.charges.entry(name).or_default() += more;
+    }
+
+    fn settle(
+        &mut self,
+        tick: &TickFlows,
+        grid: ExactEnergy,
+        burnt: Burn,
+        flow: fn(&FeederFlow) -> ExactEnergy,
+    ) -> Option<Excess> {
         self.cost += burnt.cost;
         self.emissions += burnt.emissions;
         self.generated += burnt.energy;
         self.starts += burnt.starts;
-        if tick.island {
-            self.unserved += import;
-            self.spilled += export;
-            let lacks = excess(import, Some(Power::ZERO), tick.seconds, true);
-            self.limit_violations += u64::from(lacks.is_some());
-            return lacks;
+        let of_site = if tick.island { self.alone(tick, grid) } else { self.exchange(tick, grid) };
+        self.feeders.resize(tick.feeders.len(), FeederSums::default());
+        let mut of_feeders = None;
+        for (place, feeder) in tick.feeders.iter().enumerate() {
+            let found = self.pass(place, feeder, flow(feeder), tick.seconds);
+            of_feeders = of_feeders.or(found);
         }
+        let excess = of_site.or(of_feeders);
+        self.limit_violations += u64::from(excess.is_some());
+        excess
+    }
+
+    /// On an island what lacks is unserved, and a surplus is lost.
+    fn alone(&mut self, tick: &TickFlows, grid: ExactEnergy) -> Option<Excess> {
+        self.unserved += grid.positive_part();
+        self.spilled += grid.negative_part();
+        excess(grid.positive_part(), Some(Power::ZERO), tick.seconds, true)
+    }
+
+    fn exchange(&mut self, tick: &TickFlows, grid: ExactEnergy) -> Option<Excess> {
+        let (import, export) = (grid.positive_part(), grid.negative_part());
         self.cost += tick.import_price * import - tick.export_price * export;
         self.emissions += tick.carbon * import;
         self.import += import;
         self.export += export;
         self.peak_watts = self.peak_watts.max(import.as_watt_seconds() / tick.seconds.max(1));
-        let excess = excess(import, tick.import_limit, tick.seconds, true)
-            .or_else(|| excess(export, tick.export_limit, tick.seconds, false));
-        self.limit_violations += u64::from(excess.is_some());
-        excess
+        excess(import, tick.import_limit, tick.seconds, true)
+            .or_else(|| excess(export, tick.export_limit, tick.seconds, false))
+    }
+
+    /// What flows through a feeder flows through the connection too: energy is counted there, and paid at both.
+    fn pass(&mut self, place: usize, feeder: &FeederFlow, flow: ExactEnergy, seconds: i64) -> Option<Excess> {
+        let (import, export) = (flow.positive_part(), flow.negative_part());
+        self.cost += feeder.import_price * import - feeder.export_price * export;
+        self.emissions += feeder.carbon * import;
+        let sums = &mut self.feeders[place];
+        sums.import += import;
+        sums.export += export;
+        sums.peak_watts = sums.peak_watts.max(import.as_watt_seconds() / seconds.max(1));
+        let excess = excess(import, feeder.import_limit, seconds, true)
+            .or_else(|| excess(export, feeder.export_limit, seconds, false));
+        sums.limit_violations += u64::from(excess.is_some());
+        excess.map(|excess| Excess { feeder: Some(place), ..excess })
+    }
+}
+
+impl FeederSums {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            import: self.import - earlier.import,
+            export: self.export - earlier.export,
+            peak_watts: self.peak_watts,
+            limit_violations: self.limit_violations.saturating_sub(earlier.limit_violations),
+        }
     }
 }
 
@@ -217,6 +343,7 @@ fn excess(flow: ExactEnergy, limit: Option<Power>, seconds: i64, import: bool) -
     (over > ExactEnergy::ZERO).then(|| Excess {
         over: Power::kw(over.as_watt_seconds() as f64 / seconds.max(1) as f64 / 1000.0),
         import,
+        feeder: None,
     })
 }
 
@@ -232,6 +359,7 @@ mod tests {
             groups,
             work: ExactEnergy::watt_seconds(work),
             work_baseline: ExactEnergy::ZERO,
+            movable_baseline: ExactEnergy::ZERO,
             curtailed: ExactEnergy::ZERO,
             burnt: Burn::default(),
             burnt_baseline: Burn::default(),
@@ -241,6 +369,7 @@ mod tests {
             carbon: ExactIntensity::from_intensity(CarbonIntensity::kg_per_kwh(0.2)),
             import_limit: Some(Power::kw(3.0)),
             export_limit: None,
+            feeders: Vec::new(),
         }
     }
 
@@ -251,6 +380,7 @@ mod tests {
             solar: energy(solar),
             battery: energy(battery),
             generator: ExactEnergy::ZERO,
+            movable: ExactEnergy::ZERO,
         }
     }
 
@@ -301,15 +431,44 @@ mod tests {
         assert_eq!((ledger.actual.limit_violations, ledger.imbalance()), (1, ExactEnergy::ZERO));
     }
 
+    #[test]
+    fn a_feeder_is_paid_beside_the_connection_and_a_step_above_a_fuse_counts_once() {
+        let mut ledger = Ledger::default();
+        let energy = |kw| ExactEnergy::from_power(Power::kw(kw), 900);
+        let feeder = FeederFlow {
+            actual: energy(2.0),
+            baseline: energy(4.0),
+            import_price: ExactPrice::from_price(Price::per_kwh(0.1)),
+            import_limit: Some(Power::kw(1.5)),
+            ..FeederFlow::default()
+        };
+        let one = TickFlows { feeders: vec![feeder], ..tick(vec![flow(-4.0, 0.0, 2.0)], 0) };
+        let excess = ledger.settle(&one).unwrap();
+        assert_eq!((excess.feeder, excess.import), (Some(0), true));
+        let cost = |case: &Case| (case.cost.to_money().get() * 1e6).round() as i64;
+        assert_eq!(cost(&ledger.actual), 175_000);
+        assert_eq!(cost(&ledger.baseline), 350_000);
+        // The baseline is above the limit of the connection too.
+        assert_eq!((ledger.actual.limit_violations, ledger.baseline.limit_violations), (1, 1));
+        assert_eq!((ledger.actual.feeders[0].import, ledger.imbalance()), (energy(2.0), ExactEnergy::ZERO));
+        ledger.actual.charge("demand".into(), ExactMoney::from_money(sos_units::Money::new(3.0)));
+        let later = ledger.since(&Ledger::default());
+        assert_eq!(later, ledger, "what came since the start is all");
+    }
+
     proptest! {
         #[test]
         fn energy_balances_to_the_last_watt_second(
-            flows in prop::collection::vec((-20.0..0.0f64, 0.0..9.0f64, -5.0..5.0f64), 1..40),
+            flows in prop::collection::vec((-20.0..0.0f64, 0.0..9.0f64, -5.0..5.0f64, -11.0..4.0f64), 1..40),
             work in -2_000_000i64..0,
         ) {
             let mut ledger = Ledger::default();
+            let one = |&(load, solar, battery, car): &(f64, f64, f64, f64)| GroupFlow {
+                movable: ExactEnergy::from_power(Power::kw(car), 900),
+                ..flow(load, solar, battery)
+            };
             for chunk in flows.chunks(3) {
-                ledger.settle(&tick(chunk.iter().map(|&(l, s, b)| flow(l, s, b)).collect(), work));
+                ledger.settle(&tick(chunk.iter().map(one).collect(), work));
             }
             prop_assert_eq!(ledger.imbalance(), ExactEnergy::ZERO);
             let priced = ExactPrice::from_price(Price::per_kwh(0.25)) * ledger.actual.import;

@@ -36,6 +36,14 @@ pub struct AssetReading {
     pub engine: Option<Engine>,
 }
 
+impl AssetReading {
+    /// Power and state of charge alone.
+    #[must_use]
+    pub const fn of(power: Power, soc: Option<Soc>) -> Self {
+        Self { power, soc, counter: None, counter_range: None, setpoint: None, engine: None }
+    }
+}
+
 /// What was asked of an asset and what its device then said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
@@ -204,11 +212,11 @@ impl Links {
                 Ok((host, port)) => entry.push(AssetConfig {
                     asset: asset.name.clone(),
                     kind: match asset.kind {
-                        Kind::Battery(_) => AssetType::Battery,
+                        // A charging point and a heat pump tell a state of charge and follow a power, as a battery does.
+                        Kind::Battery(_) | Kind::Vehicle(_) | Kind::HeatPump(_) => AssetType::Battery,
                         Kind::Solar { .. } => AssetType::Solar,
                         Kind::Load { .. } => AssetType::Load,
                         Kind::Generator(_) => AssetType::Generator,
-                        Kind::Vehicle(_) | Kind::HeatPump(_) => continue,
                     },
                     host,
                     port,

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use sos_dispatch::CarbonCap;
 use sos_model::{
-    AssetModel, AssetSpec, Battery, CarbonFactor, CarbonSource, Charge, DeviceHost, Forecasting, Generator,
-    HeatPump, Heated, Mode, NumberSource, PortRef, PowerSource, PriceSource, Reduction, SiteSpec,
-    SpinningReserve, TemperatureSource, Vehicle,
+    AssetModel, AssetSpec, Battery, BillingPeriod, CarbonFactor, CarbonSource, Charge, DeviceHost,
+    Forecasting, Generator, HeatPump, Heated, Mode, NumberSource, PortRef, PowerSource, PriceSource,
+    Reduction, SiteSpec, SpinningReserve, TemperatureSource, Vehicle,
 };
-use sos_units::{CarbonIntensity, CarbonPrice, Power, Price};
+use sos_units::{CarbonIntensity, CarbonPrice, Emissions, Power, Price};
 
 use crate::signals::SignalSeries;
 
@@ -44,8 +43,8 @@ pub struct SiteModel {
     pub spinning_reserve: Option<SpinningReserve>,
     /// Price on emissions.
     pub carbon_price: CarbonPrice,
-    /// Limit on emissions over a plan.
-    pub carbon_cap: Option<CarbonCap>,
+    /// Limit on emissions.
+    pub carbon_cap: Option<SiteCap>,
     /// Power of the machine that runs `sos`.
     pub controller_power: Power,
     /// Assets in order of their names; other parts refer to them by index.
@@ -75,6 +74,19 @@ pub struct Connection {
     pub ramp_price: Option<f64>,
     /// Price in the plan of energy beyond a limit.
     pub breach_price: Option<Price>,
+}
+
+/// A limit on emissions of import and of generators.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SiteCap {
+    /// Most.
+    pub most: Emissions,
+    /// The period over which they count; none for each plan by itself.
+    pub per: Option<BillingPeriod>,
+    /// What is declared to have been emitted in the period in which the first plan begins.
+    pub so_far: Emissions,
+    /// Price in the plan of each kg above.
+    pub price: CarbonPrice,
 }
 
 /// A part of a site behind a meter or a fuse of its own.
@@ -189,12 +201,6 @@ impl Kind {
         }
     }
 
-    /// Whether `sos optimize` alone plans with it: nothing commands it yet.
-    #[must_use]
-    pub const fn is_only_planned(&self) -> bool {
-        matches!(self, Self::Vehicle(_) | Self::HeatPump(_))
-    }
-
     /// The declared expected power of a load or of solar power before any reduction, kW, site sign.
     #[must_use]
     pub const fn expected(&self) -> Option<&Value<Power>> {
@@ -207,10 +213,16 @@ impl Kind {
 }
 
 impl Kind {
-    /// Whether its power is chosen, so that it is never forecast: a battery or a generator.
+    /// Whether its power can be chosen: a battery, a vehicle, a heat pump or a generator.
     #[must_use]
-    pub const fn is_chosen(&self) -> bool {
-        matches!(self, Self::Battery(_) | Self::Generator(_))
+    pub const fn is_choosable(&self) -> bool {
+        matches!(self, Self::Battery(_) | Self::Vehicle(_) | Self::HeatPump(_) | Self::Generator(_))
+    }
+
+    /// Whether it is a vehicle or a heat pump, which consume whether or not anybody chooses when.
+    #[must_use]
+    pub const fn is_movable(&self) -> bool {
+        matches!(self, Self::Vehicle(_) | Self::HeatPump(_))
     }
 
     /// As [`Self::expected`].
@@ -228,6 +240,25 @@ impl Kind {
             Self::Battery(_) | Self::Vehicle(_) | Self::HeatPump(_) | Self::Generator(_) => {}
             Self::Solar { available, .. } => *available = value,
             Self::Load { power, .. } => *power = value,
+        }
+    }
+}
+
+impl Asset {
+    /// Whether its power is chosen, so that it is never forecast. A vehicle or a heat pump that is only observed is a load.
+    #[must_use]
+    pub fn is_chosen(&self) -> bool {
+        self.kind.is_choosable() && !(self.kind.is_movable() && self.mode == Mode::Observe)
+    }
+}
+
+impl Heat {
+    /// Heat per electric energy at a time: what the signal says then, or said last.
+    #[must_use]
+    pub fn cop_at(&self, time: Timestamp) -> f64 {
+        match &self.cop {
+            Value::Fixed(cop) => *cop,
+            Value::Series(series) => series.actual_or_before(time),
         }
     }
 }
@@ -325,8 +356,10 @@ pub fn assemble(
         feeders,
         spinning_reserve: site.spinning_reserve.clone(),
         carbon_price: site.carbon_price_or_zero(),
-        carbon_cap: site.carbon_cap.as_ref().map(|cap| CarbonCap {
-            kg: cap.most.as_kg(),
+        carbon_cap: site.carbon_cap.as_ref().map(|cap| SiteCap {
+            most: cap.most,
+            per: cap.per,
+            so_far: cap.so_far,
             price: cap.price.map_or(CarbonPrice::per_kg(CAP_PRICE), |price| price.value),
         }),
         controller_power: site.controller_power,
@@ -634,25 +667,27 @@ impl SiteModel {
     /// Whether an asset is behind a feeder, or behind one that is behind it.
     #[must_use]
     pub fn is_behind(&self, asset: usize, feeder: usize) -> bool {
-        let mut at = self.assets.get(asset).and_then(|asset| asset.feeder);
-        while let Some(place) = at {
-            if place == feeder {
-                return true;
-            }
-            at = self.feeders.get(place).and_then(|one| one.behind);
-        }
-        false
+        self.way(asset).any(|place| place == feeder)
     }
 
-    /// Whether more than the exchange and the price of the site decides about an asset: what is paid at a feeder that it is behind,
-    /// a peak, an amount, a change of the exchange.
+    /// The feeders that an asset is behind, the innermost first.
+    pub fn way(&self, asset: usize) -> impl Iterator<Item = usize> {
+        let first = self.assets.get(asset).and_then(|asset| asset.feeder);
+        std::iter::successors(first, |&place| self.feeders.get(place).and_then(|one| one.behind))
+    }
+
+    /// The innermost feeder on an asset's way to the grid at which anything is paid; none for the site's connection.
     #[must_use]
-    pub fn is_planned_beyond_the_site(&self, asset: usize) -> bool {
-        let priced =
-            |(place, feeder): (usize, &SiteFeeder)| feeder.is_priced() && self.is_behind(asset, place);
-        self.connection.ramp_price.is_some()
-            || !self.connection.charges.is_empty()
-            || self.feeders.iter().enumerate().any(priced)
+    pub fn paid_at(&self, asset: usize) -> Option<usize> {
+        self.way(asset).find(|&place| self.feeders[place].is_priced())
+    }
+
+    /// All charges, each with the feeder where it is paid, none for the site's connection.
+    pub fn charges(&self) -> impl Iterator<Item = (Option<usize>, &Charge)> {
+        let of_feeders = self.feeders.iter().enumerate();
+        let of_feeders =
+            of_feeders.flat_map(|(at, one)| one.charges.iter().map(move |charge| (Some(at), charge)));
+        self.connection.charges.iter().map(|charge| (None, charge)).chain(of_feeders)
     }
 
     /// The carbon intensity that is forecast: that of the connection, or the first that feeders count.
@@ -690,6 +725,23 @@ impl SiteModel {
     #[must_use]
     pub fn has_formed_grid(&self) -> bool {
         self.batteries().any(|(_, asset, battery)| battery.grid_forming && asset.mode == Mode::Control)
+    }
+
+    /// Batteries, those of vehicles among them, with their indices.
+    pub fn stores(&self) -> impl Iterator<Item = (usize, &Asset, &Battery)> {
+        self.assets.iter().enumerate().filter_map(|(i, asset)| match &asset.kind {
+            Kind::Battery(battery) => Some((i, asset, battery)),
+            Kind::Vehicle(vehicle) => Some((i, asset, &vehicle.battery)),
+            _ => None,
+        })
+    }
+
+    /// The heat pumps with their indices.
+    pub fn heat_pumps(&self) -> impl Iterator<Item = (usize, &Asset, &Heat)> {
+        self.assets.iter().enumerate().filter_map(|(i, asset)| match &asset.kind {
+            Kind::HeatPump(heat) => Some((i, asset, heat)),
+            _ => None,
+        })
     }
 
     /// The batteries with their indices.

@@ -120,6 +120,8 @@ impl Site {
                 self.socs.insert(index, soc);
             }
         }
+        self.sight = self.movables.see(&model, self.last, now, &self.readings);
+        self.socs.extend(&self.sight.socs);
         self.generators = self.book.see(&model, now, &self.readings);
         self.tell_failures();
     }

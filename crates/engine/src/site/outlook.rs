@@ -12,8 +12,9 @@ use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
 use super::background::Background;
 use super::feeders::ExpectedFeeder;
 use super::foresight::Tracked;
-use super::model::{Kind, SiteModel, Value};
+use super::model::{Heat, Kind, SiteModel, Value};
 use super::plan::{Expected, usable_capacity};
+use super::storages::HeatExpected;
 use crate::signals::SignalSeries;
 
 /// Ticks shorter than this are averaged before they are forecast.
@@ -47,6 +48,8 @@ pub struct Outlook {
     need_mean: Averager,
     /// The same tick by tick, for the next one.
     net: Forecaster,
+    /// And for what is behind each feeder, in the order of the model.
+    behind: Vec<Behind>,
     /// Local day on which series were looked at last.
     pub(super) renewed: Option<Date>,
     /// Where all members are asked.
@@ -68,6 +71,15 @@ pub(super) struct Member {
     last: Option<f64>,
 }
 
+/// What cannot be chosen behind a feeder.
+#[derive(Debug)]
+struct Behind {
+    /// Assets with forecasts, by index.
+    members: Vec<usize>,
+    /// Of their need, import positive.
+    net: Forecaster,
+}
+
 /// What the next tick may bring, as net power of what cannot be chosen, positive into the site.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NextTick {
@@ -87,6 +99,12 @@ pub struct NextTick {
 const LEARNED_FROM: usize = 10;
 
 impl NextTick {
+    /// Of nobody.
+    const fn nothing() -> Self {
+        let net = Power::ZERO;
+        Self { net, pessimistic: net, pessimistic_any: net, optimistic: net, learned: true }
+    }
+
     /// The same, as if nothing else could come.
     pub(super) const fn certain(self) -> Self {
         Self { pessimistic: self.net, pessimistic_any: self.net, optimistic: self.net, ..self }
@@ -111,6 +129,10 @@ impl Outlook {
             .map(|asset| {
                 let (sign, mut config) = match &asset.kind {
                     Kind::Load { .. } => (-1.0, ForecastConfig::new(Character::Load, step, zone.clone())),
+                    // Nobody chooses what is only observed.
+                    _ if asset.kind.is_movable() && !asset.is_chosen() => {
+                        (-1.0, ForecastConfig::new(Character::Load, step, zone.clone()))
+                    }
                     Kind::Solar { peak, of_wind, .. } => {
                         let character = if *of_wind { Character::Wind } else { Character::Solar };
                         let mut config = ForecastConfig::new(character, step, zone.clone());
@@ -138,6 +160,11 @@ impl Outlook {
             }
             _ => None,
         };
+        let behind = |place: usize| {
+            let members = model.behind(place).into_iter().filter(|&asset| members[asset].is_some()).collect();
+            Ok(Behind { members, net: make(Character::Net, model.tick)? })
+        };
+        let behind = (0..model.feeders.len()).map(behind).collect::<Result<Vec<_>, String>>()?;
         let mut sum = ForecastConfig::new(Character::Net, step, zone.clone());
         sum.quantiles = QUANTILES.to_vec();
         let need = SumForecaster::new(sum.clone()).map_err(|error| error.to_string())?;
@@ -148,6 +175,7 @@ impl Outlook {
             need: Tracked::sum(need, &sum),
             need_mean: Averager::default(),
             net: make(Character::Net, model.tick)?,
+            behind,
             renewed: None,
             background: None,
             hours: HourlyNeed::default(),
@@ -193,6 +221,10 @@ impl Outlook {
             self.need.observe(step_start, known_at, value);
         }
         self.net.observe(start, known_at, net);
+        for one in &mut self.behind {
+            let needs = one.members.iter().map(|&asset| powers[asset].map(|power| -power.as_kw()));
+            one.net.observe(start, known_at, needs.sum());
+        }
         if let Ok(kw) = net {
             self.hours.add(start, end, kw, &self.zone);
         }
@@ -252,6 +284,8 @@ impl Outlook {
         let _ = self.need.forecast(now, horizon, &forecasts);
         expected.carbon = self.expected_carbon(model, &model.connection.carbon, now, steps, end);
         expected.reserve = self.reserves(model, steps);
+        expected.heat =
+            model.heat_pumps().map(|(index, _, heat)| (index, heat_expected(heat, now, steps))).collect();
         expected.import_price = prices(&model.connection.import_price, now, steps);
         expected.export_price = prices(&model.connection.export_price, now, steps);
         expected
@@ -346,19 +380,21 @@ impl Outlook {
         planned: Option<Power>,
         last: Option<Power>,
     ) -> Option<NextTick> {
-        let net = &mut self.net;
-        let near = net.next_step(now, 1.0, Around::Near);
-        let any = net.next_step(now, 1.0, Around::All);
-        let low = net.next_step(now, 0.0, Around::Near);
-        let expected = planned.or(last).unwrap_or(Power::kw(-near.estimate));
-        let above = |quantile: f64, estimate: f64| Power::kw((quantile - estimate).max(0.0));
-        Some(NextTick {
-            net: expected,
-            pessimistic: expected - above(near.quantile, near.estimate),
-            pessimistic_any: expected - above(any.quantile, any.estimate),
-            optimistic: expected + above(-low.quantile, -low.estimate),
-            learned: near.errors >= LEARNED_FROM,
-        })
+        Some(next_of(&mut self.net, now, planned, last))
+    }
+
+    /// The same for what is behind each feeder, in the order of the model.
+    pub(super) fn next_behind(
+        &mut self,
+        now: Timestamp,
+        planned: impl Fn(usize) -> Option<Power>,
+        last: impl Fn(usize) -> Option<Power>,
+    ) -> Vec<NextTick> {
+        let next = |(place, one): (usize, &mut Behind)| match one.members.is_empty() {
+            true => NextTick::nothing(),
+            false => next_of(&mut one.net, now, planned(place), last(place)),
+        };
+        self.behind.iter_mut().enumerate().map(next).collect()
     }
 
     /// Energy to be kept in the batteries for the import limit at a time.
@@ -375,6 +411,21 @@ impl Outlook {
         let by_hour: Vec<Energy> =
             (0..24).map(|hour| self.hours.reserve(hour, limit.as_kw() * RESERVE_FROM).min(cap)).collect();
         steps.iter().map(|step| by_hour[local_hour(step.start, &self.zone)]).collect()
+    }
+}
+
+fn next_of(net: &mut Forecaster, now: Timestamp, planned: Option<Power>, last: Option<Power>) -> NextTick {
+    let near = net.next_step(now, 1.0, Around::Near);
+    let any = net.next_step(now, 1.0, Around::All);
+    let low = net.next_step(now, 0.0, Around::Near);
+    let expected = planned.or(last).unwrap_or(Power::kw(-near.estimate));
+    let above = |quantile: f64, estimate: f64| Power::kw((quantile - estimate).max(0.0));
+    NextTick {
+        net: expected,
+        pessimistic: expected - above(near.quantile, near.estimate),
+        pessimistic_any: expected - above(any.quantile, any.estimate),
+        optimistic: expected + above(-low.quantile, -low.estimate),
+        learned: near.errors >= LEARNED_FROM,
     }
 }
 
@@ -435,23 +486,39 @@ fn known(declared: &Value<Power>, now: Timestamp, step: &Step) -> Option<Power> 
 
 /// Prices of the steps as far as they are published; beyond that, what held a day before.
 fn prices(value: &Value<Price>, now: Timestamp, steps: &[Step]) -> Vec<Price> {
+    ahead(value, now, steps, Price::per_kwh)
+}
+
+/// Values of the steps as far as they are known; beyond that, what held a day before.
+fn ahead<T: Copy>(value: &Value<T>, now: Timestamp, steps: &[Step], make: impl Fn(f64) -> T) -> Vec<T> {
     const DAY: SignedDuration = SignedDuration::from_hours(24);
     let series = match value {
-        Value::Fixed(price) => return vec![*price; steps.len()],
+        Value::Fixed(value) => return vec![*value; steps.len()],
         Value::Series(series) => series,
     };
     let at = |time: Timestamp| {
         let mut time = time;
         for _ in 0..14 {
-            if let Ok(price) = series.known(time, now) {
-                return Price::per_kwh(price);
+            if let Ok(value) = series.known(time, now) {
+                return make(value);
             }
             time -= DAY;
         }
         let last = series.known(now, now);
-        Price::per_kwh(last.unwrap_or_else(|_| series.actual_or_before(now - series.step())))
+        make(last.unwrap_or_else(|_| series.actual_or_before(now - series.step())))
     };
     steps.iter().map(|step| at(step.start)).collect()
+}
+
+/// What a heat pump is expected to meet.
+fn heat_expected(heat: &Heat, now: Timestamp, steps: &[Step]) -> HeatExpected {
+    let flow = heat.flow.as_ref().map(|flow| ahead(flow, now, steps, Power::kw));
+    let outside = heat.outside.as_ref().map(|outside| ahead(outside, now, steps, |value| value));
+    HeatExpected {
+        cop: ahead(&heat.cop, now, steps, |value| value),
+        flow: flow.unwrap_or_else(|| vec![Power::ZERO; steps.len()]),
+        outside: outside.unwrap_or_default(),
+    }
 }
 
 /// Averages ticks into longer steps.

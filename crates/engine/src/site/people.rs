@@ -75,8 +75,8 @@ pub fn standing(model: &SiteModel, orders: &[PersonsOrder], now: Timestamp) -> V
 /// Whether the power of an asset can be ordered.
 fn obeys(model: &SiteModel, index: usize) -> bool {
     let asset = &model.assets[index];
-    let chosen = matches!(asset.kind, Kind::Battery(_) | Kind::Solar { curtailable: true, .. });
-    asset.mode == Mode::Control && chosen
+    let curtailable = matches!(asset.kind, Kind::Solar { curtailable: true, .. });
+    asset.mode == Mode::Control && (curtailable || asset.is_chosen())
 }
 
 /// A time as people say it: the time of day, with the date on another day.

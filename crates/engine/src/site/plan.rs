@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
     Before, Budget, Connection, CostPoint, Curtailable, Generator, PlanSource, Planned, Problem, Reserve,
-    Schedule, Spinning, Step, solve_or_fallback, verify,
+    Schedule, Spinning, Step, Verification, solve_or_fallback, verify,
 };
 use sos_model::Mode;
 use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Money, Power, Price, Reading, Soc};
@@ -27,29 +27,34 @@ const RESERVE_PRICE: f64 = 0.1;
 const MISSING_RESERVE: f64 = 0.1;
 /// Wear that is planned with where none is declared, so that energy is not moved for nothing.
 const NO_GAIN: f64 = 1e-5;
+/// What a kWh for a trip may cost more for each hour by which it is charged earlier, as a share of the cheapest price: the guard may
+/// leave less for charging than is planned, and a vehicle does not wait.
+const AN_HOUR_EARLIER: f64 = 0.01;
 /// How far below the import limit plans stay, as a share of it: room for what forecasts miss within a step.
 const LIMIT_MARGIN: f64 = 1.0 / 12.0;
 
 /// What a plan allows for because it does not know everything.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Caution {
-    /// How far below the import limit it stays, as a share of the limit, 0…1.
+    /// How far below the import limits of the connection and of feeders it stays, as a share of them, 0…1.
     pub limit_margin: f64,
     /// Least wear it reckons with per kWh charged and discharged, zero or above.
     pub least_wear: Price,
+    /// What a kWh for a trip may cost more for each hour by which it is charged earlier, as a share of the cheapest, 0…1.
+    pub early: f64,
 }
 
 impl Caution {
     /// Of the loop, which plans with forecasts.
     #[must_use]
     pub const fn of_forecasts() -> Self {
-        Self { limit_margin: LIMIT_MARGIN, least_wear: Price::per_kwh(NO_GAIN) }
+        Self { limit_margin: LIMIT_MARGIN, least_wear: Price::per_kwh(NO_GAIN), early: AN_HOUR_EARLIER }
     }
 
     /// None: what is expected comes true.
     #[must_use]
     pub const fn none() -> Self {
-        Self { limit_margin: 0.0, least_wear: Price::ZERO }
+        Self { limit_margin: 0.0, least_wear: Price::ZERO, early: 0.0 }
     }
 }
 
@@ -202,7 +207,8 @@ pub(super) fn cheapest(model: &SiteModel, import: impl Iterator<Item = Price>) -
     least.unwrap_or(Price::ZERO)
 }
 
-/// The dispatch problem of a site. `socs` holds the state of charge of each battery that can be commanded now.
+/// The dispatch problem of a site. `socs` holds the state of charge of each battery that can be commanded now, of each vehicle that
+/// is plugged in or expected back, and the share of heat of each heat pump.
 #[must_use]
 pub fn problem(
     model: &SiteModel,
@@ -218,16 +224,22 @@ pub fn problem(
     let price = |t: usize| expected.import_price[t] + model.carbon_price * expected.carbon[t];
     let cheapest = cheapest(model, (0..n).map(price));
     let planned_limit = site.import_limit.map(|limit| limit * (1.0 - caution.limit_margin));
-    let defaults = Defaults { breach: breach_price, cheapest, wear: caution.least_wear };
+    let defaults = Defaults {
+        breach: breach_price,
+        cheapest,
+        wear: caution.least_wear,
+        early: cheapest.max(Price::ZERO) * caution.early,
+    };
     let batteries = model.batteries().filter_map(|(index, asset, battery)| {
         Some(storages::planned(asset, battery, *socs.get(&index)?, &steps, defaults))
     });
     let others = model.assets.iter().enumerate().filter_map(|(index, asset)| match &asset.kind {
         Kind::Vehicle(vehicle) => {
-            Some(storages::vehicle(asset, vehicle, *socs.get(&index)?, &steps, defaults))
+            Some(storages::vehicle(asset, vehicle, *socs.get(&index)?, (&steps, &model.zone), defaults))
         }
         Kind::HeatPump(heat) => {
-            Some(storages::heat_pump(asset, heat, &steps, expected.heat.get(&index)?, defaults))
+            let (soc, expected) = (*socs.get(&index)?, expected.heat.get(&index)?);
+            Some(storages::heat_pump(asset, heat, soc, &steps, expected, defaults))
         }
         _ => None,
     });
@@ -244,8 +256,14 @@ pub fn problem(
             charges: feeders::charges(&site.charges, &model.zone, &steps, &expected.carried),
             ramping: feeders::ramping(model, &expected.carried),
         },
-        feeders: feeders::feeders(model, &steps, &expected.feeders, breach_price, &expected.carried),
-        carbon_cap: model.carbon_cap,
+        feeders: feeders::feeders(
+            model,
+            &steps,
+            &expected.feeders,
+            (breach_price, caution.limit_margin),
+            &expected.carried,
+        ),
+        carbon_cap: feeders::carbon_cap(model, &steps, &expected.carried),
         steps,
         fixed: expected.net.clone(),
         pessimistic: None,
@@ -306,21 +324,23 @@ fn reserve(at_start: &[Energy]) -> Option<Reserve> {
 /// When the problem itself makes no sense; the plan before then stays in force.
 pub fn make(problem: Problem, made_at: Timestamp) -> Result<SitePlan, String> {
     let planned = solve_or_fallback(&problem, &Budget::default()).map_err(|error| error.to_string())?;
-    let Planned { schedule, source, .. } = verified(&problem, planned)?;
+    let (Planned { schedule, source, .. }, _) = verified(&problem, planned)?;
     let fallback = source != PlanSource::Solver;
     let could = BTreeMap::new();
     Ok(SitePlan { made_at, schedule, problem, source: source_text(&source), fallback, could })
 }
 
-/// The plan when the verifier passes it, else that of the rule.
+/// The plan when the verifier passes it, else that of the rule; with what the verifier found about it.
 ///
 /// # Errors
 /// When the problem itself makes no sense.
-pub fn verified(problem: &Problem, planned: Planned) -> Result<Planned, String> {
-    let checked = verify(problem, &planned.schedule);
-    let Some(first) = checked.violations.first() else { return Ok(planned) };
+pub fn verified(problem: &Problem, planned: Planned) -> Result<(Planned, Verification), String> {
+    let found = verify(problem, &planned.schedule);
+    let Some(first) = found.violations.first() else { return Ok((planned, found)) };
     tracing::error!(what = first.what, by = first.by, "the plan does not hold; a rule takes its place");
-    by_rule(problem, format!("the verifier found: {}", first.what))
+    let planned = by_rule(problem, format!("the verifier found: {}", first.what))?;
+    let found = verify(problem, &planned.schedule);
+    Ok((planned, found))
 }
 
 /// The plan of the rule, and why it is asked.
@@ -400,13 +420,14 @@ impl SitePlan {
         for (id, powers) in &self.schedule.work {
             power.insert(id.clone(), -powers.get(t).copied().unwrap_or(Power::ZERO));
         }
-        let because = self.schedule.because.iter();
+        let (because, feeders) = (self.schedule.because.iter(), self.schedule.feeders.iter());
         PlanStepState {
             time,
             grid: self.schedule.grid.get(t).copied().unwrap_or(Power::ZERO),
             soc: (capacity > Energy::ZERO).then(|| Soc::fraction(stored / capacity)),
             price: self.problem.connection.import_price[t],
             power,
+            feeders: feeders.filter_map(|(id, flows)| Some((id.clone(), *flows.get(t)?))).collect(),
             because: because
                 .filter_map(|(id, reasons)| Some((id.clone(), reasons.get(t)?.text.clone())))
                 .collect(),
@@ -419,7 +440,7 @@ impl SitePlan {
 #[must_use]
 pub fn plans_with(model: &SiteModel, index: usize) -> bool {
     let asset = &model.assets[index];
-    (asset.kind.is_chosen() || matches!(asset.kind, Kind::Solar { curtailable: true, .. }))
+    (asset.is_chosen() || matches!(asset.kind, Kind::Solar { curtailable: true, .. }))
         && asset.mode != Mode::Observe
 }
 

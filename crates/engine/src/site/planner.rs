@@ -34,8 +34,10 @@ pub(super) struct Basis<'a> {
 pub(super) struct Seen<'a> {
     /// What the devices said.
     pub(super) readings: &'a [Reading<AssetReading>],
-    /// States of charge of the batteries that can be planned with.
+    /// States of charge of the batteries, vehicles and stores of heat that can be planned with.
     pub(super) socs: &'a BTreeMap<usize, Soc>,
+    /// Vehicles that are expected back, with the state of charge that they are expected to have then.
+    pub(super) coming: &'a BTreeMap<usize, Soc>,
     /// Generators that can be planned with.
     pub(super) generators: &'a BTreeMap<usize, Live>,
     /// What people order.
@@ -43,9 +45,10 @@ pub(super) struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// The batteries and generators that can be planned with.
+    /// What stores or generates and can be planned with.
     pub(super) fn plannable(&self) -> impl Iterator<Item = usize> {
-        let indices: BTreeSet<usize> = self.socs.keys().chain(self.generators.keys()).copied().collect();
+        let storing = self.socs.keys().chain(self.coming.keys());
+        let indices: BTreeSet<usize> = storing.chain(self.generators.keys()).copied().collect();
         indices.into_iter()
     }
 }
@@ -71,15 +74,17 @@ impl Basis<'_> {
     /// # Errors
     /// When the problem itself makes no sense; the plan before then stays in force.
     pub(super) fn plan(&self, outlook: &mut Outlook, offers: Vec<FlexibleWork>) -> Result<SitePlan, String> {
-        let Self { model, now, epoch, seen: Seen { readings, socs, generators, standing }, carried } = *self;
+        let Self { model, now, epoch, seen, carried } = *self;
+        let Seen { readings, generators, standing, .. } = seen;
+        let socs = seen.coming.iter().chain(seen.socs).map(|(index, soc)| (*index, *soc)).collect();
         let steps = plan::steps(now, epoch, model.plan_every, model.horizon);
         let mut expected = outlook.expected(model, now, &steps);
         expected.carried = carried.clone();
         let could = people::narrow(model, standing, &steps, &mut expected);
         let caution = plan::Caution::of_forecasts();
-        let mut problem = plan::problem(model, steps, &expected, socs, offers, caution);
+        let mut problem = plan::problem(model, steps, &expected, &socs, offers, caution);
         plan::order(&mut problem, model, standing, readings);
-        problem.generators = generators::planned(model, generators, &problem.steps, now);
+        problem.generators = generators::planned(model, generators, &problem.steps, now, standing);
         let mut plan = plan::make(problem, now)?;
         plan.could = could;
         people::explain(model, standing, &mut plan);
@@ -100,12 +105,46 @@ impl Basis<'_> {
         let planned = plan.and_then(|plan| planned_net(plan, self.now));
         outlook.next_tick(self.now, planned, measured_net(self.model, own, is_measured))
     }
+
+    /// The same for what is behind each feeder, in the order of the model.
+    pub(super) fn next_behind(
+        &self,
+        outlook: &mut Outlook,
+        plan: Option<&SitePlan>,
+        own: &[Reading<Power>],
+    ) -> Vec<NextTick> {
+        let plan = plan.filter(|_| !self.model.connection.is_island());
+        let planned = |feeder: usize| planned_behind(plan?, self.model, feeder, self.now);
+        let last = |feeder: usize| {
+            let members = self.model.behind(feeder).into_iter();
+            let fixed = members.filter(|&asset| !self.model.assets[asset].is_chosen());
+            fixed.map(|asset| own[asset].ok()).sum()
+        };
+        outlook.next_behind(self.now, planned, last)
+    }
 }
 
-/// Net power that the plan expects, where one of its steps begins now.
+/// Net power of what cannot be chosen behind a feeder that the plan expects, where one of its steps begins now.
+fn planned_behind(plan: &SitePlan, model: &SiteModel, feeder: usize, now: Timestamp) -> Option<Power> {
+    let step = plan.step_at(now)?;
+    if plan.problem.steps[step].start != now {
+        return None;
+    }
+    let name = &model.feeders[feeder].name;
+    let own = plan.problem.feeders.iter().find(|one| one.id == *name)?;
+    let flow = *plan.schedule.feeders.get(name)?.get(step)?;
+    let stored = plan.schedule.storage.iter().map(|(id, one)| (id, &one.power));
+    let burnt = plan.schedule.generators.iter().map(|(id, one)| (id, &one.power));
+    let chosen = stored.chain(burnt).filter(|(id, _)| own.members.contains(*id));
+    let chosen: Power = chosen.filter_map(|(_, power)| power.get(step)).copied().sum();
+    Some(-flow - chosen)
+}
+
+/// Net power that the plan expects of loads and plants, where one of its steps begins now.
 fn planned_net(plan: &SitePlan, now: Timestamp) -> Option<Power> {
     let step = plan.step_at(now)?;
-    (plan.problem.steps[step].start == now).then(|| plan.problem.fixed[step])
+    let generated = plan.schedule.generation.values().filter_map(|powers| powers.get(step)).copied();
+    (plan.problem.steps[step].start == now).then(|| plan.problem.fixed[step] + generated.sum::<Power>())
 }
 
 /// Net power of what cannot be chosen in the step that has ended, when all of it was measured.
@@ -116,7 +155,7 @@ fn measured_net(
 ) -> Option<Power> {
     let fixed = model.assets.iter().zip(own).enumerate();
     let fixed = fixed
-        .filter(|(index, (asset, _))| is_measured(*index) && !asset.kind.is_chosen())
+        .filter(|(index, (asset, _))| is_measured(*index) && !asset.is_chosen())
         .map(|(_, (_, power))| power.ok());
     fixed.into_iter().try_fold(Power::ZERO, |sum, power| Some(sum + power?))
 }

@@ -14,6 +14,7 @@ use super::account::{Accounts, Decision, KEPT_VIOLATIONS, Late};
 use super::decide::Order;
 use super::generators::Book;
 use super::model::Kind;
+use super::movable::Movables;
 use super::orders::orders_key;
 use super::periods::DayEnd;
 use super::settlement::LONGEST_WAIT;
@@ -34,6 +35,8 @@ struct Kept<'a> {
     jobs: BTreeMap<String, JobState>,
     #[serde(default)]
     book: Cow<'a, Book>,
+    #[serde(default)]
+    movables: Cow<'a, Movables>,
     #[serde(default)]
     slow: BTreeMap<String, SlowState>,
     /// The controller's decision for the running step.
@@ -90,6 +93,7 @@ impl Site {
         self.violations_kept = self.accounts.violations.len();
         self.task.work.restore(WorkStates { jobs: kept.jobs, slow: kept.slow });
         self.book = kept.book.into_owned();
+        self.movables = kept.movables.into_owned();
         self.decision = kept.decision;
         self.last = Some(kept.now);
         self.tick = kept.tick;
@@ -182,12 +186,13 @@ impl Site {
             accounts: Cow::Borrowed(&self.accounts),
             jobs,
             book: Cow::Borrowed(&self.book),
+            movables: Cow::Borrowed(&self.movables),
             slow,
             decision,
             plans: self.stats.plans,
             fallbacks: self.stats.fallbacks,
             not_ready: Cow::Borrowed(&self.stats.not_ready),
-            stored: super::account::stored(&self.task.model, &self.socs),
+            stored: self.stored(),
             worth: self.worth(),
         })
     }
@@ -239,7 +244,11 @@ impl Site {
         let assets = self.task.model.assets.iter().zip(&self.readings);
         assets
             .map(|(asset, reading)| match &asset.kind {
-                Kind::Battery(_) => Some(reading.and_then(|reading| reading.soc.ok_or(Missing::Invalid))),
+                Kind::Battery(_) | Kind::HeatPump(_) => {
+                    Some(reading.and_then(|reading| reading.soc.ok_or(Missing::Invalid)))
+                }
+                // Nothing is plugged in.
+                Kind::Vehicle(_) => Some(reading.and_then(|reading| reading.soc.ok_or(Missing::Unavailable))),
                 _ => None,
             })
             .collect()

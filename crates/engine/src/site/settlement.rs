@@ -105,6 +105,11 @@ impl<T> Settlement<T> {
         self.counters.len()
     }
 
+    /// The ticks that wait, oldest first.
+    pub fn waiting_ticks(&self) -> impl Iterator<Item = &OpenTick<T>> {
+        self.open.iter()
+    }
+
     /// Goes on with open ticks that were kept.
     pub fn restore(&mut self, open: Vec<OpenTick<T>>) {
         self.open = open.into();

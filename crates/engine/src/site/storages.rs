@@ -1,6 +1,7 @@
 //! What stores energy, as dispatch sees it: batteries, vehicles, heat.
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{Draw, Dynamics, SocTarget, Step, Storage};
 use sos_model::{Battery, Building, Heated, Tank, Vehicle};
 use sos_units::{Energy, Power, Price, Soc};
@@ -46,7 +47,13 @@ pub(super) struct Defaults {
     pub(super) cheapest: Price,
     /// Least wear.
     pub(super) wear: Price,
+    /// Of each kWh that a trip needs and that is not there an hour before, two hours before, … up to [`EARLY`]: what nobody can be
+    /// sure to charge in the last hour is charged before where that costs hardly more.
+    pub(super) early: Price,
 }
+
+/// For how many hours before a trip its energy is wanted, if it costs hardly more.
+const EARLY: i64 = 6;
 
 /// A battery with its targets, wear and worth at the end.
 pub(super) fn planned(
@@ -84,14 +91,16 @@ pub(super) fn vehicle(
     asset: &Asset,
     declared: &Vehicle,
     soc: Soc,
-    steps: &[Step],
+    (steps, zone): (&[Step], &TimeZone),
     defaults: Defaults,
 ) -> Storage {
     let mut storage = planned(asset, &declared.battery, soc, steps, defaults);
     let mut available = vec![true; steps.len()];
     let mut used = vec![Energy::ZERO; steps.len()];
     let mut price = defaults.breach;
-    for trip in &declared.trips {
+    let span = steps.first().zip(steps.last()).map(|(first, last)| (first.start, last.end()));
+    let trips = span.map(|(from, to)| declared.trips_between(zone, from, to)).unwrap_or_default();
+    for trip in &trips {
         let away = |step: &Step| step.start < trip.returns && step.end() > trip.leaves;
         available.iter_mut().zip(steps).filter(|(_, step)| away(step)).for_each(|(here, _)| *here = false);
         let wanted = trip.price.map_or(defaults.breach, |amount| amount.value);
@@ -101,6 +110,9 @@ pub(super) fn vehicle(
             used[step] += trip.uses;
             price = price.min(wanted);
         }
+        let needed = trip.soc.unwrap_or(Soc::ZERO).max(Soc::fraction(trip.uses / declared.battery.capacity));
+        let needed = needed.min(declared.battery.max_soc);
+        storage.targets.extend(early(steps, trip.leaves, needed, defaults.early));
         if let (Some(soc), Some(step)) = (trip.soc, last_before(steps, trip.leaves)) {
             storage.targets.push(SocTarget { step, soc, price: wanted });
         }
@@ -113,6 +125,18 @@ pub(super) fn vehicle(
     }
     storage.dynamics.min_charge = declared.min_charge;
     storage
+}
+
+/// Wishes for what a trip needs in the hours before it, each of little worth.
+fn early(steps: &[Step], leaves: Timestamp, soc: Soc, price: Price) -> Vec<SocTarget> {
+    if price <= Price::ZERO {
+        return Vec::new();
+    }
+    let before = |hours: i64| leaves.checked_sub(SignedDuration::from_hours(hours)).ok();
+    let mut at: Vec<usize> =
+        (1..=EARLY).filter_map(before).filter_map(|time| last_before(steps, time)).collect();
+    at.dedup();
+    at.into_iter().map(|step| SocTarget { step, soc, price }).collect()
 }
 
 /// The step in which it leaves; none for what is past or beyond the steps.
@@ -143,19 +167,28 @@ pub(super) struct HeatExpected {
     pub(super) outside: Vec<f64>,
 }
 
-/// A heat pump with what it heats: a store that takes in electricity and holds heat.
+/// The heat between empty and full, and the share of it that is left after an hour.
+pub(super) fn heat_store(heat: &Heat) -> (Energy, f64) {
+    let store = Store::of(heat);
+    (store.capacity, store.retention)
+}
+
+/// The share of heat that is declared to be in store at the start.
+pub(super) fn initial_heat(heat: &Heat) -> Soc {
+    Store::of(heat).soc
+}
+
+/// A heat pump with what it heats: a store that takes in electricity and holds heat, `soc` of it now.
 pub(super) fn heat_pump(
     asset: &Asset,
     heat: &Heat,
+    soc: Soc,
     steps: &[Step],
     expected: &HeatExpected,
     defaults: Defaults,
 ) -> Storage {
     let pump = &heat.pump;
-    let store = match &pump.heats {
-        Heated::Tank(tank) => Store::of_tank(tank),
-        Heated::Building(building) => Store::of_building(building),
-    };
+    let store = Store::of(heat);
     let mut efficiency = Vec::with_capacity(steps.len());
     let mut drawn = Vec::with_capacity(steps.len());
     for (t, step) in steps.iter().enumerate() {
@@ -170,7 +203,7 @@ pub(super) fn heat_pump(
     Storage {
         id: asset.name.clone(),
         capacity: store.capacity,
-        soc: store.soc,
+        soc,
         min_soc: Soc::ZERO,
         max_soc: Soc::fraction(1.0),
         max_charge: pump.max_power,
@@ -205,6 +238,13 @@ struct Store {
 }
 
 impl Store {
+    fn of(heat: &Heat) -> Self {
+        match &heat.pump.heats {
+            Heated::Tank(tank) => Self::of_tank(tank),
+            Heated::Building(building) => Self::of_building(building),
+        }
+    }
+
     fn of_tank(tank: &Tank) -> Self {
         let retention = 1.0 - tank.standing_loss.get();
         Self { capacity: tank.capacity, soc: tank.initial, retention, per_kelvin: 0.0, base: 0.0 }
@@ -213,12 +253,11 @@ impl Store {
     /// `C · dT/dt = heat − K · (T − outside)`, with the heat above the lowest temperature as what is stored.
     fn of_building(building: &Building) -> Self {
         let (min, max) = (building.min.as_celsius(), building.max.as_celsius());
-        let initial = building.initial.map_or(min, sos_model::Temperature::as_celsius);
         let capacity = building.heat_capacity.as_kwh_per_kelvin();
         let loss = building.heat_loss.as_kw_per_kelvin();
         Self {
             capacity: Energy::kwh(capacity * (max - min)),
-            soc: Soc::fraction(((initial - min) / (max - min)).clamp(0.0, 1.0)),
+            soc: building.initial.map_or(Soc::ZERO, |initial| building.share_at(initial)),
             retention: (-loss / capacity).exp(),
             per_kelvin: loss,
             base: min,

@@ -10,12 +10,13 @@ use sos_units::{CarbonIntensity, Energy, ExactEnergy, ExactIntensity, Missing, P
 use tokio::sync::watch;
 
 use super::account::{Accounts, Decision, Late, TickContext};
-use super::carried::NOTHING;
+use super::carried::Carried;
 use super::core::OneCore;
 use super::decide::{Order, Snapshot, decide};
 use super::generators::{Book, Live};
 use super::links::{AssetReading, Failures, Links, Ticked, Written};
 use super::model::SiteModel;
+use super::movable::{Movables, Sight};
 use super::observe::concerns;
 use super::orders::Sent;
 use super::outlook::Outlook;
@@ -103,8 +104,10 @@ pub struct Outcome {
     pub accounts: Accounts,
     /// Its jobs.
     pub work: WorkBook,
-    /// Energy in its batteries.
+    /// Energy in its batteries, those of vehicles among them.
     pub stored: Energy,
+    /// Energy in its batteries, without those of vehicles.
+    pub stored_at_rest: Energy,
     /// What a stored kWh is worth.
     pub worth: Price,
     /// Figures.
@@ -141,6 +144,8 @@ pub(super) struct Site {
     pub(super) links: Links,
     pub(super) outlook: Outlook,
     pub(super) accounts: Accounts,
+    /// What charges have counted up to the tick that is at work; it follows from the accounts.
+    pub(super) carried: Carried,
     pub(super) plan: Option<SitePlan>,
     pub(super) planned_with: BTreeSet<usize>,
     /// Orders of people that act in the tick that is at work, and those that the plan was made with.
@@ -159,6 +164,9 @@ pub(super) struct Site {
     /// Generators that can be planned with, and since when each runs or rests.
     pub(super) generators: BTreeMap<usize, Live>,
     pub(super) book: Book,
+    /// Vehicles and heat pumps: what is seen of them now, and was last.
+    pub(super) sight: Sight,
+    pub(super) movables: Movables,
     pub(super) work_power: Power,
     /// Exchange planned for the step that runs, by the plan that was in force at its start.
     pub(super) planned_grid: Option<Power>,
@@ -211,6 +219,7 @@ impl Site {
             links: Links::default(),
             outlook,
             accounts: Accounts::new(&model),
+            carried: Carried::default(),
             plan: None,
             planned_with: BTreeSet::new(),
             standing: Vec::new(),
@@ -226,6 +235,8 @@ impl Site {
             socs: BTreeMap::new(),
             generators: BTreeMap::new(),
             book: Book::default(),
+            sight: Sight::default(),
+            movables: Movables::default(),
             work_power: Power::ZERO,
             planned_grid: None,
             stats: Stats::default(),
@@ -374,11 +385,12 @@ impl Site {
         let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, carbon, alive);
         self.work_power = mean(work, seconds);
         self.available = planner::turned_down(&model, self.plan.as_ref(), &self.orders, &self.own, start);
-        let (mut could, mut curtailed) = (self.own.clone(), ExactEnergy::ZERO);
+        let (mut could, mut turned_down) = (self.own.clone(), Vec::new());
         for &(index, available) in &self.available {
             let made = std::mem::replace(&mut could[index], Ok(available)).unwrap_or(available);
-            curtailed += ExactEnergy::from_power(available - made, seconds);
+            turned_down.push((index, ExactEnergy::from_power(available - made, seconds)));
         }
+        let curtailed = turned_down.iter().map(|(_, energy)| *energy).sum();
         // Whatever one that could not run gave until then, no case has it.
         let away: Vec<usize> = model
             .generators()
@@ -390,10 +402,12 @@ impl Site {
         let mut devices = model.assets.iter().zip(&self.readings);
         let missed = devices.any(|(asset, reading)| asset.via.is_some() && reading.is_err());
         let expected_w = if missed { watts(self.outlook.expected_tick(start)) } else { Vec::new() };
+        let (met, decision) = (self.sight.met.clone(), self.decision);
         let context =
-            TickContext { work, work_baseline, curtailed, away, decision: self.decision, expected_w };
+            TickContext { work, work_baseline, curtailed, turned_down, away, met, decision, expected_w };
         let mut late = std::mem::take(&mut self.skipped);
         late.extend(self.accounts.add(&model, start, now, &self.readings, context));
+        self.carried = self.accounts.carried(&model);
         self.outlook.observe(start, now, now, &could);
         self.outlook.observe_signals(&model, now);
         late
@@ -403,6 +417,7 @@ impl Site {
         let seen = Seen {
             readings: &self.readings,
             socs: &self.socs,
+            coming: &self.sight.coming,
             generators: &self.generators,
             standing: &self.standing,
         };
@@ -411,7 +426,7 @@ impl Site {
             now,
             epoch: self.task.clock.site_epoch,
             seen,
-            carried: &NOTHING,
+            carried: &self.carried,
         };
         basis.is_due(self.plan.as_ref(), &self.planned_with, &self.planned_standing)
     }
@@ -423,10 +438,12 @@ impl Site {
         let seen = Seen {
             readings: &self.readings,
             socs: &self.socs,
+            coming: &self.sight.coming,
             generators: &self.generators,
             standing: &self.standing,
         };
-        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &NOTHING };
+        let basis =
+            Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &self.carried };
         match basis.plan(&mut self.outlook, offers) {
             Ok(plan) => {
                 self.stats.plans += 1;
@@ -454,12 +471,15 @@ impl Site {
         let seen = Seen {
             readings: &self.readings,
             socs: &self.socs,
+            coming: &self.sight.coming,
             generators: &self.generators,
             standing: &self.standing,
         };
-        let basis = Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &NOTHING };
+        let basis =
+            Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &self.carried };
         let is_measured = |index: usize| model.assets[index].via.is_some();
         let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &self.own, is_measured);
+        let next_behind = basis.next_behind(&mut self.outlook, self.plan.as_ref(), &self.own);
         decide(&Snapshot {
             model: &model,
             now,
@@ -469,6 +489,8 @@ impl Site {
             plan: self.plan.as_ref(),
             standing: &self.standing,
             next,
+            next_behind: &next_behind,
+            carried: &self.carried,
             work: self.task.work.running_power(),
             reserve: self.outlook.reserve(&model, now),
         })
@@ -533,11 +555,17 @@ impl Site {
         cheapest.max(Price::ZERO) * efficiency
     }
 
+    /// What is stored in all batteries; in a vehicle that is away, what was in it when it left.
+    pub(super) fn stored(&self) -> Energy {
+        let soc = |index| self.socs.get(&index).copied().or_else(|| self.movables.stored(index));
+        super::account::stored(self.task.model.stores(), soc)
+    }
+
     fn close(mut self, finished: bool) -> Outcome {
         // Without a tick in this run, what the last one of the run before it left.
         let (stored, worth) = match self.resumed {
             Some(kept) if self.plan.is_none() => kept,
-            _ => (super::account::stored(&self.task.model, &self.socs), self.worth()),
+            _ => (self.stored(), self.worth()),
         };
         if finished {
             let estimated = self.accounts.close(&self.task.model);
@@ -550,6 +578,9 @@ impl Site {
             accounts: self.accounts,
             work: self.task.work,
             stored,
+            stored_at_rest: super::account::stored(self.task.model.batteries(), |i| {
+                self.socs.get(&i).copied()
+            }),
             worth,
             stats: self.stats,
             finished,

@@ -14,6 +14,17 @@ pub(crate) fn two_loads() -> SiteModel {
     assembled(format!("{HOME}{}{}", load("load-1", 502), load("load-2", 503)))
 }
 
+/// A battery and `load-1` behind the feeder `street` with a fuse of 3 kW, `load-2` beside it; a peak is charged at the connection.
+pub(crate) fn street() -> SiteModel {
+    let peak = "charges: [{ name: demand, peak: { price: 10 EUR/kW, per: day } }]";
+    let site = HOME.replace(
+        "  connection: { ",
+        &format!("  feeders: [{{ name: street, importLimit: 3 kW }}]\n  connection: {{ {peak}, "),
+    );
+    let behind = |text: String| text.replace("  site: home\n", "  site: home\n  feeder: street\n");
+    assembled(site + &behind(battery_of("mode: control") + &load("load-1", 503)) + &load("load-2", 504))
+}
+
 /// An island with a load, a battery whose inverter forms the grid, and a generator of 4 to 10 kW that takes 2 min to start.
 pub(crate) fn island() -> SiteModel {
     let text = HOME.replace("  connection: { importLimit: 4 kW, importPrice: { fixed: 0.3 EUR/kWh } }\n", "")
@@ -22,6 +33,40 @@ pub(crate) fn island() -> SiteModel {
         + GENERATOR;
     assembled(text)
 }
+
+/// A load, a battery, a vehicle of 40 kWh that is away from 08:00 to 16:00 and uses 8 kWh, and a heat pump with a tank of 10 kWh.
+pub(crate) fn movables() -> SiteModel {
+    assembled(format!("{HOME}{}{}{MOVABLES}", battery_of("mode: control"), load("load", 503)))
+}
+
+const MOVABLES: &str = "---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: car }
+spec:
+  site: home
+  type: vehicle
+  mode: control
+  via: { service: adapter, device: { host: 127.0.0.1, port: 505 } }
+  vehicle:
+    capacity: 40 kWh
+    maxCharge: 8 kW
+    maxDischarge: 0 kW
+    minCharge: 1.4 kW
+    chargeEfficiency: 1
+    initialSoc: 0.5
+    routine: [{ leaves: \"08:00\", returns: \"16:00\", uses: 8 kWh }]
+---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: pump }
+spec:
+  site: home
+  type: heatPump
+  mode: control
+  via: { service: adapter, device: { host: 127.0.0.1, port: 506 } }
+  heatPump: { maxPower: 2 kW, minPower: 0.5 kW, cop: { fixed: 3 }, heats: { tank: { capacity: 10 kWh, standingLoss: 0 } } }
+";
 
 const GENERATOR: &str = "---
 apiVersion: sos.energy/v1alpha1

@@ -1,15 +1,17 @@
 //! The site as it is shown, and as it is learned again after a restart.
 
 use jiff::{SignedDuration, Timestamp};
+use sos_model::{Charge, Charged};
 use sos_store::{Store, StoreError};
 use sos_units::{Energy, Missing, Power, Reading, Soc};
 
+use super::ledger::Case;
 use super::model::{Kind, SiteModel};
 use super::outlook::Outlook;
 use super::people;
 use super::task::{Site, before, carbon_now};
 use super::telemetry::{AVAILABLE, DEVICE, GRID, PLANNED, SOC, grid, labels, own_power};
-use crate::live::{AssetState, ChartPoint, SiteState};
+use crate::live::{AssetState, ChargeState, ChartPoint, Compared, FeederState, SiteState};
 
 /// How far back forecasters learn from after a restart.
 const LEARN_FROM: SignedDuration = SignedDuration::from_hours(24 * 60);
@@ -25,7 +27,7 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         chosen.map(|(_, power)| *power).try_fold(Power::ZERO, |sum, power| Ok(sum + power?))
     };
     let assets = (0..model.assets.len()).map(|index| asset(site, index)).collect();
-    let stored = super::account::stored(model, &site.socs);
+    let stored = site.stored();
     SiteState {
         site: model.name.clone(),
         zone: model.zone.clone(),
@@ -37,11 +39,18 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         grid: grid(model, &site.own, site.work_power),
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
+        feeders: (0..model.feeders.len()).map(|place| feeder(site, place, now)).collect(),
+        charges: charges(site, ended),
+        carbon_cap: model
+            .carbon_cap
+            .as_ref()
+            .filter(|cap| cap.per.is_some())
+            .map(|cap| (cap.most.as_kg(), site.carried.emissions(model, ended).as_kg())),
         price: Ok(super::account::price(&model.connection.import_price, now)),
         carbon: Ok(carbon_now(model, ended)),
         totals: site.accounts.totals(model, stored, site.worth(), site.task.work.unserved().1),
         solar: sum(|kind| matches!(kind, Kind::Solar { .. })),
-        load: sum(|kind| matches!(kind, Kind::Load { .. })),
+        load: sum(|kind| matches!(kind, Kind::Load { .. } | Kind::Vehicle(_) | Kind::HeatPump(_))),
         battery: sum(|kind| matches!(kind, Kind::Battery(_))),
         work: site.work_power,
         soc: all_soc(model, |index| site.socs.get(&index).copied()).ok_or(Missing::Unavailable),
@@ -63,6 +72,36 @@ fn all_soc(model: &SiteModel, soc: impl Fn(usize) -> Option<Soc>) -> Option<Soc>
     (capacity > Energy::ZERO).then(|| Soc::fraction(stored / capacity))
 }
 
+fn feeder(site: &Site, place: usize, now: Timestamp) -> FeederState {
+    let model = &site.task.model;
+    let members = site.own.iter().enumerate().filter(|(asset, _)| model.is_behind(*asset, place));
+    let measured = members.filter(|(asset, _)| model.assets[*asset].via.is_some());
+    let power: Reading<Power> = measured.map(|(_, power)| *power).sum();
+    FeederState {
+        name: model.feeders[place].name.clone(),
+        power: power.map(|power| -power),
+        import_limit: super::feeders::most_import(model, place, now, now + model.tick),
+        export_limit: model.feeders[place].export_limit,
+    }
+}
+
+fn charges(site: &Site, at: Timestamp) -> Vec<ChargeState> {
+    let (model, ledger) = (&site.task.model, site.accounts.ledger());
+    let charge = |(place, charge): (Option<usize>, &Charge)| {
+        let (actual, baseline) = site.accounts.counted(model, charge, at);
+        let cost =
+            |case: &Case| case.charges.get(charge.name.as_str()).map_or(0.0, |cost| cost.to_money().get());
+        ChargeState {
+            name: charge.name.to_string(),
+            feeder: place.map(|place| model.feeders[place].name.clone()),
+            unit: if matches!(charge.on, Charged::Peak(_)) { "kW" } else { "kWh" },
+            so_far: Compared { actual, baseline },
+            cost: Compared { actual: cost(&ledger.actual), baseline: cost(&ledger.baseline) },
+        }
+    };
+    model.charges().map(charge).collect()
+}
+
 fn asset(site: &Site, index: usize) -> AssetState {
     let asset = &site.task.model.assets[index];
     let order = site.orders.iter().find(|order| order.asset == index);
@@ -80,7 +119,7 @@ fn asset(site: &Site, index: usize) -> AssetState {
         mode: asset.mode.to_string(),
         group: asset.group.clone(),
         power: if site.failures.contains_key(&index) { Err(Missing::Unavailable) } else { site.own[index] },
-        soc: matches!(asset.kind, Kind::Battery(_))
+        soc: matches!(asset.kind, Kind::Battery(_) | Kind::Vehicle(_) | Kind::HeatPump(_))
             .then(|| site.readings[index].and_then(|reading| reading.soc.ok_or(Missing::Invalid))),
         setpoint: order.filter(|order| order.write).and_then(|order| order.power),
         reason,
@@ -162,7 +201,7 @@ pub fn chart(
     };
     let power = super::telemetry::POWER;
     let solar = each(power, |kind| matches!(kind, Kind::Solar { .. }))?;
-    let load = each(power, |kind| matches!(kind, Kind::Load { .. }))?;
+    let load = each(power, |kind| matches!(kind, Kind::Load { .. } | Kind::Vehicle(_) | Kind::HeatPump(_)))?;
     let soc = each(SOC, |kind| matches!(kind, Kind::Battery(_)))?;
     let value = |column: &Column, end: &Timestamp| column.get(end).and_then(|value| value.ok());
     let sum = |columns: &[(usize, Column)], end: &Timestamp| -> Option<Power> {

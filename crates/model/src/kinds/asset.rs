@@ -390,10 +390,6 @@ fn check_asset(asset: &AssetSpec, node: &Node, cx: &mut Cx<'_>) {
         cx.report(at("netOf"), "netOf without via", "expected the device that measures them together");
     }
     check_power(asset, node, cx);
-    if matches!(kind, AssetType::Vehicle | AssetType::HeatPump) && asset.via.is_some() {
-        let help = "remove it: `sos optimize` plans it, the site loop does not command it yet";
-        cx.report(at("via"), format!("a {kind} with a device"), help);
-    }
     if asset.mode == Mode::Control && kind == AssetType::Load {
         cx.report(
             at("mode"),

@@ -164,6 +164,17 @@ words! {
     }
 }
 
+impl Charge {
+    /// After which it begins anew.
+    #[must_use]
+    pub const fn per(&self) -> BillingPeriod {
+        match &self.on {
+            Charged::Peak(peak) => peak.per,
+            Charged::Tier(tier) => tier.per,
+        }
+    }
+}
+
 fn check_connection(connection: &Connection, node: &Node, cx: &mut Cx<'_>) {
     if let Some(CarbonSource::Fixed(intensity)) = connection.carbon_intensity
         && intensity < CarbonIntensity::ZERO

@@ -167,6 +167,15 @@ words! {
     }
 }
 
+impl Weekday {
+    /// Whether it is this day.
+    #[must_use]
+    pub fn is(self, day: jiff::civil::Weekday) -> bool {
+        let place = Self::ALL.iter().position(|one| *one == self);
+        place == usize::try_from(day.to_monday_zero_offset()).ok()
+    }
+}
+
 record! {
     /// A cap by carbon and power.
     pub struct ScalingCap checked by check_cap {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sos_units::{CarbonIntensity, CarbonPrice, Emissions, Power, Price};
 
-use super::connection::{Connection, Feeder};
+use super::connection::{BillingPeriod, Connection, Feeder};
 use crate::currency::Currency;
 use crate::declare::{choice, record, words};
 use crate::field::Cx;
@@ -39,7 +39,7 @@ record! {
         spinning_reserve: Option<SpinningReserve>;
         /// Price put on emissions of imported energy and of generators, such as `0.1 USD/kg`. Default: none.
         carbon_price: Option<Amount<CarbonPrice>>, in NOT_NEGATIVE;
-        /// Most emissions over a plan, of import and of generators. Default: no limit.
+        /// Most emissions over a plan or a calendar period, of import and of generators. Default: no limit.
         carbon_cap: Option<CarbonCap>;
         /// How the site forecasts its loads, its generation and its carbon intensity.
         forecasting: Forecasting = Forecasting::default();
@@ -50,9 +50,14 @@ record! {
 
 record! {
     /// A limit on emissions.
-    pub struct CarbonCap {
+    pub struct CarbonCap checked by check_cap {
         /// Most emissions, such as `20 kg`.
         most: Emissions, in NOT_NEGATIVE;
+        /// The calendar period, local time, over which emissions count: what was emitted in it before a plan is carried over, and of
+        /// what is left a plan may use the share that it has of the time left. Default: each plan by itself.
+        per: Option<BillingPeriod>;
+        /// Emissions of the period in which a plan begins, so far.
+        so_far: Emissions = Emissions::ZERO, in NOT_NEGATIVE;
         /// Price in the plan of each kg above, such as `5 EUR/kg`; the limit is elastic so that there is always a plan. Default:
         /// far above every other price.
         price: Option<Amount<CarbonPrice>>, in ABOVE_ZERO;
@@ -138,6 +143,13 @@ impl SiteSpec {
     #[must_use]
     pub fn carbon_price_or_zero(&self) -> CarbonPrice {
         self.carbon_price.map_or(CarbonPrice::ZERO, |price| price.value)
+    }
+}
+
+fn check_cap(cap: &CarbonCap, node: &Node, cx: &mut Cx<'_>) {
+    if cap.per.is_none() && cap.so_far > Emissions::ZERO {
+        let position = node.get("soFar").map_or(node.position, |n| n.position);
+        cx.report(position, "soFar without per", "expected the period that it is of, such as per: month");
     }
 }
 

@@ -1,9 +1,12 @@
 //! What stores energy: batteries, vehicles, heat.
 
 use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
 use sos_units::{Energy, Power, Price, Soc};
 
 use super::asset::PowerSource;
+use super::scaling::Weekday;
 use crate::declare::{choice, record};
 use crate::field::Cx;
 use crate::node::{Node, Value};
@@ -97,6 +100,8 @@ record! {
         min_charge: Power = Power::ZERO, in NOT_NEGATIVE;
         /// When it is away and what it uses there, in order of time.
         trips: Vec<Trip> = Vec::new();
+        /// Trips that come back every week, such as to work. On a day with an entry of `trips` that leaves on it they do not count.
+        routine: Vec<Routine> = Vec::new();
     }
 }
 
@@ -113,6 +118,24 @@ record! {
         soc: Option<Soc>;
         /// Price in the plan per kWh that is missing, for the trip or from `soc`, such as `2 EUR/kWh`. Default: as for the limits
         /// of the connection.
+        price: Option<Amount<Price>>, in NOT_NEGATIVE;
+    }
+}
+
+record! {
+    /// A trip that comes back on some days of every week, in the site's local time.
+    pub struct Routine checked by check_routine {
+        /// Days on which it leaves. Default: all.
+        days: Vec<Weekday> = Vec::new();
+        /// When it leaves, such as `"07:30"`.
+        leaves: Time;
+        /// When it is plugged in again, the next day where it is not after `leaves`.
+        returns: Time;
+        /// As of a trip.
+        uses: Energy = Energy::ZERO, in NOT_NEGATIVE;
+        /// As of a trip.
+        soc: Option<Soc>;
+        /// As of a trip.
         price: Option<Amount<Price>>, in NOT_NEGATIVE;
     }
 }
@@ -213,6 +236,56 @@ impl HeatPump {
     }
 }
 
+/// The most days over which a routine is laid out: two years.
+const MOST_DAYS: usize = 732;
+
+impl Vehicle {
+    /// The trips that it is away on at some time of `from..to` or that begin at its end, those of its routine among them, in order of
+    /// time.
+    #[must_use]
+    pub fn trips_between(&self, zone: &TimeZone, from: Timestamp, to: Timestamp) -> Vec<Trip> {
+        let mut all: Vec<Trip> = self.trips.clone();
+        let date = |at: Timestamp| zone.to_datetime(at).date();
+        let declared: Vec<Date> = self.trips.iter().map(|trip| date(trip.leaves)).collect();
+        // One that left the day before may not be back yet.
+        let first = date(from).yesterday().unwrap_or(date(from));
+        let days = first.series(jiff::Span::new().days(1)).take(MOST_DAYS).take_while(|day| *day <= date(to));
+        for day in days.filter(|day| !declared.contains(day)) {
+            all.extend(self.routine.iter().filter_map(|routine| routine.on(zone, day)));
+        }
+        all.retain(|trip| trip.leaves <= to && trip.returns > from);
+        all.sort_by_key(|trip| trip.leaves);
+        all
+    }
+}
+
+impl Routine {
+    /// The trip of a day, if it leaves on it.
+    fn on(&self, zone: &TimeZone, day: Date) -> Option<Trip> {
+        if !self.days.is_empty() && !self.days.iter().any(|one| one.is(day.weekday())) {
+            return None;
+        }
+        let back = if self.returns > self.leaves { day } else { day.tomorrow().ok()? };
+        let at = |day: Date, time: Time| zone.to_timestamp(day.to_datetime(time)).ok();
+        Some(Trip {
+            leaves: at(day, self.leaves)?,
+            returns: at(back, self.returns)?,
+            uses: self.uses,
+            soc: self.soc,
+            price: self.price,
+        })
+    }
+}
+
+impl Building {
+    /// The share of the heat between `min` and `max` that a temperature stands for, 0…1.
+    #[must_use]
+    pub fn share_at(&self, temperature: Temperature) -> Soc {
+        let (min, max) = (self.min.as_celsius(), self.max.as_celsius());
+        Soc::fraction(((temperature.as_celsius() - min) / (max - min)).clamp(0.0, 1.0))
+    }
+}
+
 impl Battery {
     /// The state of charge of a simulated battery at its start.
     #[must_use]
@@ -307,6 +380,13 @@ fn check_trip(trip: &Trip, node: &Node, cx: &mut Cx<'_>) {
     }
 }
 
+fn check_routine(routine: &Routine, node: &Node, cx: &mut Cx<'_>) {
+    if routine.leaves == routine.returns {
+        let position = node.get("returns").map_or(node.position, |n| n.position);
+        cx.report(position, "returns is when it leaves", "expected another time of day");
+    }
+}
+
 fn check_heat_pump(pump: &HeatPump, node: &Node, cx: &mut Cx<'_>) {
     let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
     if pump.min_power > pump.max_power {
@@ -325,5 +405,83 @@ fn check_building(building: &Building, node: &Node, cx: &mut Cx<'_>) {
     if building.max <= building.min {
         let position = node.get("max").map_or(node.position, |n| n.position);
         cx.report(position, "max is not above min", "expected a higher temperature");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn vehicle(trips: Vec<Trip>) -> Vehicle {
+        let battery = Battery {
+            capacity: Energy::kwh(40.0),
+            max_charge: Power::kw(7.0),
+            max_discharge: Power::ZERO,
+            charge_efficiency: Fraction::new(1.0),
+            discharge_efficiency: Fraction::new(1.0),
+            standing_loss: Fraction::new(0.0),
+            charge_curve: Vec::new(),
+            discharge_curve: Vec::new(),
+            min_soc: Soc::ZERO,
+            max_soc: Soc::fraction(1.0),
+            initial_soc: None,
+            wear_cost: None,
+            wear_above: Vec::new(),
+            holding_cost: None,
+            end_value: None,
+            grid_forming: false,
+            targets: Vec::new(),
+        };
+        let routine = |days: &[Weekday], leaves: &str, returns: &str| Routine {
+            days: days.to_vec(),
+            leaves: leaves.parse().unwrap(),
+            returns: returns.parse().unwrap(),
+            uses: Energy::kwh(8.0),
+            soc: None,
+            price: None,
+        };
+        let routine = vec![
+            routine(&[Weekday::Mon, Weekday::Fri], "07:30", "17:00"),
+            routine(&[Weekday::Sun], "20:00", "06:00"),
+        ];
+        Vehicle { battery, min_charge: Power::ZERO, trips, routine }
+    }
+
+    #[test]
+    fn a_routine_is_laid_out_in_local_time_over_nights_and_changes_of_the_clock() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let found = |from: &str, to: &str, trips: Vec<Trip>| {
+            let trips = vehicle(trips).trips_between(&zone, at(from), at(to));
+            trips.iter().map(|trip| (trip.leaves.to_string(), trip.returns.to_string())).collect::<Vec<_>>()
+        };
+        let text = |leaves: &str, returns: &str| (leaves.to_owned(), returns.to_owned());
+        // Summer time begins on Sunday 29 March 2026: 20:00 is 18:00Z then, and 07:30 is 05:30Z instead of 06:30Z.
+        assert_eq!(
+            found("2026-03-27T00:00:00Z", "2026-03-31T00:00:00Z", Vec::new()),
+            [
+                text("2026-03-27T06:30:00Z", "2026-03-27T16:00:00Z"),
+                text("2026-03-29T18:00:00Z", "2026-03-30T04:00:00Z"),
+                text("2026-03-30T05:30:00Z", "2026-03-30T15:00:00Z"),
+            ]
+        );
+        let night = found("2026-03-30T00:00:00Z", "2026-03-30T01:00:00Z", Vec::new());
+        assert_eq!(night, [text("2026-03-29T18:00:00Z", "2026-03-30T04:00:00Z")], "it left the day before");
+        let other = Trip {
+            leaves: at("2026-03-27T09:00:00Z"),
+            returns: at("2026-03-27T10:00:00Z"),
+            uses: Energy::ZERO,
+            soc: None,
+            price: None,
+        };
+        let found = found("2026-03-27T00:00:00Z", "2026-03-28T00:00:00Z", vec![other]);
+        assert_eq!(
+            found,
+            [text("2026-03-27T09:00:00Z", "2026-03-27T10:00:00Z")],
+            "a trip takes the place of its day"
+        );
     }
 }

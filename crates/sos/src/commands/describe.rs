@@ -125,6 +125,20 @@ fn site_now(live: &SiteLive) -> Vec<String> {
         format!("Stored:     {}", live.soc.map_or_else(unknown, words::percent)),
         format!("Saving:     {}", words::money(live.totals.saving, &live.currency)),
     ];
+    let limit = |kw: Option<f64>| kw.map(|kw| format!(" of at most {}", words::kw(kw))).unwrap_or_default();
+    lines.extend(live.feeders.iter().map(|feeder| {
+        let at = &feeder.connection;
+        let flow = at.power_kw.map_or_else(unknown, words::exchange);
+        format!("Feeder:     {}: {flow}{}", feeder.name, limit(at.import_limit_kw))
+    }));
+    lines.extend(live.charges.iter().map(|charge| {
+        let (so_far, unit) = (charge.so_far.actual, &charge.unit);
+        let cost = words::money(charge.cost.actual, &live.currency);
+        format!("Charge:     {}: {so_far:.2} {unit} so far, {cost} since the start", charge.name)
+    }));
+    if let Some(cap) = live.carbon_cap {
+        lines.push(format!("Carbon:     {:.1} kg of at most {:.1} kg", cap.so_far_kg, cap.most_kg));
+    }
     if let Some(note) = &live.mode_note {
         lines.push(format!("Note:       {note}"));
     }

@@ -36,5 +36,5 @@ pub(crate) fn run(internal: &Internal) -> Outcome {
     let prepared = prepared.map_err(Failure::Unsuccessful)?;
     let case =
         perfect_case(&store, &prepared.model, &prepared.work, &period).map_err(Failure::Unsuccessful)?;
-    output::json(&serde_json::to_value(case).map_err(Failure::unsuccessful)?)
+    output::json(&case)
 }

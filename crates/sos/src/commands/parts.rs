@@ -12,6 +12,10 @@ pub(crate) enum Device {
     Home(Box<sos_device::home::HomeArgs>),
     /// One generator set as SunSpec models over Modbus TCP
     Generator(Box<sos_device::generator::GeneratorArgs>),
+    /// A charging point with its vehicle as SunSpec models over Modbus TCP
+    Vehicle(Box<sos_device::vehicle::VehicleArgs>),
+    /// A heat pump with the tank or the building that it heats as SunSpec models over Modbus TCP
+    HeatPump(Box<sos_device::heat_pump::HeatPumpArgs>),
 }
 
 /// Adapters.
@@ -35,6 +39,8 @@ pub(crate) fn device(device: Device) -> Outcome {
         match device {
             Device::Home(args) => sos_device::home::run(*args).await,
             Device::Generator(args) => sos_device::generator::run(*args).await,
+            Device::Vehicle(args) => sos_device::vehicle::run(*args).await,
+            Device::HeatPump(args) => sos_device::heat_pump::run(*args).await,
         }
         .map_err(failure)
     })

@@ -37,7 +37,32 @@ struct Plan {
     currency: String,
     import_limit_kw: Option<f64>,
     export_limit_kw: Option<f64>,
+    #[serde(default)]
+    feeders: Vec<Feeder>,
+    #[serde(default)]
+    charges: Vec<Charge>,
     steps: Vec<Step>,
+}
+
+/// A part of the site behind a meter or a fuse of its own, with its limits now.
+#[derive(Debug, Deserialize, Serialize)]
+struct Feeder {
+    name: String,
+    import_limit_kw: Option<f64>,
+    export_limit_kw: Option<f64>,
+}
+
+/// What is charged for a peak or an amount.
+#[derive(Debug, Deserialize, Serialize)]
+struct Charge {
+    name: String,
+    feeder: Option<String>,
+    /// `kW` of a peak, `kWh` of an amount.
+    unit: String,
+    /// Of the running period, in that unit.
+    so_far: f64,
+    /// Since the site's start.
+    cost: f64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -49,6 +74,9 @@ struct Step {
     price_per_kwh: f64,
     /// Batteries and work of services, above zero into the site.
     power_kw: BTreeMap<String, f64>,
+    /// Flow into each feeder.
+    #[serde(default)]
+    feeders_kw: BTreeMap<String, f64>,
     because: BTreeMap<String, String>,
     /// Limits that the step is at.
     #[serde(default)]
@@ -64,17 +92,34 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let format = args.output.format();
         if format == Format::Table {
             output::note(format!("plan of {}, made at {} by {}", plan.site, plan.made_at, plan.source));
+            plan.charges.iter().for_each(|charge| output::note(counted(charge, &plan.currency)));
         }
         output::answer(format, &table(&plan, format == Format::Csv), &plan)
     })
 }
 
+/// What a charge has come to.
+fn counted(charge: &Charge, currency: &str) -> String {
+    let Charge { name, unit, so_far, .. } = charge;
+    let place = charge.feeder.as_ref().map(|feeder| format!(" of feeder {feeder}")).unwrap_or_default();
+    format!(
+        "{name}{place}: {so_far:.2} {unit} so far, {} since the start",
+        words::money(charge.cost, currency)
+    )
+}
+
 fn table(plan: &Plan, plain: bool) -> Table {
-    let mut table = if plain {
-        Table::new(&["TIME", "GRID_KW", "SOC", "PRICE_PER_KWH", "LIMITS", "BECAUSE"])
+    let mut heads: Vec<String> = if plain {
+        ["TIME", "GRID_KW", "SOC", "PRICE_PER_KWH"].map(str::to_owned).to_vec()
     } else {
-        Table::new(&["TIME", "GRID", "STORED", "PRICE", "LIMIT", "BECAUSE"])
+        ["TIME", "GRID", "STORED", "PRICE"].map(str::to_owned).to_vec()
     };
+    let head = |feeder: &Feeder| {
+        if plain { format!("{}_KW", feeder.name) } else { feeder.name.to_uppercase() }
+    };
+    heads.extend(plan.feeders.iter().map(head));
+    heads.extend([if plain { "LIMITS" } else { "LIMIT" }, "BECAUSE"].map(str::to_owned));
+    let mut table = Table::new(&heads.iter().map(String::as_str).collect::<Vec<_>>());
     for step in &plan.steps {
         let because = words::reasons(step.because.iter().map(|(name, why)| (name.as_str(), why.as_str())));
         let soc = |plain: fn(f64) -> String| step.soc.map(plain).unwrap_or_default();
@@ -84,7 +129,15 @@ fn table(plan: &Plan, plain: bool) -> Table {
             let price = format!("{:.3} {}/kWh", step.price_per_kwh, plan.currency);
             (words::exchange(step.grid_kw), soc(words::percent), price)
         };
-        table.row(vec![step.time.clone(), grid, soc, price, step.binding_limits.join("; "), because]);
+        let flow = |feeder: &Feeder| match step.feeders_kw.get(&feeder.name) {
+            Some(kw) if plain => kw.to_string(),
+            Some(kw) => format!("{kw:.1} kW"),
+            None => String::new(),
+        };
+        let mut row = vec![step.time.clone(), grid, soc, price];
+        row.extend(plan.feeders.iter().map(flow));
+        row.extend([step.binding_limits.join("; "), because]);
+        table.row(row);
     }
     table
 }
@@ -112,6 +165,12 @@ mod tests {
             people.contains("imports 2.0 kW   52 %     0.220 USD/kWh   full: a; empty: b   sun"),
             "{people}"
         );
+        let mut plan = plan;
+        plan.status.feeders =
+            vec![Feeder { name: "street".into(), import_limit_kw: Some(3.0), export_limit_kw: None }];
+        plan.status.steps[0].feeders_kw.insert("street".into(), 1.5);
+        let people = table(&plan.status, false).aligned();
+        assert!(people.contains("STREET") && people.contains("0.220 USD/kWh   1.5 kW   full: a"), "{people}");
         let value = serde_json::to_value(&plan.status).unwrap();
         assert_eq!(
             (&value["steps"][0]["power_kw"]["a"], &value["made_at"]),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sos_api::Problem;
 use sos_api::wire::{
-    ActualPoint, AssetLive, Compared, ComparedCount, Connection, PeriodTotals, PlanLive, PlanPoint, PlanStep,
-    ReportPeriod, ServiceLive, SiteChart, SiteLive, SiteReport, Totals, wire_time,
+    ActualPoint, AssetLive, CarbonCapLive, ChargeLive, Compared, ComparedCount, Connection, FeederLive,
+    PeriodTotals, PlanLive, PlanPoint, PlanStep, ReportPeriod, ServiceLive, SiteChart, SiteLive, SiteReport,
+    Totals, wire_time,
 };
 use sos_engine::live::{self, AssetState, PlanState, PlanStepState, SiteState};
 use sos_engine::platform::Platform as Engine;
@@ -31,7 +32,10 @@ fn site_live(state: &SiteState, board: &Board) -> SiteLive {
         speed: state.speed.to_string(),
         currency: state.currency.clone(),
         mode_note: mode_note(&state.assets),
-        connection: connection(state),
+        connection: connection(state.grid, (state.import_limit, state.export_limit)),
+        feeders: state.feeders.iter().map(feeder).collect(),
+        charges: state.charges.iter().map(charge).collect(),
+        carbon_cap: state.carbon_cap.map(|(most_kg, so_far_kg)| CarbonCapLive { most_kg, so_far_kg }),
         price_per_kwh: state.price.ok().map(|price| price.as_per_kwh()),
         carbon_kg_per_kwh: state.carbon.ok().map(|carbon| carbon.as_kg_per_kwh()),
         totals: totals(&state.totals),
@@ -72,18 +76,37 @@ fn mode_note(assets: &[AssetState]) -> Option<String> {
     Some(note.to_owned())
 }
 
-fn connection(state: &SiteState) -> Connection {
-    let power_kw = kw(state.grid);
+/// A flow, import positive, with its limits on import and on export.
+fn connection(power: Reading<Power>, limits: (Option<Power>, Option<Power>)) -> Connection {
+    let power_kw = kw(power);
     let limit = |power: Option<Power>| power.map(Power::as_kw);
-    let (import_limit_kw, export_limit_kw) = (limit(state.import_limit), limit(state.export_limit));
+    let (import_limit_kw, export_limit_kw) = (limit(limits.0), limit(limits.1));
     let over = |used: f64, limit: Option<f64>| limit.map_or(0.0, |limit| (used - limit).max(0.0));
     let over_limit_kw =
         power_kw.map_or(0.0, |power| over(power, import_limit_kw).max(over(-power, export_limit_kw)));
     Connection { power_kw, import_limit_kw, export_limit_kw, over_limit_kw }
 }
 
+fn feeder(feeder: &live::FeederState) -> FeederLive {
+    let limits = (feeder.import_limit, feeder.export_limit);
+    FeederLive { name: feeder.name.clone(), connection: connection(feeder.power, limits) }
+}
+
+fn charge(charge: &live::ChargeState) -> ChargeLive {
+    ChargeLive {
+        name: charge.name.clone(),
+        feeder: charge.feeder.clone(),
+        unit: charge.unit.to_owned(),
+        so_far: compared(charge.so_far),
+        cost: compared(charge.cost),
+    }
+}
+
+fn compared(c: live::Compared) -> Compared {
+    Compared { actual: plain(c.actual), baseline: plain(c.baseline) }
+}
+
 fn totals(totals: &live::Totals) -> Totals {
-    let compared = |c: live::Compared| Compared { actual: plain(c.actual), baseline: plain(c.baseline) };
     Totals {
         cost: compared(totals.cost),
         emissions_kg: compared(totals.emissions_kg),
@@ -265,6 +288,7 @@ mod tests {
 
     fn step(reasons: &[(&str, &str)]) -> PlanStepState {
         PlanStepState {
+            feeders: BTreeMap::new(),
             time: Timestamp::UNIX_EPOCH,
             grid: Power::ZERO,
             soc: None,

@@ -10,13 +10,14 @@ use sos_api::{ApplyRequest, AuditEntry, Problem};
 use sos_control::energy::sci;
 use sos_engine::apply::{self, Applied, Applying};
 use sos_engine::clock::wall_now;
-use sos_engine::live::{PlanStepState, SiteState};
+use sos_engine::live::{ChargeState, FeederState, PlanStepState, SiteState};
 use sos_engine::platform::Platform as Engine;
 use sos_engine::services::board::{EnergyView, GatewayView, ReplicaView, ServiceView};
 use sos_engine::site::model::SiteModel;
 use sos_engine::{folder, resources};
 use sos_model::{API_VERSION, AnyKind, Declared, Kind, ReadOnlyKind, Referrer};
 use sos_store::{EventFilter, EventType, Resource, Selector, Store};
+use sos_units::Power;
 
 use super::store_problem;
 
@@ -239,18 +240,39 @@ fn plan(state: &SiteState) -> Option<Value> {
     let plan = state.plan.as_ref()?;
     let time = |time| wire_time(time, &state.zone);
     let step = |step: &PlanStepState| {
-        let power: BTreeMap<_, _> =
-            step.power.iter().map(|(name, power)| (name, power.as_kw() + 0.0)).collect();
+        let kw = |powers: &BTreeMap<String, Power>| -> BTreeMap<String, f64> {
+            powers.iter().map(|(name, power)| (name.clone(), power.as_kw() + 0.0)).collect()
+        };
         json!({
             "time": time(step.time),
             "grid_kw": step.grid.as_kw() + 0.0,
             "soc": step.soc.map(|soc| soc.as_fraction()),
             "price_per_kwh": step.price.as_per_kwh(),
-            "power_kw": power,
+            "power_kw": kw(&step.power),
+            "feeders_kw": kw(&step.feeders),
             "because": step.because,
             "binding_limits": step.binding_limits,
         })
     };
+    let limit = |limit: Option<Power>| limit.map(Power::as_kw);
+    let feeder = |feeder: &FeederState| {
+        json!({
+            "name": feeder.name,
+            "import_limit_kw": limit(feeder.import_limit),
+            "export_limit_kw": limit(feeder.export_limit),
+        })
+    };
+    let charge = |charge: &ChargeState| {
+        json!({
+            "name": charge.name,
+            "feeder": charge.feeder,
+            "unit": charge.unit,
+            "so_far": charge.so_far.actual,
+            "cost": charge.cost.actual,
+        })
+    };
+    let feeders: Vec<Value> = state.feeders.iter().map(feeder).collect();
+    let charges: Vec<Value> = state.charges.iter().map(charge).collect();
     Some(json!({
         "apiVersion": API_VERSION,
         "kind": ReadOnlyKind::Plan.name(),
@@ -262,6 +284,8 @@ fn plan(state: &SiteState) -> Option<Value> {
             "currency": state.currency,
             "import_limit_kw": state.import_limit.map(|limit| limit.as_kw()),
             "export_limit_kw": state.export_limit.map(|limit| limit.as_kw()),
+            "feeders": feeders,
+            "charges": charges,
             "steps": plan.steps.iter().map(step).collect::<Vec<_>>(),
         },
     }))

@@ -359,6 +359,7 @@ mod tests {
     fn state() -> SiteState {
         let time: Timestamp = "2016-08-01T22:15:00Z".parse().unwrap();
         let step = PlanStepState {
+            feeders: BTreeMap::new(),
             time,
             grid: Power::kw(2.0),
             soc: None,
@@ -368,6 +369,9 @@ mod tests {
             binding_limits: Vec::new(),
         };
         SiteState {
+            feeders: Vec::new(),
+            charges: Vec::new(),
+            carbon_cap: None,
             site: "fontana".into(),
             zone: TimeZone::get("Etc/GMT+8").unwrap(),
             time,

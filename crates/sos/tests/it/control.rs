@@ -383,6 +383,83 @@ fn a_battery_behind_a_meter_of_its_own_serves_its_home_alone() {
     asked.end();
 }
 
+const MOVABLES: &str = "---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: car }
+spec:
+  site: home
+  type: vehicle
+  vehicle:
+    { capacity: 40 kWh, maxCharge: 7 kW, maxDischarge: 0 kW, minCharge: 1.4 kW, chargeEfficiency: 1, routine: [{ leaves: \"08:00\", returns: \"16:00\", uses: 10 kWh }] }
+---
+apiVersion: sos.energy/v1alpha1
+kind: Asset
+metadata: { name: heater }
+spec:
+  site: home
+  type: heatPump
+  heatPump:
+    maxPower: 3 kW
+    minPower: 0.5 kW
+    cop: { fixed: 3 }
+    heats: { building: { heatCapacity: 4 kWh/K, heatLoss: 150 W/K, min: 20 °C, max: 23 °C, outside: { fixed: 5 °C } } }
+";
+
+/// Temperature of the building after an hour: the exact solution of its equation.
+fn warmed(celsius: f64, kw: f64) -> f64 {
+    let (kept, loss) = ((-0.15_f64 / 4.0).exp(), 0.15);
+    let rest = 5.0 + 3.0 * kw / loss;
+    rest + (celsius - rest) * kept
+}
+
+#[test]
+fn a_vehicle_and_a_building_take_what_they_need_in_cheap_hours() {
+    let dir = home(&format!("{SITE}{MOVABLES}"));
+    let (mut asked, mut battery) = (Asked::new(dir.path()), Battery { soc: 0.5, kw: 0.0 });
+    let (mut soc, mut celsius, mut set) = (0.5, 21.0, (0.0, 0.0));
+    let (mut dear, mut all) = (0.0, 0.0);
+    for n in 0..4 * 24 {
+        let away = (8..16).contains(&(n % 24));
+        if n > 24 && n % 24 == 16 {
+            soc -= 0.25;
+            assert!(soc >= -1e-6, "it left with too little");
+        }
+        let car = if away {
+            json!({ "power_kw": 0.0, "soc": null })
+        } else {
+            json!({ "power_kw": set.0, "soc": soc })
+        };
+        let heater = json!({ "power_kw": set.1, "temperature_c": celsius });
+        let line = json!({
+            "time": hour(n),
+            "measured": { "house": { "power_kw": -0.5 }, "battery": battery.measured(), "car": car, "heater": heater },
+            "signals": { "price": tariff(n) },
+            "ahead": { "price": values(n..n + 24, tariff) },
+        });
+        let answer = asked.ask(&line);
+        let points = &answer["setpoints"];
+        set = (number(&points["car"]), number(&points["heater"]));
+        battery.follow(number(&points["battery"]), 1.0);
+        assert!(set.0.abs() < 1e-9 || (-7.0..=-1.4).contains(&set.0), "{answer}");
+        assert!(set.1.abs() < 1e-9 || (-3.0..=-0.5).contains(&set.1), "{answer}");
+        if away {
+            assert_eq!((set.0, answer["because"]["car"].as_str()), (0.0, Some("0 kW: it is not plugged in")));
+        }
+        soc -= set.0 / 40.0;
+        celsius = warmed(celsius, -set.1);
+        assert!(
+            soc < 1.0 + 1e-6 && celsius > 20.0 - 0.05 && celsius < 23.05,
+            "hour {n}: {soc}, {celsius} °C"
+        );
+        let import = (0.5 - set.0 - set.1 - battery.kw).max(0.0);
+        all += import;
+        dear += if tariff(n) > 0.3 { import } else { 0.0 };
+    }
+    assert!(all > 100.0 && dear < 0.02 * all, "{dear} of {all} kWh bought in dear hours");
+    asked.end();
+}
+
 #[test]
 fn a_peak_that_has_been_reached_is_free_for_the_rest_of_its_month() {
     let charged = "connection:

@@ -21,8 +21,10 @@ mod devices;
 #[path = "../../../../scripts/dockerd.rs"]
 #[allow(dead_code, reason = "shared with the tests of the drivers, which need more of it")]
 mod dockerd;
+mod feeders;
 mod follow;
 mod forecast;
+mod home;
 mod island;
 mod optimize;
 mod page;

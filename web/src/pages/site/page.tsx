@@ -6,6 +6,7 @@ import { Assets } from "./assets";
 import { Charts } from "./chart";
 import { Events } from "./events";
 import { Forecasts } from "./fan";
+import { Metered } from "./metered";
 import { Services } from "./services";
 import { Tiles } from "./tiles";
 
@@ -32,6 +33,12 @@ export function SitePage({ state }: { state: State }) {
         <header><h2 id="forecasts-title">Forecasts</h2></header>
         <Forecasts all={state.forecasts} />
       </section>
+      {live.feeders.length + live.charges.length === 0 ? null : (
+        <section class="card" aria-labelledby="metered-title">
+          <header><h2 id="metered-title">Feeders and charges</h2></header>
+          <Metered live={live} />
+        </section>
+      )}
       <section class="card" aria-labelledby="assets-title">
         <header><h2 id="assets-title">Homes and assets</h2></header>
         <Assets assets={live.assets} />

@@ -30,13 +30,15 @@ pub struct Line {
 pub struct Measured {
     /// Mean over the step that has ended, as its device measures it, positive into the site.
     pub power: Reading<Power>,
-    /// At the end of that step.
+    /// At the end of that step; of a heat pump the share of heat in store. None of a vehicle that is not plugged in.
     pub soc: Reading<Soc>,
+    /// Of a building at the end of that step, °C.
+    pub temperature: Reading<f64>,
 }
 
 impl Default for Measured {
     fn default() -> Self {
-        Self { power: Err(Missing::Gap), soc: Err(Missing::Gap) }
+        Self { power: Err(Missing::Gap), soc: Err(Missing::Gap), temperature: Err(Missing::Gap) }
     }
 }
 
@@ -118,6 +120,7 @@ impl Control {
 impl Measured {
     fn check(&self, name: &str) -> Result<(), String> {
         finite(&format!("measured.{name}.power_kw"), self.power.map(Power::as_kw))?;
+        finite(&format!("measured.{name}.temperature_c"), self.temperature)?;
         let soc = self.soc.map(Soc::as_fraction);
         match soc {
             Ok(soc) if !(-SLIGHTLY..=1.0 + SLIGHTLY).contains(&soc) => {

@@ -24,6 +24,8 @@ struct GivenAsset {
     power_kw: Option<f64>,
     /// 0…1.
     soc: Option<f64>,
+    /// Of a building, °C.
+    temperature_c: Option<f64>,
 }
 
 /// A value from a time on.
@@ -53,6 +55,7 @@ pub(super) fn read(text: &[u8]) -> Result<(String, Line), String> {
         let measured = asset.map_or_else(Measured::default, |asset| Measured {
             power: reading(asset.power_kw).map(Power::kw),
             soc: reading(asset.soc).map(Soc::fraction),
+            temperature: reading(asset.temperature_c),
         });
         (name, measured)
     };

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sos_dispatch::{
-    Breach, BreachKind, Conflict, Costs, GeneratorSchedule, Limit, PlanSource, Planned, Problem, Reason,
-    Schedule, Shadow, StorageSchedule, emissions, relative_gap, verify,
+    Breach, BreachKind, Conflict, Costs, GeneratorSchedule, Limit, PlanSource, Planned, Problem, Schedule,
+    Shadow, StorageSchedule, Verification, emissions, relative_gap, verify,
 };
 use sos_engine::site::case::Case;
 use sos_engine::site::plan::source_text;
@@ -192,6 +192,7 @@ pub(crate) struct LimitRange {
 /// What a search found.
 pub(crate) struct Found {
     pub(crate) planned: Planned,
+    pub(crate) verification: Verification,
     pub(crate) conflict: Option<Conflict>,
     pub(crate) wanted_gap: f64,
     pub(crate) seconds: Seconds,
@@ -222,8 +223,8 @@ impl Answer {
         let schedule = &mut found.planned.schedule;
         if found.planned.source != PlanSource::Solver || schedule.shadow.site_price.len() != problem.len() {
             schedule.shadow = plain_multipliers(problem);
+            found.verification = verify(problem, schedule);
         }
-        let reasons = std::mem::take(&mut schedule.because);
         let schedule = &found.planned.schedule;
         let objective = found.planned.costs.total().get();
         let (bound, bound_by) = bound(problem, &found);
@@ -251,11 +252,12 @@ impl Answer {
             steps: problem.steps.iter().map(start).collect(),
             grid_kw: kilowatts(&schedule.grid, 1.0),
             feeders: schedule.feeders.iter().map(|(id, flow)| (id.clone(), kilowatts(flow, 1.0))).collect(),
-            solution: parts(case, schedule, reasons),
             costs: found.planned.costs,
             given_up: given_up(problem, schedule, zone),
             conflict: found.conflict.map(|conflict| ranges(problem, &conflict, zone)),
-            multipliers: schedule.shadow.clone(),
+            multipliers: std::mem::take(&mut found.planned.schedule.shadow),
+            // Reasons are most of a large schedule: they are moved.
+            solution: parts(case, found.planned.schedule),
         }
     }
 
@@ -332,7 +334,7 @@ impl Answer {
 /// The bound with what proves it: one that can be computed again, unless only the search proves the wanted gap.
 fn bound(problem: &Problem, found: &Found) -> (f64, BoundBy) {
     let objective = found.planned.costs.total();
-    let certified = verify(problem, &found.planned.schedule).bound.map(|bound| bound.min(objective).get());
+    let certified = found.verification.bound.map(|bound| bound.min(objective).get());
     let searched = found.planned.proof.map(|proof| proof.bound.min(objective).get());
     let good = |bound: f64| {
         let gap = relative_gap(problem, &found.planned.schedule.grid, objective.get(), bound);
@@ -353,45 +355,35 @@ fn kilowatts(powers: &[Power], sign: f64) -> Vec<f64> {
     powers.iter().map(|power| power.as_kw() * sign + 0.0).collect()
 }
 
-/// The parts of a schedule; its reasons, which are most of a large one, are moved.
-fn parts(
-    case: &Case,
-    schedule: &Schedule,
-    mut reasons: BTreeMap<String, Vec<Reason>>,
-) -> BTreeMap<String, Part> {
+/// The parts of a schedule.
+fn parts(case: &Case, mut schedule: Schedule) -> BTreeMap<String, Part> {
     let mut because = |name: &String| {
-        let reasons = reasons.remove(name).unwrap_or_default();
+        let reasons = schedule.because.remove(name).unwrap_or_default();
         reasons.into_iter().map(|reason| reason.text).collect()
     };
     let mut parts = BTreeMap::new();
     for (name, powers) in &case.given {
         parts.insert(name.clone(), Part { power_kw: kilowatts(powers, 1.0), ..Part::default() });
     }
-    for (name, plan) in &schedule.storage {
-        let soc = plan.soc_after.iter().map(|soc| soc.as_fraction()).collect();
-        parts.insert(
-            name.clone(),
-            Part {
-                power_kw: kilowatts(&plan.power, 1.0),
-                soc,
-                missing_kwh: plan.missing.iter().map(|energy| energy.as_kwh()).collect(),
-                because: because(name),
-                ..Part::default()
-            },
-        );
+    for (name, plan) in schedule.storage {
+        let part = Part {
+            power_kw: kilowatts(&plan.power, 1.0),
+            soc: plan.soc_after.iter().map(|soc| soc.as_fraction()).collect(),
+            missing_kwh: plan.missing.iter().map(|energy| energy.as_kwh()).collect(),
+            because: because(&name),
+            ..Part::default()
+        };
+        parts.insert(name, part);
     }
-    for (name, plan) in &schedule.generators {
-        let power_kw = kilowatts(&plan.power, 1.0);
-        parts.insert(
-            name.clone(),
-            Part { power_kw, on: plan.on.clone(), because: because(name), ..Part::default() },
-        );
+    for (name, plan) in schedule.generators {
+        let (power_kw, because) = (kilowatts(&plan.power, 1.0), because(&name));
+        parts.insert(name, Part { power_kw, on: plan.on, because, ..Part::default() });
     }
-    let chosen = schedule.generation.iter().map(|(name, powers)| (name, powers, 1.0));
-    for (name, powers, sign) in chosen.chain(schedule.work.iter().map(|(name, powers)| (name, powers, -1.0)))
-    {
-        let part = Part { power_kw: kilowatts(powers, sign), because: because(name), ..Part::default() };
-        parts.insert(name.clone(), part);
+    let chosen = schedule.generation.into_iter().map(|(name, powers)| (name, powers, 1.0));
+    let work = schedule.work.into_iter().map(|(name, powers)| (name, powers, -1.0));
+    for (name, powers, sign) in chosen.chain(work) {
+        let part = Part { power_kw: kilowatts(&powers, sign), because: because(&name), ..Part::default() };
+        parts.insert(name, part);
     }
     parts
 }

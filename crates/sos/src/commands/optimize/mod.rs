@@ -78,7 +78,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let shown = show::summary(&answer) + "\n" + &show::table(&answer, &case.problem).aligned();
             output::text(&shown)
         }
-        format => output::answer(format, &show::rows(&answer), &answer),
+        Format::Csv => output::csv(&show::rows(&answer)),
+        format => output::structured(format, &answer),
     };
     tell?;
     if answer.status == Status::Infeasible { Err(Failure::Told) } else { Ok(()) }
@@ -88,7 +89,8 @@ fn solve(args: &Args, case: &Case, read: Duration, build: Duration) -> Result<An
     let began = Instant::now();
     let deadline = Deadline::after(args.time_limit);
     let problem = Arc::clone(&case.problem);
-    let planned = search::plan(&problem, args.gap, args.threads.map_or(0, NonZeroUsize::get), &deadline)?;
+    let threads = args.threads.map_or(0, NonZeroUsize::get);
+    let (planned, verification) = search::plan(&problem, args.gap, threads, &deadline)?;
     if planned.source != PlanSource::Solver {
         note(format!("the plan comes from {}", sos_engine::site::plan::source_text(&planned.source)));
     }
@@ -98,7 +100,7 @@ fn solve(args: &Args, case: &Case, read: Duration, build: Duration) -> Result<An
         note("limits are exceeded; whether another plan would hold them was not found out in time");
     }
     let seconds = Seconds { read: seconds(read), build: seconds(build), solve: seconds(began.elapsed()) };
-    Ok(Answer::new(case, Found { planned, conflict, wanted_gap: args.gap, seconds }))
+    Ok(Answer::new(case, Found { planned, verification, conflict, wanted_gap: args.gap, seconds }))
 }
 
 /// The problem that a file declares, as `sos verify` needs it.

@@ -50,7 +50,7 @@ pub(super) fn run(
     let deadline = Deadline::after(limit);
     let plan = |problem: Problem| -> Result<(Problem, Planned), Failure> {
         let problem = Arc::new(problem);
-        let planned = search::plan(&problem, gap, 0, &deadline)?;
+        let (planned, _) = search::plan(&problem, gap, 0, &deadline)?;
         Ok((Arc::unwrap_or_clone(problem), planned))
     };
     let cheapest = plan(priced(&case.problem, LAST, None))?;
@@ -79,7 +79,7 @@ fn priced(problem: &Problem, price: f64, cap: Option<f64>) -> Problem {
     let price = CarbonPrice::per_kg(price);
     problem.connection.carbon_price = price;
     problem.feeders.iter_mut().for_each(|feeder| feeder.connection.carbon_price = price);
-    problem.carbon_cap = cap.map(|kg| CarbonCap { kg, price: CarbonPrice::per_kg(FIRST) });
+    problem.carbon_cap = cap.map(|kg| CarbonCap { kg, price: CarbonPrice::per_kg(FIRST), steps: None });
     problem
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use sos_dispatch::{Budget, Conflict, Planned, Problem, Proof, conflict, solve_or_fallback};
+use sos_dispatch::{Budget, Conflict, Planned, Problem, Proof, Verification, conflict, solve_or_fallback};
 use sos_engine::site::plan::{by_rule, verified};
 use sos_model::duration_text;
 
@@ -52,7 +52,7 @@ impl Deadline {
     }
 }
 
-/// The best plan that is found in time; when there is none, that of the rule, with the reason.
+/// The best plan that is found in time, as the verifier sees it; when there is none, that of the rule, with the reason.
 ///
 /// # Errors
 /// When the problem makes no sense.
@@ -61,7 +61,7 @@ pub(crate) fn plan(
     gap: f64,
     threads: usize,
     deadline: &Deadline,
-) -> Result<Planned, Failure> {
+) -> Result<(Planned, Verification), Failure> {
     let (sender, receiver) = channel();
     let own = Arc::clone(problem);
     std::thread::spawn(move || {

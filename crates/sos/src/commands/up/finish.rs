@@ -1,5 +1,6 @@
 //! The report of a run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -7,8 +8,11 @@ use std::time::Instant;
 use sos_engine::clock::Speed;
 use sos_engine::platform::{Platform, Start};
 use sos_engine::report::{
-    Cases, CostReport, Deadlines, OwnUse, Report, ServiceReport, SiteReport, Timings, ViolationCount,
+    Cases, CostReport, Deadlines, FeederReport, OwnUse, Report, ServiceReport, SiteReport, Timings,
+    ViolationCount,
 };
+use sos_engine::site::ledger::{Case, FeederSums};
+use sos_engine::site::model::SiteFeeder;
 use sos_engine::site::reference::{PerfectCase, Period};
 use sos_engine::site::task::{Outcome as SiteOutcome, SiteError};
 use sos_engine::time_text;
@@ -110,7 +114,8 @@ fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
         perfect: perfect.map(round),
     };
     let initial = site.accounts.initially_stored(&site.model);
-    let losses = ledger.charged.to_energy() - ledger.discharged.to_energy() - (site.stored - initial);
+    let losses = ledger.charged.to_energy() - ledger.discharged.to_energy() - (site.stored_at_rest - initial);
+    let perfect = perfect.as_ref();
     let objective = cases(totals.objective, perfect.map(|p| p.objective));
     SiteReport {
         name: site.model.name.clone(),
@@ -122,6 +127,8 @@ fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
             baseline: round(totals.cost.baseline),
             perfect: perfect.map(|p| round(p.cost)),
         },
+        charges: charges(site, perfect),
+        feeders: feeders(site),
         emissions_kg: cases(totals.emissions_kg, perfect.map(|p| p.emissions_kg)),
         saving_share_of_perfect: objective.perfect.and_then(|perfect| {
             let possible = objective.baseline - perfect;
@@ -152,6 +159,33 @@ fn site_report(site: &SiteOutcome, perfect: Option<PerfectCase>) -> SiteReport {
         fallbacks: site.stats.fallbacks,
         estimated_values: site.accounts.estimated(),
     }
+}
+
+/// What each declared charge came to.
+fn charges(site: &SiteOutcome, perfect: Option<&PerfectCase>) -> BTreeMap<String, Cases> {
+    let ledger = site.accounts.ledger();
+    let one = |charge: &sos_model::Charge| {
+        let name = charge.name.as_str();
+        let of = |case: &Case| round(case.charges.get(name).map_or(0.0, |cost| cost.to_money().get()));
+        let perfect = perfect.map(|perfect| round(perfect.charges.get(name).copied().unwrap_or(0.0)));
+        (name.to_owned(), Cases { actual: of(&ledger.actual), baseline: of(&ledger.baseline), perfect })
+    };
+    site.model.charges().map(|(_, charge)| one(charge)).collect()
+}
+
+fn feeders(site: &SiteOutcome) -> BTreeMap<String, FeederReport> {
+    let sums = site.accounts.ledger().actual.feeders.iter();
+    let limit = |power: Option<sos_units::Power>| power.map(sos_units::Power::as_kw);
+    let one = |(feeder, sums): (&SiteFeeder, &FeederSums)| FeederReport {
+        import_kwh: kwh(sums.import.to_energy()),
+        export_kwh: kwh(sums.export.to_energy()),
+        peak_kw: sums.peak_watts as f64 / 1000.0,
+        import_limit_kw: limit(feeder.import_limit),
+        export_limit_kw: limit(feeder.export_limit),
+        limit_violations: sums.limit_violations,
+    };
+    let feeders = site.model.feeders.iter().zip(sums);
+    feeders.map(|(feeder, sums)| (feeder.name.clone(), one((feeder, sums)))).collect()
 }
 
 /// One entry per declared service. What the service loop has not looked at in this run is as it was noted last.
@@ -193,8 +227,10 @@ fn own_use(site: &SiteOutcome) -> OwnUse {
 fn perfect(start: &Start, site: &SiteOutcome) -> Result<PerfectCase, String> {
     let socs = site
         .model
-        .batteries()
-        .map(|(index, asset, battery)| (asset.name.clone(), site.accounts.initial_soc(index, battery)));
+        .assets
+        .iter()
+        .enumerate()
+        .map(|(index, asset)| (asset.name.clone(), site.accounts.initial_share(index, asset)));
     let generators = site.accounts.initial_generators(&site.model);
     let period =
         Period { from: site.from, to: site.to, worth: site.worth, initial: socs.collect(), generators };
