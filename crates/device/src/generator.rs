@@ -14,7 +14,7 @@ use sos_units::{Hours, Power};
 use crate::DeviceError;
 use crate::fault::Fault;
 use crate::home::data::MAX_KW;
-use crate::home::registers::{self, Map, Refused};
+use crate::home::registers::{self, Map};
 use crate::home::sim::{Control, Meter, Setpoint};
 use crate::quantity;
 use crate::single::{Begin, Lives, SingleArgs};
@@ -104,28 +104,6 @@ impl Lives for Set {
     }
 
     fn advance(&mut self, now: i64, fault: Option<Fault>) {
-        self.live(now, fault == Some(Fault::Trip));
-    }
-
-    fn image(&self, serial: &str) -> Vec<u16> {
-        self.registers(serial)
-    }
-
-    fn write(&mut self, serial: &str, address: u16, words: &[u16]) -> Result<(), Refused> {
-        let most = whole_watts(self.params.most());
-        let within = |value: Setpoint| {
-            (0..=most).contains(&i64::from(value.watts)) && (0..=10_000).contains(&value.share)
-        };
-        let (setpoint, is_share) = registers::asked(self.registers(serial), address, words, within)?;
-        (self.state.setpoint, self.state.is_share) = (setpoint, is_share);
-        self.state.setpoint.renew(self.state.time.unwrap_or_default());
-        Ok(())
-    }
-}
-
-impl Set {
-    /// Lives until `now`.
-    fn live(&mut self, now: i64, tripped: bool) {
         let Some(before) = self.state.time else {
             self.state.time = Some(now);
             return;
@@ -134,7 +112,7 @@ impl Set {
         if seconds <= 0 {
             return;
         }
-        self.tripped = tripped;
+        self.tripped = fault == Some(Fault::Trip);
         let (mut time, mut energy) = (before, 0);
         while time < now {
             self.state.setpoint.lapse(time);
@@ -153,17 +131,7 @@ impl Set {
         self.state.time = Some(now);
     }
 
-    /// The power in force; zero is the safe state without one.
-    fn asked(&self) -> Power {
-        let Control { enabled, value, .. } = self.state.setpoint;
-        match (enabled && !self.tripped, self.state.is_share) {
-            (false, _) => Power::ZERO,
-            (true, true) => self.params.most() * (f64::from(value.share) / 1e4),
-            (true, false) => from_watts(i64::from(value.watts)),
-        }
-    }
-
-    fn registers(&self, serial: &str) -> Vec<u16> {
+    fn image(&self, serial: &str) -> Vec<u16> {
         let mut map = Map::new(serial, "generator set");
         let state = &self.state;
         registers::ratings(&mut map, u16::try_from(whole_watts(self.params.most())).ok());
@@ -182,6 +150,26 @@ impl Set {
         };
         registers::operating(&mut map, model, on, word);
         map.finish()
+    }
+
+    fn range(&self) -> (i64, i64) {
+        (0, whole_watts(self.params.most()))
+    }
+
+    fn order(&mut self) -> (&mut Control<Setpoint>, &mut bool) {
+        (&mut self.state.setpoint, &mut self.state.is_share)
+    }
+}
+
+impl Set {
+    /// The power in force; zero is the safe state without one.
+    fn asked(&self) -> Power {
+        let Control { enabled, value, .. } = self.state.setpoint;
+        match (enabled && !self.tripped, self.state.is_share) {
+            (false, _) => Power::ZERO,
+            (true, true) => self.params.most() * (f64::from(value.share) / 1e4),
+            (true, false) => from_watts(i64::from(value.watts)),
+        }
     }
 }
 
@@ -212,11 +200,11 @@ mod tests {
     fn it_starts_runs_and_stops_when_its_lease_ends() {
         let mut set = set();
         ask(&mut set, 6000, 180);
-        set.live(30, false);
+        set.advance(30, None);
         assert_eq!((set.state.engine, set.state.given.watts), (Engine::Starting(30), Some(0)));
-        set.live(90, false);
+        set.advance(90, None);
         assert_eq!((set.state.engine, set.state.given.watts), (Engine::Running, Some(3000)));
-        set.live(210, false);
+        set.advance(210, None);
         assert_eq!((set.state.engine, set.state.given.watts), (Engine::Off, Some(4500)));
         assert_eq!(set.state.given.watt_seconds, 6000 * 120);
     }
@@ -225,10 +213,10 @@ mod tests {
     fn a_trip_stops_it_and_is_told() {
         let mut set = set();
         ask(&mut set, 6000, 0);
-        set.live(600, false);
-        set.live(660, true);
+        set.advance(600, None);
+        set.advance(660, Some(Fault::Trip));
         assert_eq!((set.state.engine, set.state.given.watts), (Engine::Off, Some(0)));
-        set.live(690, false);
+        set.advance(690, None);
         assert_eq!(set.state.engine, Engine::Starting(30), "it is asked for power still");
     }
 }

@@ -17,7 +17,7 @@ use sos_units::{Energy, Hours, Power, Soc};
 use crate::DeviceError;
 use crate::fault::Fault;
 use crate::home::data::MAX_KW;
-use crate::home::registers::{self, Map, Refused, Store};
+use crate::home::registers::{self, Map, Store};
 use crate::home::sim::{Control, Setpoint};
 use crate::quantity;
 use crate::single::{Begin, Lives, SingleArgs};
@@ -185,8 +185,20 @@ impl Pump {
         };
         self.params.follows(stored, from_watts(asked.max(0)), weather, dt)
     }
+}
 
-    fn live(&mut self, now: i64) {
+impl Lives for Pump {
+    type State = State;
+
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn time(&self) -> Option<i64> {
+        self.state.time
+    }
+
+    fn advance(&mut self, now: i64, _: Option<Fault>) {
         let Some(before) = self.state.time else {
             self.state.time = Some(now);
             return;
@@ -213,7 +225,7 @@ impl Pump {
         self.state.time = Some(now);
     }
 
-    fn registers(&self, serial: &str) -> Vec<u16> {
+    fn image(&self, serial: &str) -> Vec<u16> {
         let state = &self.state;
         let shown = Store {
             capacity: self.params.capacity,
@@ -226,36 +238,13 @@ impl Pump {
         let map = Map::new(serial, "heat pump");
         registers::store(map, &shown, state.setpoint, state.is_share, state.time.unwrap_or_default())
     }
-}
 
-impl Lives for Pump {
-    type State = State;
-
-    fn state(&self) -> &State {
-        &self.state
+    fn range(&self) -> (i64, i64) {
+        (-whole_watts(self.params.max_power), 0)
     }
 
-    fn time(&self) -> Option<i64> {
-        self.state.time
-    }
-
-    fn advance(&mut self, now: i64, _: Option<Fault>) {
-        self.live(now);
-    }
-
-    fn image(&self, serial: &str) -> Vec<u16> {
-        self.registers(serial)
-    }
-
-    fn write(&mut self, serial: &str, address: u16, words: &[u16]) -> Result<(), Refused> {
-        let most = whole_watts(self.params.max_power);
-        let within = |value: Setpoint| {
-            (-most..=0).contains(&i64::from(value.watts)) && (-10_000..=0).contains(&value.share)
-        };
-        let (setpoint, is_share) = registers::asked(self.registers(serial), address, words, within)?;
-        (self.state.setpoint, self.state.is_share) = (setpoint, is_share);
-        self.state.setpoint.renew(self.state.time.unwrap_or_default());
-        Ok(())
+    fn order(&mut self) -> (&mut Control<Setpoint>, &mut bool) {
+        (&mut self.state.setpoint, &mut self.state.is_share)
     }
 }
 
@@ -292,7 +281,7 @@ mod tests {
     #[test]
     fn its_thermostat_keeps_what_it_began_with() {
         let mut pump = pump();
-        pump.live(7200);
+        pump.advance(7200, None);
         assert_eq!((pump.state.watts, pump.state.taken), (Some(-750), 5_400_000), "0.5 kW, then 1 kW");
         assert!((pump.state.stored.as_kwh() - 5.0).abs() < 1e-9);
     }
@@ -301,13 +290,13 @@ mod tests {
     fn a_set_point_is_followed_until_its_lease_ends() {
         let mut pump = pump();
         ask(&mut pump, -2000, 1800);
-        pump.live(1800);
+        pump.advance(1800, None);
         assert_eq!(pump.state.watts, Some(-2000));
         assert!((pump.state.stored.as_kwh() - (5.0 + 1.0 * 3.0 - 0.75)).abs() < 1e-9);
-        pump.live(3600);
+        pump.advance(3600, None);
         assert_eq!(pump.state.watts, Some(0), "warmer than its thermostat wants");
         ask(&mut pump, -900, 0);
-        pump.live(5400);
+        pump.advance(5400, None);
         assert_eq!(pump.state.watts, Some(0), "less than its least is nothing");
     }
 }

@@ -13,9 +13,12 @@ use crate::DeviceError;
 use crate::checkpoint::{Checkpoint, Found};
 use crate::clock::{self, Clock, ClockArgs, ClockMode, ClockReply, Scale};
 use crate::fault::{Fault, Faults};
-use crate::home::registers::Refused;
+use crate::home::registers::{self, Refused};
 use crate::home::server::{self, Played};
+use crate::home::sim::{Control, Setpoint};
 
+/// Rated power as a share of it, in hundredths of a percent.
+const WHOLE: i64 = 10_000;
 /// The only unit.
 const UNIT: u8 = 1;
 
@@ -52,8 +55,25 @@ pub(crate) trait Lives: Send + 'static {
     fn advance(&mut self, now: i64, fault: Option<Fault>);
     /// Its registers.
     fn image(&self, serial: &str) -> Vec<u16>;
+    /// The set-points that it takes, in watts, site sign.
+    fn range(&self) -> (i64, i64);
+    /// The set-point that it follows, and whether that is a share of its rated power.
+    fn order(&mut self) -> (&mut Control<Setpoint>, &mut bool);
+
     /// Writes registers, all or nothing.
-    fn write(&mut self, serial: &str, address: u16, words: &[u16]) -> Result<(), Refused>;
+    fn write(&mut self, serial: &str, address: u16, words: &[u16]) -> Result<(), Refused> {
+        let (low, high) = self.range();
+        let shares = low.signum() * WHOLE..=high.signum() * WHOLE;
+        let within = |value: Setpoint| {
+            (low..=high).contains(&i64::from(value.watts)) && shares.contains(&i64::from(value.share))
+        };
+        let (setpoint, is_share) = registers::asked(self.image(serial), address, words, within)?;
+        let time = self.time().unwrap_or_default();
+        let order = self.order();
+        (*order.0, *order.1) = (setpoint, is_share);
+        order.0.renew(time);
+        Ok(())
+    }
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use sos_units::{Energy, Hours, Power, Soc};
 use crate::DeviceError;
 use crate::fault::Fault;
 use crate::home::data::MAX_KW;
-use crate::home::registers::{self, Map, Refused, Store};
+use crate::home::registers::{self, Map, Store};
 use crate::home::sim::{Control, Setpoint};
 use crate::quantity;
 use crate::single::{Begin, Lives, SingleArgs};
@@ -170,8 +170,20 @@ impl Car {
         };
         if watts < 0 && -watts < self.min_charge { Power::ZERO } else { from_watts(watts) }
     }
+}
 
-    fn live(&mut self, now: i64) {
+impl Lives for Car {
+    type State = State;
+
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn time(&self) -> Option<i64> {
+        self.state.time
+    }
+
+    fn advance(&mut self, now: i64, _: Option<Fault>) {
         let Some(before) = self.state.time else {
             self.state.time = Some(now);
             return;
@@ -202,7 +214,7 @@ impl Car {
         self.state.time = Some(now);
     }
 
-    fn registers(&self, serial: &str) -> Vec<u16> {
+    fn image(&self, serial: &str) -> Vec<u16> {
         let state = &self.state;
         let away = state.time.is_some_and(|time| self.trip(time).0.is_some());
         let (given, taken) = (state.battery.discharged(), state.battery.charged());
@@ -217,36 +229,13 @@ impl Car {
         let map = Map::new(serial, "charging point");
         registers::store(map, &shown, state.setpoint, state.is_share, state.time.unwrap_or_default())
     }
-}
 
-impl Lives for Car {
-    type State = State;
-
-    fn state(&self) -> &State {
-        &self.state
+    fn range(&self) -> (i64, i64) {
+        (-whole_watts(self.params.max_charge()), whole_watts(self.params.max_discharge()))
     }
 
-    fn time(&self) -> Option<i64> {
-        self.state.time
-    }
-
-    fn advance(&mut self, now: i64, _: Option<Fault>) {
-        self.live(now);
-    }
-
-    fn image(&self, serial: &str) -> Vec<u16> {
-        self.registers(serial)
-    }
-
-    fn write(&mut self, serial: &str, address: u16, words: &[u16]) -> Result<(), Refused> {
-        let (low, high) = (-whole_watts(self.params.max_charge()), whole_watts(self.params.max_discharge()));
-        let within = |value: Setpoint| {
-            (low..=high).contains(&i64::from(value.watts)) && (-10_000..=10_000).contains(&value.share)
-        };
-        let (setpoint, is_share) = registers::asked(self.registers(serial), address, words, within)?;
-        (self.state.setpoint, self.state.is_share) = (setpoint, is_share);
-        self.state.setpoint.renew(self.state.time.unwrap_or_default());
-        Ok(())
+    fn order(&mut self) -> (&mut Control<Setpoint>, &mut bool) {
+        (&mut self.state.setpoint, &mut self.state.is_share)
     }
 }
 
@@ -288,13 +277,13 @@ mod tests {
     #[test]
     fn it_charges_on_arrival_unless_it_is_told_what_to_do() {
         let mut car = car(0.5);
-        car.live(1800);
+        car.advance(1800, None);
         assert_eq!((car.state.watts, soc(&car)), (Some(-10_000), 0.625));
         ask(&mut car, -1000);
-        car.live(2700);
+        car.advance(2700, None);
         assert_eq!(car.state.watts, Some(0), "less than its least is nothing");
         ask(&mut car, -2000);
-        car.live(3600);
+        car.advance(3600, None);
         assert_eq!(car.state.watts, Some(-2000));
     }
 
@@ -302,11 +291,11 @@ mod tests {
     fn away_it_neither_charges_nor_tells_and_it_comes_back_with_less() {
         let mut car = car(0.5);
         ask(&mut car, -4000);
-        car.live(5400);
+        car.advance(5400, None);
         assert_eq!((car.state.watts, soc(&car)), (Some(-2667), 0.6), "an hour of an hour and a half");
-        car.live(7200);
+        car.advance(7200, None);
         assert_eq!((car.state.watts, soc(&car)), (Some(0), 0.4));
-        car.live(9000);
+        car.advance(9000, None);
         assert_eq!((car.state.watts, soc(&car)), (Some(-4000), 0.45));
     }
 

@@ -26,6 +26,8 @@ pub struct Dynamics {
     pub holding_cost: Price,
     /// More wear per kWh by which power is above these, each zero or above.
     pub wear_above: Vec<(Power, Price)>,
+    /// Whether it holds heat: then people read that it heats, not that it charges. Nothing else depends on it.
+    pub heat: bool,
 }
 
 /// What is taken from store by use.
@@ -48,6 +50,7 @@ impl Default for Dynamics {
             min_charge: Power::ZERO,
             holding_cost: Price::ZERO,
             wear_above: Vec::new(),
+            heat: false,
         }
     }
 }
@@ -69,6 +72,11 @@ pub(crate) struct Moved {
 }
 
 impl Storage {
+    /// What it does while it takes energy, in words.
+    pub(crate) const fn taking(&self) -> &'static str {
+        if self.dynamics.heat { "heating" } else { "charging" }
+    }
+
     /// Stored per taken energy in a step.
     pub(crate) fn charge_efficiency_in(&self, t: usize) -> f64 {
         self.dynamics.charge_efficiency.as_ref().map_or(self.charge_efficiency, |each| each[t])

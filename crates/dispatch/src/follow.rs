@@ -160,6 +160,32 @@ impl LiveStorage {
             wear_cost: storage.wear_cost,
         }
     }
+
+    /// Energy that it can still take in, at its terminals.
+    #[must_use]
+    pub fn room(&self) -> Energy {
+        (self.max_soc - self.soc).max(Soc::ZERO) * self.capacity / self.charge_efficiency
+    }
+
+    /// Energy that it can still give, at its terminals.
+    #[must_use]
+    pub fn deliverable(&self) -> Energy {
+        (self.soc - self.min_soc).max(Soc::ZERO) * self.capacity * self.discharge_efficiency
+    }
+
+    /// Most charging and discharging power, both zero or above, that it can hold for a time.
+    #[must_use]
+    pub fn most(&self, lasts: Hours) -> (Power, Power) {
+        (self.max_charge.min(self.room() / lasts), self.max_discharge.min(self.deliverable() / lasts))
+    }
+
+    /// A power, positive discharging, as far as it can hold it for a time; nothing where not enough is known of it.
+    #[must_use]
+    pub fn able(&self, power: Power, lasts: Hours) -> Power {
+        let (into, out) = self.most(lasts);
+        let known = into.is_finite() && out.is_finite() && -into <= out;
+        if known { power.clamp(-into, out) } else { Power::ZERO }
+    }
 }
 
 /// Everything the follower sees in a tick.

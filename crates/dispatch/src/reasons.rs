@@ -68,10 +68,10 @@ fn clock(problem: &Problem, at: jiff::Timestamp) -> String {
 }
 
 /// Power of a storage in words.
-fn flow(power: f64) -> String {
+fn flow(s: &Storage, power: f64) -> String {
     match power {
         p if p > IDLE => format!("{p:.1} kW discharging"),
-        p if p < -IDLE => format!("{:.1} kW charging", -p),
+        p if p < -IDLE => format!("{:.1} kW {}", -p, s.taking()),
         _ => "0 kW".to_owned(),
     }
 }
@@ -215,7 +215,7 @@ impl<'a> Facts<'a> {
             return reason;
         }
         if power < -IDLE {
-            self.charging(view, t, later)
+            self.charging(s, view, t, later)
         } else if power > IDLE {
             self.discharging(view, t)
         } else {
@@ -225,12 +225,12 @@ impl<'a> Facts<'a> {
 
     /// Who ordered it and why; and where it cannot be so, what is in the way.
     fn ordered(&self, s: &Storage, ordered: &Ordered, power: f64, t: usize) -> Reason {
-        let mut text = format!("{}: {}", flow(power), ordered.because);
+        let mut text = format!("{}: {}", flow(s, power), ordered.because);
         let whole = s.ordered_in(t).is_some_and(|(low, high)| low == high);
         let wanted = ordered.power.as_kw();
         if whole && (power - wanted).abs() > IDLE {
             let limit = if wanted < 0.0 { "full" } else { "empty" };
-            text = format!("{text}; {} is not possible, it is {limit}", flow(wanted));
+            text = format!("{text}; {} is not possible, it is {limit}", flow(s, wanted));
         }
         let breach = self.schedule.breaches.iter();
         let breach = breach.filter(|b| b.feeder.is_none()).find(|b| b.step == t && b.kind.is_of_connection());
@@ -248,7 +248,7 @@ impl<'a> Facts<'a> {
         if power < -IDLE {
             let limited = self.limit(view, t, false).is_some();
             let surplus = view.points.last().is_some_and(|&point| self.points[point].flow[t] < IDLE);
-            let text = format!("charging: {wanted}, power costs {now} now");
+            let text = format!("{}: {wanted}, power costs {now} now", s.taking());
             return (!limited && !surplus).then(|| reason(ReasonCode::ChargeCheap, text));
         }
         if power > IDLE {
@@ -327,20 +327,21 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn charging(&self, view: &View, t: usize, later: Option<usize>) -> Reason {
+    fn charging(&self, s: &Storage, view: &View, t: usize, later: Option<usize>) -> Reason {
+        let taking = s.taking();
         if let Some((point, limit, over)) = self.limit(view, t, false) {
             let of = point.of();
-            let text = format!("charging: export limit {limit:.1} kW{of} would be exceeded by {over:.1} kW");
+            let text = format!("{taking}: export limit {limit:.1} kW{of} would be exceeded by {over:.1} kW");
             return reason(ReasonCode::ChargeForLimit, text);
         }
         // What would flow out at the innermost point is surplus of its own.
         let inner = view.points.last().map_or(&self.points[0], |&point| &self.points[point]);
         if inner.flow[t] + inner.storages[t].min(0.0) < -IDLE && inner.flow[t] < IDLE {
             let then = self.then(view, later);
-            let text = format!("charging: solar surplus now, power costs {then} later");
+            let text = format!("{taking}: solar surplus now, power costs {then} later");
             return reason(ReasonCode::ChargeSurplus, text);
         }
-        let text = format!("charging: power costs {} now, {}", price(view.prices[t]), self.then(view, later));
+        let text = format!("{taking}: power costs {} now, {}", price(view.prices[t]), self.then(view, later));
         reason(ReasonCode::ChargeCheap, text)
     }
 

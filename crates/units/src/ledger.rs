@@ -47,6 +47,12 @@ impl ExactEnergy {
         Self(((power.as_kw() * 1000.0).round() as i64).saturating_mul(seconds))
     }
 
+    /// Rounded to whole watt-seconds. Saturates; what is not a number is none.
+    #[must_use]
+    pub fn from_energy(energy: Energy) -> Self {
+        Self((energy.as_kwh() * 3.6e6).round() as i64)
+    }
+
     /// From watt-seconds.
     #[must_use]
     pub const fn watt_seconds(value: i64) -> Self {

@@ -150,7 +150,10 @@ impl Accounts {
         for (index, reading) in readings.iter().enumerate() {
             let Ok(reading) = reading else { continue };
             if let Some(counter) = reading.counter {
-                let count = Count { net: exact(counter), range: reading.counter_range.map(exact) };
+                let count = Count {
+                    net: ExactEnergy::from_energy(counter),
+                    range: reading.counter_range.map(ExactEnergy::from_energy),
+                };
                 self.settlement.counter(index, now, count);
             }
         }
@@ -418,10 +421,6 @@ pub fn stored<'a>(
 ) -> Energy {
     let planned = batteries.filter(|(_, asset, _)| asset.mode != Mode::Observe);
     planned.filter_map(|(index, _, battery)| Some(soc(index)? * battery.capacity)).sum()
-}
-
-fn exact(energy: Energy) -> ExactEnergy {
-    ExactEnergy::watt_seconds((energy.as_kwh() * 3.6e6).round() as i64)
 }
 
 fn late_of(tick: &OpenTick<TickContext>) -> impl Iterator<Item = Late> + '_ {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sos_dispatch::{Generator, LiveStorage, Piece, Supply, redispatch};
 use sos_model::Mode;
-use sos_units::{Hours, Power, Price, Soc};
+use sos_units::{Hours, Power, Price};
 
 use super::decide::{Snapshot, whole_watts};
 use super::generators::Live;
@@ -154,7 +154,7 @@ fn reason(snapshot: &Snapshot<'_>, name: &str, otherwise: &str) -> String {
 fn call_for_lack(snapshot: &Snapshot<'_>, units: &mut [Unit<'_>], storages: &[&LiveStorage], need: Power) {
     let start = units.iter().map(|unit| unit.declared.start_time).max().unwrap_or_default();
     let lasts = Hours::from_seconds((start + snapshot.model.plan_every).as_secs_f64());
-    let stored: Power = storages.iter().map(|storage| able(storage, lasts).1).sum();
+    let stored: Power = storages.iter().map(|storage| storage.most(lasts).1).sum();
     let counts = |unit: &&Unit<'_>| unit.call != Call::Rests;
     let running: Power = units.iter().filter(counts).map(|unit| unit.declared.max_power).sum();
     let mut lacks = need - stored - running;
@@ -248,17 +248,9 @@ fn planned<T>(
     of(&plan.schedule, plan.step_at(snapshot.now)?)
 }
 
-/// Most charging and discharging power that a storage can hold for a time.
-fn able(storage: &LiveStorage, lasts: Hours) -> (Power, Power) {
-    let room = (storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity / storage.charge_efficiency;
-    let stored =
-        (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity * storage.discharge_efficiency;
-    (storage.max_charge.min(room / lasts), storage.max_discharge.min(stored / lasts))
-}
-
 /// A storage with what the plan's value of a stored kWh makes of its power.
 fn stored(snapshot: &Snapshot<'_>, storage: &LiveStorage, tick: Hours) -> Supply {
-    let (into, out) = able(storage, tick);
+    let (into, out) = storage.most(tick);
     let value = planned(snapshot, |plan, t| plan.shadow.stored_value.get(&storage.id)?.get(t).copied());
     let value = value.unwrap_or(Price::ZERO);
     let power = planned(snapshot, |plan, t| plan.storage.get(&storage.id)?.power.get(t).copied());
@@ -349,7 +341,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use sos_device::protocol::Engine;
-    use sos_units::{Energy, Missing, Reading};
+    use sos_units::{Energy, Missing, Reading, Soc};
 
     use super::super::decide::{Order, decide};
     use super::super::generators::Book;

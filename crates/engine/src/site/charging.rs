@@ -1,45 +1,23 @@
 //! What vehicles and heat pumps are set to in a tick. They keep to the energy of the plan, not to its power: a vehicle that got sun
 //! early charges less later in the step. A surplus that the batteries cannot take is taken where it is worth more than its export.
 
-use sos_dispatch::{LiveStorage, Reason, ReasonCode, SetPoint, Storage};
-use sos_units::{Energy, Hours, Power, Price, Soc};
+use sos_dispatch::{LiveStorage, Reason, ReasonCode, SetPoint};
+use sos_units::{Energy, Hours, Power, Price};
 
 use super::decide::Snapshot;
 use super::model::{Asset, Kind, SiteModel};
-use super::storages;
 
 /// Of what it lacks for the planned energy, a device whose least power is more than it can use rests when less than this share of
 /// a tick at its least is missing.
 const WORTH_A_TICK: f64 = 0.5;
 
-/// A vehicle that is plugged in or a heat pump, as it is now; none while no plan says what it should do: then its device does what it
-/// does by itself.
-pub(super) fn live(snapshot: &Snapshot<'_>, index: usize, asset: &Asset) -> Option<LiveStorage> {
-    let soc = *snapshot.socs.get(&index)?;
-    let plan = snapshot.plan?;
-    let t = plan.step_at(snapshot.now)?;
-    plan.schedule.storage.get(&asset.name)?.power.get(t)?;
-    match &asset.kind {
-        Kind::Vehicle(vehicle) => {
-            let battery = &vehicle.battery;
-            let wear = battery.wear_cost.map_or(Price::ZERO, |amount| amount.value);
-            let storage = Storage { wear_cost: wear, ..storages::battery(asset, battery, soc) };
-            Some(LiveStorage::of(&storage, soc))
-        }
-        Kind::HeatPump(heat) => Some(LiveStorage {
-            id: asset.name.clone(),
-            capacity: storages::heat_store(heat).0,
-            soc,
-            min_soc: Soc::ZERO,
-            max_soc: Soc::fraction(1.0),
-            max_charge: heat.pump.max_power,
-            max_discharge: Power::ZERO,
-            charge_efficiency: heat.cop_at(snapshot.now),
-            discharge_efficiency: 1.0,
-            wear_cost: Price::ZERO,
-        }),
-        _ => None,
-    }
+/// Whether a plan says what a vehicle or a heat pump should do now; while none does, its device does what it does by itself.
+pub(super) fn is_planned(snapshot: &Snapshot<'_>, asset: &Asset) -> bool {
+    let planned = || {
+        let plan = snapshot.plan?;
+        plan.schedule.storage.get(&asset.name)?.power.get(plan.step_at(snapshot.now)?)
+    };
+    planned().is_some()
 }
 
 /// Least power at which it takes anything.
@@ -67,14 +45,13 @@ pub(super) fn fill(
     tick: Hours,
 ) {
     let movable = |index: usize| snapshot.model.assets[index].kind.is_movable();
-    let into = |storage: &LiveStorage| storage.max_charge.min(room(storage) / tick);
     let others: Power = storages
         .iter()
         .zip(set.iter())
         .map(|((index, storage), set)| match set {
             Some(set) => set.power,
             // What a battery can take comes first: it can give it back.
-            None if !movable(*index) => -into(storage),
+            None if !movable(*index) => -storage.most(tick).0,
             None => Power::ZERO,
         })
         .sum();
@@ -96,8 +73,7 @@ fn point(
     tick: Hours,
 ) -> SetPoint {
     let planned = planned(snapshot, index, storage, tick).unwrap_or(Power::ZERO);
-    let most = storage.max_charge.min(room(storage) / tick);
-    let takes = spare.min(most);
+    let takes = spare.min(storage.most(tick).0);
     let heats = matches!(snapshot.model.assets[index].kind, Kind::HeatPump(_));
     let asset = storage.id.clone();
     if takes > -planned && takes >= least(snapshot.model, index) && absorbs(snapshot, storage) {
@@ -149,10 +125,6 @@ fn absorbs(snapshot: &Snapshot<'_>, storage: &LiveStorage) -> bool {
     let Some((export, value)) = known() else { return false };
     let worth = value.map(|value| value * storage.charge_efficiency - storage.wear_cost);
     export <= Price::ZERO || worth.is_some_and(|worth| worth > export)
-}
-
-fn room(storage: &LiveStorage) -> Energy {
-    (storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity / storage.charge_efficiency
 }
 
 #[cfg(test)]

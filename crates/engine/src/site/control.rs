@@ -4,7 +4,7 @@
 
 mod line;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -56,7 +56,6 @@ pub struct Control {
     /// Forecasts that the lines gave, by asset.
     ahead: BTreeMap<usize, SignalSeries>,
     plan: Option<SitePlan>,
-    planned_with: BTreeSet<usize>,
     book: Book,
     movables: Movables,
     orders: Vec<Order>,
@@ -118,7 +117,6 @@ impl Control {
             outlook,
             ahead,
             plan: None,
-            planned_with: BTreeSet::new(),
             book: Book::default(),
             movables: Movables::default(),
             orders: Vec::new(),
@@ -326,7 +324,7 @@ impl Control {
 
     fn plan_if_due(&mut self, now: Timestamp, epoch: Timestamp, seen: &Now) -> Option<String> {
         let basis = Basis { model: &self.model, now, epoch, seen: seen.of(), carried: &self.carried };
-        if !basis.is_due(self.plan.as_ref(), &self.planned_with, &[]) {
+        if !basis.is_due(self.plan.as_ref()) {
             return None;
         }
         self.outlook.renew(&self.model, now);
@@ -334,7 +332,6 @@ impl Control {
             Ok(plan) => {
                 let told = plan.fallback.then(|| format!("the plan comes from {}", plan.source));
                 self.plan = Some(plan);
-                self.planned_with = seen.of().plannable().collect();
                 told
             }
             Err(why) => Some(format!("no plan could be made, the one before stays in force: {why}")),
@@ -343,8 +340,8 @@ impl Control {
 
     fn choose(&mut self, now: Timestamp, epoch: Timestamp, seen: &Now) -> Vec<Order> {
         let basis = Basis { model: &self.model, now, epoch, seen: seen.of(), carried: &self.carried };
-        let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &seen.own, |_| true);
-        let next_behind = basis.next_behind(&mut self.outlook, self.plan.as_ref(), &seen.own);
+        let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), |_| true);
+        let next_behind = basis.next_behind(&mut self.outlook, self.plan.as_ref());
         let (orders, _) = decide(&Snapshot {
             model: &self.model,
             now,
@@ -423,7 +420,14 @@ impl Control {
 impl Now {
     fn of(&self) -> Seen<'_> {
         let (socs, coming) = (&self.socs, &self.coming);
-        Seen { readings: &self.readings, socs, coming, generators: &self.generators, standing: &[] }
+        Seen {
+            readings: &self.readings,
+            own: &self.own,
+            socs,
+            coming,
+            generators: &self.generators,
+            standing: &[],
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sos_dispatch::{
     AssetState as Guardable, FollowInput, GuardState, Guarded, LiveStorage, Narrowing, Reason, ReasonCode,
-    SetPoint, Source, Storage, Target, Tuning, follow, guard,
+    SetPoint, Source, Target, Tuning, follow, guard,
 };
 use sos_model::Mode;
 use sos_units::{Energy, Hours, Power, Reading, Soc};
@@ -241,19 +241,7 @@ fn set(snapshot: &Snapshot<'_>, (index, storage): &(usize, LiveStorage), tick: H
         return None;
     }
     let because = plan.schedule.because.get(&storage.id).and_then(|reasons| reasons.get(t).cloned())?;
-    Some(point(able(storage, planned, tick), because))
-}
-
-/// A power as far as a battery can give it in this tick.
-pub(super) fn able(storage: &LiveStorage, power: Power, tick: Hours) -> Power {
-    let room = (storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity / storage.charge_efficiency;
-    let stored =
-        (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity * storage.discharge_efficiency;
-    let least = -storage.max_charge.min(room / tick);
-    let most = storage.max_discharge.min(stored / tick);
-    // What is not known of the battery is left to the guard, which allows nothing then.
-    let known = least.is_finite() && most.is_finite() && least <= most;
-    if known { power.clamp(least, most) } else { Power::ZERO }
+    Some(point(storage.able(planned, tick), because))
 }
 
 /// What keeps batteries that people order where they are while the guard moves the others.
@@ -290,16 +278,10 @@ pub(super) fn whole_watts(power: Power) -> Power {
 
 fn storages(snapshot: &Snapshot<'_>) -> Vec<(usize, LiveStorage)> {
     let live = |(index, asset): (usize, &Asset)| {
-        if !commanded(snapshot, index, asset) {
-            return None;
-        }
-        let Kind::Battery(battery) = &asset.kind else {
-            return Some((index, charging::live(snapshot, index, asset)?));
-        };
         let soc = *snapshot.socs.get(&index)?;
-        let wear = battery.wear_cost.as_ref().map_or(sos_units::Price::ZERO, |amount| amount.value);
-        let storage = Storage { wear_cost: wear, ..storages::battery(asset, battery, soc) };
-        Some((index, LiveStorage::of(&storage, soc)))
+        let due = !asset.kind.is_movable() || charging::is_planned(snapshot, asset);
+        let storage = storages::live(asset, soc, snapshot.now)?;
+        (due && commanded(snapshot, index, asset)).then_some((index, storage))
     };
     snapshot.model.assets.iter().enumerate().filter_map(live).collect()
 }
@@ -353,13 +335,8 @@ fn guardable(snapshot: &Snapshot<'_>, index: usize, storage: &LiveStorage) -> Gu
         high: storage.max_discharge,
         power: snapshot.readings[index].ok().map(|reading| reading.power),
         ramp,
-        deliverable: Some(
-            ((storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity)
-                * storage.discharge_efficiency,
-        ),
-        room: Some(
-            ((storage.max_soc - storage.soc).max(Soc::ZERO) * storage.capacity) / storage.charge_efficiency,
-        ),
+        deliverable: Some(storage.deliverable()),
+        room: Some(storage.room()),
         feeder: asset.feeder,
     }
 }
@@ -432,13 +409,7 @@ fn decision(
     let watts = |power: Power| (power.as_kw() * 1000.0).round() as i64;
     let chosen = |order: &&Order| snapshot.model.assets[order.asset].is_chosen();
     let asked: Power = orders.iter().filter(chosen).filter_map(|order| order.power).sum();
-    let able: Power = storages
-        .iter()
-        .map(|(_, storage)| {
-            let stored = (storage.soc - storage.min_soc).max(Soc::ZERO) * storage.capacity;
-            storage.max_discharge.min((stored * storage.discharge_efficiency) / tick)
-        })
-        .sum();
+    let able: Power = storages.iter().map(|(_, storage)| storage.most(tick).1).sum();
     let able = able + balance.runs.iter().filter_map(|run| Some(run.range?.1)).sum::<Power>();
     Decision {
         expected_w: watts(expected),

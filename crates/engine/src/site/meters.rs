@@ -10,7 +10,7 @@ use sos_dispatch::{
 use sos_model::{Charge, Charged};
 use sos_units::{Energy, Hours, Power};
 
-use super::decide::{Snapshot, able, commanded, measured, uncommanded};
+use super::decide::{Snapshot, commanded, measured, uncommanded};
 use super::feeders;
 use super::outlook::NextTick;
 
@@ -214,7 +214,7 @@ pub(super) fn given(
     inside: impl Fn(usize) -> bool,
 ) -> Power {
     let set = storages.iter().zip(points).filter(|((asset, _), _)| inside(*asset));
-    set.filter_map(|((_, storage), point)| Some(able(storage, point.as_ref()?.power, hours))).sum()
+    set.filter_map(|((_, storage), point)| Some(storage.able(point.as_ref()?.power, hours))).sum()
 }
 
 /// What the generators give now that are commanded, of those inside.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sos_model::{Battery, Mode, Vehicle};
 use sos_plant::battery::{self, BatteryParams, BatterySpec, BatteryState};
 use sos_plant::heat::{HeatParams, Weather};
+use sos_plant::{from_watts, whole_watts};
 use sos_units::{Energy, ExactEnergy, Hours, Power, Reading, Soc};
 
 use super::links::AssetReading;
@@ -123,7 +124,7 @@ impl Movables {
         self.vehicles.insert(index, Parked { soc, here: true });
         let gone = before.filter(|parked| !parked.here);
         let used = gone.map_or(Soc::ZERO, |parked| (parked.soc - soc).max(Soc::ZERO));
-        Met::Here { used: exact(used * vehicle.battery.capacity) }
+        Met::Here { used: ExactEnergy::from_energy(used * vehicle.battery.capacity) }
     }
 
     /// What flowed into the store by itself, from the heat before and after.
@@ -141,7 +142,7 @@ impl Movables {
         let dt = Hours::from_seconds(now.duration_since(start).as_secs_f64());
         let power = (-reading.power).max(Power::ZERO);
         let inflow = params.inflow(params.at(before), params.at(after), power, cop, dt);
-        Some(Met::Heat { inflow_w: watts(inflow), cop_milli: (cop * 1000.0).round() as i64 })
+        Some(Met::Heat { inflow_w: whole_watts(inflow), cop_milli: (cop * 1000.0).round() as i64 })
     }
 
     /// Vehicles on a trip that was declared, with what is left in them after it.
@@ -210,9 +211,8 @@ impl Uncontrolled {
                 let params = params_of(heat);
                 let at_first = params.at(initial);
                 let kept = self.heat.entry(index).or_insert(Kept { wanted: at_first, stored: at_first });
-                let weather =
-                    Weather { cop: cop_milli as f64 / 1000.0, inflow: Power::kw(inflow_w as f64 / 1000.0) };
-                let power = whole(params.towards(kept.stored, kept.wanted, weather, dt));
+                let weather = Weather { cop: cop_milli as f64 / 1000.0, inflow: from_watts(inflow_w) };
+                let power = from_watts(whole_watts(params.towards(kept.stored, kept.wanted, weather, dt)));
                 kept.stored = params.after(kept.stored, power, weather, dt);
                 ExactEnergy::from_power(-power, step.seconds)
             }
@@ -245,18 +245,6 @@ fn params_of(heat: &Heat) -> HeatParams {
     let (capacity, retention) = storages::heat_store(heat);
     let (max_power, min_power) = (heat.pump.max_power, heat.pump.min_power);
     HeatParams { capacity, retention, max_power, min_power }
-}
-
-fn exact(energy: Energy) -> ExactEnergy {
-    ExactEnergy::watt_seconds((energy.as_kwh() * 3.6e6).round() as i64)
-}
-
-fn watts(power: Power) -> i64 {
-    (power.as_kw() * 1000.0).round() as i64
-}
-
-fn whole(power: Power) -> Power {
-    Power::kw(watts(power) as f64 / 1000.0)
 }
 
 #[cfg(test)]
@@ -298,7 +286,7 @@ mod tests {
         let late = see(&mut movables, "car", at("16:15"), (0.0, None));
         assert!(late.coming.is_empty(), "nobody knows when it comes");
         let back = see(&mut movables, "car", at("16:30"), (0.0, Some(0.55)));
-        assert_eq!(back.met, [(car, Met::Here { used: exact(Energy::kwh(10.0)) })]);
+        assert_eq!(back.met, [(car, Met::Here { used: ExactEnergy::from_energy(Energy::kwh(10.0)) })]);
         assert_eq!(movables.stored(car), Some(Soc::fraction(0.55)));
     }
 
@@ -318,13 +306,13 @@ mod tests {
         let [car, pump] = ["car", "pump"].map(|name| index(&model, name));
         let mut case = Uncontrolled::default();
         let mut settle = |index: usize, met: Option<Met>, kwh: f64| {
-            let actual = exact(Energy::kwh(kwh));
+            let actual = ExactEnergy::from_energy(Energy::kwh(kwh));
             let step = Step { seconds: 900, met, actual };
             let taken = case.settle(&model.assets[index], index, Soc::fraction(0.5), step);
             (taken.to_energy().as_kwh() * 1e4).round() as i64
         };
         assert_eq!(settle(car, Some(Met::Away), 0.0), 0);
-        let back = Met::Here { used: exact(Energy::kwh(10.0)) };
+        let back = Met::Here { used: ExactEnergy::from_energy(Energy::kwh(10.0)) };
         assert_eq!(settle(car, Some(back), 0.0), -20_000, "8 kW from 10 kWh on");
         let here = Met::Here { used: ExactEnergy::ZERO };
         let charged: i64 = (0..20).map(|_| settle(car, Some(here), 0.0)).sum();

@@ -34,6 +34,8 @@ pub(super) struct Basis<'a> {
 pub(super) struct Seen<'a> {
     /// What the devices said.
     pub(super) readings: &'a [Reading<AssetReading>],
+    /// The power of each asset in the step that has ended, without that of the assets that its device measures too.
+    pub(super) own: &'a [Reading<Power>],
     /// States of charge of the batteries, vehicles and stores of heat that can be planned with.
     pub(super) socs: &'a BTreeMap<usize, Soc>,
     /// Vehicles that are expected back, with the state of charge that they are expected to have then.
@@ -46,27 +48,21 @@ pub(super) struct Seen<'a> {
 
 impl Seen<'_> {
     /// What stores or generates and can be planned with.
-    pub(super) fn plannable(&self) -> impl Iterator<Item = usize> {
+    fn plannable(&self) -> BTreeSet<usize> {
         let storing = self.socs.keys().chain(self.coming.keys());
-        let indices: BTreeSet<usize> = storing.chain(self.generators.keys()).copied().collect();
-        indices.into_iter()
+        storing.chain(self.generators.keys()).copied().collect()
     }
 }
 
 impl Basis<'_> {
     /// At every `planEvery`, and whenever what can be planned with has changed since the plan in force was made.
-    pub(super) fn is_due(
-        &self,
-        plan: Option<&SitePlan>,
-        planned_with: &BTreeSet<usize>,
-        planned_standing: &[Standing],
-    ) -> bool {
+    pub(super) fn is_due(&self, plan: Option<&SitePlan>) -> bool {
         let Some(plan) = plan else { return true };
         let every = self.model.plan_every.as_secs().max(1);
         let boundary = |time: Timestamp| time.duration_since(self.epoch).as_secs().div_euclid(every);
         boundary(plan.made_at) != boundary(self.now)
-            || !self.seen.plannable().eq(planned_with.iter().copied())
-            || self.seen.standing != planned_standing
+            || self.seen.plannable() != plan.with
+            || self.seen.standing != plan.standing
     }
 
     /// Plans with what is expected and the work that is offered.
@@ -86,39 +82,32 @@ impl Basis<'_> {
         plan::order(&mut problem, model, standing, readings);
         problem.generators = generators::planned(model, generators, &problem.steps, now, standing);
         let mut plan = plan::make(problem, now)?;
-        plan.could = could;
+        (plan.could, plan.with, plan.standing) = (could, seen.plannable(), standing.to_vec());
         people::explain(model, standing, &mut plan);
         Ok(plan)
     }
 
-    /// What the tick that begins now may bring, with the plan in force and the own powers that were measured;
-    /// `is_measured` says of which assets any are to be had.
+    /// What the tick that begins now may bring, with the plan in force; `is_measured` says of which assets powers are to be had.
     pub(super) fn next_tick(
         &self,
         outlook: &mut Outlook,
         plan: Option<&SitePlan>,
-        own: &[Reading<Power>],
         is_measured: impl Fn(usize) -> bool,
     ) -> Option<NextTick> {
         // On an island what is measured now has to be met, whatever a plan expects.
         let plan = plan.filter(|_| !self.model.connection.is_island());
         let planned = plan.and_then(|plan| planned_net(plan, self.now));
-        outlook.next_tick(self.now, planned, measured_net(self.model, own, is_measured))
+        outlook.next_tick(self.now, planned, measured_net(self.model, self.seen.own, is_measured))
     }
 
     /// The same for what is behind each feeder, in the order of the model.
-    pub(super) fn next_behind(
-        &self,
-        outlook: &mut Outlook,
-        plan: Option<&SitePlan>,
-        own: &[Reading<Power>],
-    ) -> Vec<NextTick> {
+    pub(super) fn next_behind(&self, outlook: &mut Outlook, plan: Option<&SitePlan>) -> Vec<NextTick> {
         let plan = plan.filter(|_| !self.model.connection.is_island());
         let planned = |feeder: usize| planned_behind(plan?, self.model, feeder, self.now);
         let last = |feeder: usize| {
             let members = self.model.behind(feeder).into_iter();
             let fixed = members.filter(|&asset| !self.model.assets[asset].is_chosen());
-            fixed.map(|asset| own[asset].ok()).sum()
+            fixed.map(|asset| self.seen.own[asset].ok()).sum()
         };
         outlook.next_behind(self.now, planned, last)
     }

@@ -70,13 +70,9 @@ pub(crate) fn slowdown(name: &str, service: &ServiceSpec) -> Option<Slowdown> {
 
 /// Adds what was consumed to a sum; zero or below, so that the parts of the sum add up to it exactly.
 fn consumed(sum: &mut Energy, energy: Energy) -> ExactEnergy {
-    let before = exact(*sum);
+    let before = ExactEnergy::from_energy(*sum);
     *sum += energy;
-    before - exact(*sum)
-}
-
-fn exact(energy: Energy) -> ExactEnergy {
-    ExactEnergy::watt_seconds((energy.as_kwh() * 3.6e6).round() as i64)
+    before - ExactEnergy::from_energy(*sum)
 }
 
 impl Slow {
@@ -145,7 +141,7 @@ impl Slow {
             return None;
         }
         self.state.missed += 1;
-        self.state.unserved += exact(left);
+        self.state.unserved += ExactEnergy::from_energy(left);
         let (left, wanted) = (left.as_kwh(), self.spec.energy);
         Some(format!("in window {} it did not get {left:.3} kWh of the {wanted} it wanted", before.run))
     }

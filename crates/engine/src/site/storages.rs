@@ -2,11 +2,11 @@
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use sos_dispatch::{Draw, Dynamics, SocTarget, Step, Storage};
+use sos_dispatch::{Draw, Dynamics, LiveStorage, SocTarget, Step, Storage};
 use sos_model::{Battery, Building, Heated, Tank, Vehicle};
 use sos_units::{Energy, Power, Price, Soc};
 
-use super::model::{Asset, Heat};
+use super::model::{Asset, Heat, Kind};
 
 /// A battery as dispatch sees it, without worth at the end and without wear.
 pub(super) fn battery(asset: &Asset, battery: &Battery, soc: Soc) -> Storage {
@@ -220,8 +220,34 @@ pub(super) fn heat_pump(
             draw: used.then_some(Draw { energy: drawn, price: lack }),
             charge_efficiency: Some(efficiency),
             min_charge: pump.min_power,
+            heat: true,
             ..Dynamics::default()
         },
+    }
+}
+
+/// What stores energy as it is now, with its declared wear; none for what does not.
+pub(super) fn live(asset: &Asset, soc: Soc, now: Timestamp) -> Option<LiveStorage> {
+    let worn = |declared: &Battery| {
+        let wear_cost = declared.wear_cost.map_or(Price::ZERO, |amount| amount.value);
+        LiveStorage { wear_cost, ..LiveStorage::of(&battery(asset, declared, soc), soc) }
+    };
+    match &asset.kind {
+        Kind::Battery(battery) => Some(worn(battery)),
+        Kind::Vehicle(vehicle) => Some(worn(&vehicle.battery)),
+        Kind::HeatPump(heat) => Some(LiveStorage {
+            id: asset.name.clone(),
+            capacity: heat_store(heat).0,
+            soc,
+            min_soc: Soc::ZERO,
+            max_soc: Soc::fraction(1.0),
+            max_charge: heat.pump.max_power,
+            max_discharge: Power::ZERO,
+            charge_efficiency: heat.cop_at(now),
+            discharge_efficiency: 1.0,
+            wear_cost: Price::ZERO,
+        }),
+        Kind::Solar { .. } | Kind::Load { .. } | Kind::Generator(_) => None,
     }
 }
 

@@ -147,10 +147,8 @@ pub(super) struct Site {
     /// What charges have counted up to the tick that is at work; it follows from the accounts.
     pub(super) carried: Carried,
     pub(super) plan: Option<SitePlan>,
-    pub(super) planned_with: BTreeSet<usize>,
-    /// Orders of people that act in the tick that is at work, and those that the plan was made with.
+    /// Orders of people that act in the tick that is at work.
     pub(super) standing: Vec<Standing>,
-    planned_standing: Vec<Standing>,
     pub(super) orders: Vec<Order>,
     pub(super) decision: Decision,
     pub(super) last: Option<Timestamp>,
@@ -221,9 +219,7 @@ impl Site {
             accounts: Accounts::new(&model),
             carried: Carried::default(),
             plan: None,
-            planned_with: BTreeSet::new(),
             standing: Vec::new(),
-            planned_standing: Vec::new(),
             orders: Vec::new(),
             decision: Decision::default(),
             last: None,
@@ -413,38 +409,33 @@ impl Site {
         late
     }
 
-    fn plan_is_due(&self, now: Timestamp) -> bool {
+    /// What is planned from at `now`, beside the outlook, which learns while it is asked, and the plan in force.
+    fn basis(&mut self, now: Timestamp) -> (Basis<'_>, &mut Outlook, Option<&SitePlan>) {
         let seen = Seen {
             readings: &self.readings,
+            own: &self.own,
             socs: &self.socs,
             coming: &self.sight.coming,
             generators: &self.generators,
             standing: &self.standing,
         };
-        let basis = Basis {
-            model: &self.task.model,
-            now,
-            epoch: self.task.clock.site_epoch,
-            seen,
-            carried: &self.carried,
-        };
-        basis.is_due(self.plan.as_ref(), &self.planned_with, &self.planned_standing)
+        let (model, epoch) = (&*self.task.model, self.task.clock.site_epoch);
+        let basis = Basis { model, now, epoch, seen, carried: &self.carried };
+        (basis, &mut self.outlook, self.plan.as_ref())
+    }
+
+    fn plan_is_due(&mut self, now: Timestamp) -> bool {
+        let (basis, _, plan) = self.basis(now);
+        basis.is_due(plan)
     }
 
     fn make_plan(&mut self, now: Timestamp) {
         let began = Instant::now();
         let model = Arc::clone(&self.task.model);
         let offers = self.task.work.offers(&model.zone, now);
-        let seen = Seen {
-            readings: &self.readings,
-            socs: &self.socs,
-            coming: &self.sight.coming,
-            generators: &self.generators,
-            standing: &self.standing,
-        };
-        let basis =
-            Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &self.carried };
-        match basis.plan(&mut self.outlook, offers) {
+        let (basis, outlook, _) = self.basis(now);
+        let made = basis.plan(outlook, offers);
+        match made {
             Ok(plan) => {
                 self.stats.plans += 1;
                 self.stats.fallbacks += u64::from(plan.fallback);
@@ -453,8 +444,6 @@ impl Site {
                     self.tell("Site", &model.name, EventType::Warning, "PlanFallback", text);
                 }
                 self.plan = Some(plan);
-                self.planned_with = seen.plannable().collect();
-                self.planned_standing.clone_from(&self.standing);
                 self.stats.ready.get_or_insert_with(|| self.task.started.elapsed());
             }
             Err(why) => {
@@ -468,18 +457,10 @@ impl Site {
 
     fn choose(&mut self, now: Timestamp) -> (Vec<Order>, Decision) {
         let model = Arc::clone(&self.task.model);
-        let seen = Seen {
-            readings: &self.readings,
-            socs: &self.socs,
-            coming: &self.sight.coming,
-            generators: &self.generators,
-            standing: &self.standing,
-        };
-        let basis =
-            Basis { model: &model, now, epoch: self.task.clock.site_epoch, seen, carried: &self.carried };
+        let (basis, outlook, plan) = self.basis(now);
         let is_measured = |index: usize| model.assets[index].via.is_some();
-        let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), &self.own, is_measured);
-        let next_behind = basis.next_behind(&mut self.outlook, self.plan.as_ref(), &self.own);
+        let next = basis.next_tick(outlook, plan, is_measured);
+        let next_behind = basis.next_behind(outlook, plan);
         decide(&Snapshot {
             model: &model,
             now,
