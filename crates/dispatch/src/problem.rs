@@ -171,6 +171,10 @@ fn utc() -> jiff::tz::TimeZone {
     jiff::tz::TimeZone::UTC
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// When a search stops. Never by a clock, so that the same problem has the same answer on every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Budget {
@@ -180,6 +184,9 @@ pub struct Budget {
     pub iterations: u32,
     /// Most nodes of the search over start times and commitments.
     pub nodes: u32,
+    /// Whether directions of flows are branched over where the plan that goes one way is not known to be within the gap.
+    #[serde(default = "yes")]
+    pub directions: bool,
     /// Most threads, where they help; zero for as many as there are processors. The plan does not depend on it.
     #[serde(default)]
     pub threads: usize,
@@ -187,7 +194,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { gap: 1e-3, iterations: 1_000_000, nodes: 200, threads: 0 }
+        Self { gap: 1e-3, iterations: 1_000_000, nodes: 200, directions: true, threads: 0 }
     }
 }
 

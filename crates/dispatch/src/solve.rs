@@ -171,7 +171,7 @@ impl Search<'_> {
             }
             let before = exclusive.clone();
             // What a choice means for a linear programme may be enough; it is made where that is not.
-            exclusive.whole = !exclusive.is_empty();
+            exclusive.whole = self.budget.directions && !exclusive.is_empty();
             conflicts(&built, &point.x, &mut exclusive);
             // Burning energy pays somewhere; choices made one by one would only move it to where it pays next.
             let last = round + 2 >= ROUNDS;

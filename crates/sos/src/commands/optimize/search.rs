@@ -67,7 +67,10 @@ pub(crate) fn plan(
     std::thread::spawn(move || {
         // Without branching first: that is all where nothing has to be whole, and else a plan to fall back on.
         for nodes in [0, NODES] {
-            let planned = solve_or_fallback(&own, &Budget { gap, iterations: ITERATIONS, nodes, threads });
+            let planned = solve_or_fallback(
+                &own,
+                &Budget { gap, iterations: ITERATIONS, nodes, threads, ..Budget::default() },
+            );
             let last = planned
                 .as_ref()
                 .map_or(true, |planned| planned.proof.is_some_and(|proof| within(proof.gap, gap)));
