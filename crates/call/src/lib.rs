@@ -43,7 +43,8 @@ pub use contract::{
 pub use credentials::{ApiKey, ClientAuth, ClientCredentials, Credentials, KeyPlace};
 pub use error::{CallError, ErrorKind, Fault};
 pub use http::{
-    Address, Auth, Egress, Fetched, HttpClient, KeepAlive, Pool, Proxy, Settings, Transport, Version, fetch,
+    Address, Asked, Auth, Egress, Exchanged, Fetched, HttpClient, KeepAlive, Pool, Proxy, Resolved, Settings,
+    Transport, Version, exchange, fetch,
 };
 pub use secret::{Login, Secret};
 pub use speaker::Speaker;

@@ -22,6 +22,7 @@ pub mod signals;
 pub mod site;
 pub mod sites;
 pub mod watch;
+pub mod workflow;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

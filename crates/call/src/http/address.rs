@@ -38,6 +38,12 @@ impl Address {
         Ok(Self { url, uri, login })
     }
 
+    /// All of it but a login: for who knows the address already.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.url.as_str()
+    }
+
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
     }

@@ -162,7 +162,9 @@ impl Shared {
         tcp.set_nodelay(true);
         // Divided among the addresses, so that one that is lost leaves time for the others.
         tcp.set_connect_timeout(Some(self.timeout));
-        let connected = tcp.call(to.uri()?).await;
+        // A port in the URI would take the place of those of the addresses.
+        let uri = if matches!(to.host, Host::Domain(_)) { to.uri_without_port()? } else { to.uri()? };
+        let connected = tcp.call(uri).await;
         let stream = connected
             .map_err(|error| format!("no connection to {}:{port}: {}", to.host, full(&error)))?
             .into_inner();

@@ -6,6 +6,7 @@ mod client;
 mod connect;
 mod digest;
 mod egress;
+mod exchange;
 mod fetch;
 mod headers;
 mod names;
@@ -18,7 +19,9 @@ mod trouble;
 pub use address::Address;
 pub use client::{Auth, HttpClient};
 pub use egress::Egress;
+pub use exchange::{Asked, Exchanged, exchange};
 pub use fetch::{Fetched, fetch};
+pub use names::Resolved;
 pub use proxy::Proxy;
 pub use transport::{KeepAlive, Pool, Settings, Transport, Version};
 

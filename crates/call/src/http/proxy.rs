@@ -68,6 +68,13 @@ impl Destination {
         let uri = format!("{scheme}://{}:{}/", self.host, self.port).parse();
         uri.map_err(|error| format!("the address cannot be used: {error}"))
     }
+
+    /// The same, for who knows the port otherwise.
+    pub(super) fn uri_without_port(&self) -> Result<Uri, String> {
+        let scheme = if self.encrypted { "https" } else { "http" };
+        let uri = format!("{scheme}://{}/", self.host).parse();
+        uri.map_err(|error| format!("the address cannot be used: {error}"))
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Connections to services: one pool for HTTP/1.1, HTTP/2 and gRPC.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
@@ -14,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::connect::Connector;
 use super::digest::Digests;
 use super::egress::Egress;
+use super::names::Resolved;
 use super::proxy::Proxy;
 use super::trouble::sending_trouble;
 use super::{BodyError, read};
@@ -56,7 +56,7 @@ pub struct Settings {
     /// Which addresses may be reached.
     pub egress: Egress,
     /// Addresses of hosts that are not looked up: name and addresses, checked by `egress` as those of DNS are.
-    pub resolve: Vec<(String, Vec<IpAddr>)>,
+    pub resolve: Vec<(String, Vec<Resolved>)>,
     /// Time for a connection: name, TCP, proxy and TLS together. Above zero.
     pub connect_timeout: Duration,
     /// Bytes that the head of an answer may have; 8 KiB at least.
@@ -181,8 +181,14 @@ impl Transport {
 
     /// The same connections for a user of HTTP digests. `seed` makes our part of them.
     #[must_use]
-    pub(crate) fn with_digests(&self, login: Login, seed: u64) -> Self {
+    pub fn with_digests(&self, login: Login, seed: u64) -> Self {
         Self { digests: Some(Digests::new(login, seed)), ..self.clone() }
+    }
+
+    /// Whether a refusal of credentials teaches it how to show them.
+    #[must_use]
+    pub const fn answers_challenges(&self) -> bool {
+        self.digests.is_some()
     }
 
     /// The same connections for nobody in particular.

@@ -81,6 +81,17 @@ struct Inner {
     checks: Checks,
 }
 
+/// What is sent for a call, but for its body and its secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The method.
+    pub method: String,
+    /// The whole address.
+    pub uri: String,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
 impl Client {
     /// Reads a description, JSON or YAML, with the documents that it refers to.
     ///
@@ -152,6 +163,18 @@ impl Client {
     #[must_use]
     pub fn security(&self, operation: &str) -> &[Vec<Requirement>] {
         self.route(operation).map_or(&[], |(_, route)| &route.security)
+    }
+
+    /// What a call asks: its method, its address, and its headers but for those that are secrets.
+    ///
+    /// # Errors
+    /// `BadInput` when there is no such operation or the input cannot be written.
+    pub fn sent(&self, call: &Call<'_>) -> Result<Sent, CallError> {
+        let (_, route) = self.known(call.operation)?;
+        let bare = Call { headers: &[], query: &[], ..*call };
+        let request = request::build(route, &bare, call.input)?;
+        let (method, uri) = (request.method().to_string(), request.uri().to_string());
+        Ok(Sent { method, uri, headers: headers(request.headers()) })
     }
 
     /// One attempt, within [`Call::timeout`]. The endpoint holds the base path of the service already.

@@ -27,6 +27,7 @@ mod query;
 mod report;
 mod resource;
 mod rollout;
+mod run;
 mod scale;
 mod secret;
 mod subscribe;
@@ -100,6 +101,8 @@ pub(crate) enum Command {
     Optimize(optimize::Args),
     /// Answer measurements on stdin with set-points on stdout, a JSON object a line; no server needed
     Control(control::Args),
+    /// Run a workflow document to its end; no server needed
+    Run(Box<run::Args>),
     /// Check a plan of `optimize` without the solver that made it; no server needed
     Verify(verify::Args),
     /// Check the record of commands
@@ -160,6 +163,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Forecast(args) => forecast::run(&args),
         Command::Control(args) => control::run(&args),
         Command::Optimize(args) => optimize::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Audit(audit) => audit::run(&audit),
         Command::Backup(args) => backup::backup(&args),

@@ -39,4 +39,5 @@ mod services;
 mod skipped;
 mod support;
 mod utility;
+mod workflow;
 mod year;

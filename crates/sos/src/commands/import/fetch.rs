@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Url;
-use sos_call::{Address, Documents, Egress, Secret, Settings, Transport, Trust, fetch};
+use sos_call::{Address, Documents, Egress, Resolved, Secret, Settings, Transport, Trust, fetch};
 use sos_engine::calls::documents::{Notation, collect};
 
 use crate::outcome::Failure;
@@ -158,9 +158,11 @@ async fn read(notation: Notation, path: &Path) -> Result<Documents, Failure> {
     collected.await.map_err(Failure::input)
 }
 
-fn resolved(text: &str) -> Result<(String, Vec<std::net::IpAddr>), Failure> {
+pub(crate) fn resolved(text: &str) -> Result<(String, Vec<Resolved>), Failure> {
     let parts = text.split_once('=').and_then(|(host, ip)| Some((host.to_owned(), vec![ip.parse().ok()?])));
     parts.ok_or_else(|| {
-        Failure::input(format!("--resolve {text}: expected HOST=ADDRESS such as meters=10.0.0.7"))
+        Failure::input(format!(
+            "--resolve {text}: expected HOST=ADDRESS such as meters=10.0.0.7, also with a port"
+        ))
     })
 }

@@ -1,7 +1,7 @@
 //! `sos import`: services or channels, from the documents that describe them or the cluster that they run in.
 
 mod asyncapi;
-mod fetch;
+pub(super) mod fetch;
 mod kubernetes;
 mod report;
 mod service;

@@ -1,0 +1,177 @@
+Feature: Events
+  What a run emits, its own tasks hear.
+
+  Scenario: An event of a branch wakes another
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: an-event-of-a-branch-wakes-another
+      version: '1.0.0'
+    do:
+      - f:
+          fork:
+            branches:
+              - hears:
+                  listen:
+                    to:
+                      one:
+                        with:
+                          type: com.example.done
+              - tells:
+                  do:
+                    - w:
+                        wait: PT0.05S
+                    - e:
+                        emit:
+                          event:
+                            with:
+                              source: https://example.org
+                              type: com.example.done
+                              data:
+                                n: 5
+          output:
+            as: .[0]
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    - n: 5
+    """
+
+  Scenario: Events are gathered until a condition holds
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: events-are-gathered-until-a-condition-holds
+      version: '1.0.0'
+    do:
+      - f:
+          fork:
+            branches:
+              - hears:
+                  listen:
+                    to:
+                      any:
+                        - with:
+                            type: com.example.reading
+                            data: ${ .v > 1 }
+                      until: ( . | length ) == 2
+              - tells:
+                  for:
+                    each: v
+                    in: '[1, 2, 3]'
+                  do:
+                    - w:
+                        wait: PT0.02S
+                    - e:
+                        emit:
+                          event:
+                            with:
+                              source: https://example.org
+                              type: com.example.reading
+                              data:
+                                v: ${ $v }
+          output:
+            as: .[0]
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    - v: 2
+    - v: 3
+    """
+
+  Scenario: Each event is handled in its turn
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: each-event-is-handled-in-its-turn
+      version: '1.0.0'
+    do:
+      - f:
+          fork:
+            branches:
+              - hears:
+                  listen:
+                    to:
+                      any:
+                        - with:
+                            type: t
+                      until: ( . | length ) == 2
+                  foreach:
+                    item: e
+                    do:
+                      - s:
+                          set:
+                            n: ${ $e.n * 10 }
+              - tells:
+                  do:
+                    - w:
+                        wait: PT0.05S
+                    - e1:
+                        emit:
+                          event:
+                            with:
+                              source: s
+                              type: t
+                              data: {n: 1}
+                    - e2:
+                        emit:
+                          event:
+                            with:
+                              source: s
+                              type: t
+                              data: {n: 2}
+          output:
+            as: .[0]
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    - n: 10
+    - n: 20
+    """
+
+  Scenario: An envelope is read as a whole
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: an-envelope-is-read-as-a-whole
+      version: '1.0.0'
+    do:
+      - f:
+          fork:
+            branches:
+              - hears:
+                  listen:
+                    to:
+                      one:
+                        with:
+                          type: t
+                    read: envelope
+              - tells:
+                  do:
+                    - w:
+                        wait: PT0.05S
+                    - e:
+                        emit:
+                          event:
+                            with:
+                              source: https://example.org/s
+                              type: t
+          output:
+            as: .[0][0] | [.specversion, .type, .source]
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    ['1.0', t, 'https://example.org/s']
+    """

@@ -1,0 +1,145 @@
+//! What performs the effects of runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use sos_call::{CallError, Egress, ErrorKind, Resolved, Settings, Speaker, Transport, Trust, Version};
+use sos_workflow::ErrorType;
+use sos_workflow::machine::{Effect, Fault};
+use sos_workflow::program::{CallKind, RunKind};
+use sos_workflow::template::json;
+
+use super::{calls, http, shell};
+
+/// The longest that a call may take whose task says nothing else.
+pub(super) const LONGEST_CALL: Duration = Duration::from_secs(300);
+/// The most bytes of an answer or a document.
+pub(super) const MOST_BYTES: usize = 16 << 20;
+
+/// Where runs may go.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Which addresses they may call.
+    pub egress: Egress,
+    /// Addresses of hosts that are not looked up.
+    pub resolve: Vec<(String, Vec<Resolved>)>,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
+}
+
+/// What runs may start on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Commands.
+    pub shell: bool,
+}
+
+/// Performs effects. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Executor {
+    pub(super) transport: Transport,
+    /// For gRPC.
+    pub(super) second: Transport,
+    pub(super) allowed: Allowed,
+    /// The folder against which relative addresses of documents are resolved.
+    pub(super) base: PathBuf,
+    /// Clients of documents that were read, by their address.
+    clients: Arc<Mutex<BTreeMap<String, Speaker>>>,
+}
+
+impl Executor {
+    /// An executor for documents of a folder.
+    ///
+    /// # Errors
+    /// When certificates cannot be used.
+    pub fn new(reach: &Reach, allowed: Allowed, base: PathBuf) -> Result<Self, CallError> {
+        let Reach { egress, resolve, trust } = reach.clone();
+        let transport = Transport::new(&Settings { egress, resolve, trust, ..Settings::default() })?;
+        let second = transport.speaking(Version::Http2);
+        Ok(Self { transport, second, allowed, base, clients: Arc::default() })
+    }
+
+    /// The client of a document, read once.
+    pub(super) fn client(&self, address: &str) -> Option<Speaker> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+    }
+
+    pub(super) fn keep(&self, address: &str, client: &Speaker) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(address.to_owned(), client.clone());
+    }
+
+    /// Performs an effect; `key` is the same whenever it is repeated.
+    ///
+    /// # Errors
+    /// What the task fails with.
+    pub async fn perform(&self, key: &str, effect: &Effect) -> Result<Value, Fault> {
+        match effect {
+            Effect::Call { what, with, input } => {
+                let (with, input) = (json(with), json(input));
+                match what {
+                    CallKind::Http => http::call(self, key, &with, &input).await,
+                    CallKind::OpenApi | CallKind::Grpc | CallKind::Soap => {
+                        calls::call(self, key, *what, &with, &input).await
+                    }
+                    CallKind::AsyncApi | CallKind::A2a | CallKind::Mcp => {
+                        Err(unsupported(&format!("calls of {what:?} are not made yet")))
+                    }
+                }
+            }
+            Effect::Emit(event) => Ok(json(event)),
+            Effect::Run { what: RunKind::Shell, with, awaits } => {
+                shell::run(self, &json(with), *awaits).await
+            }
+            Effect::Run { what, .. } => Err(unsupported(&format!("{what:?} is not run yet"))),
+        }
+    }
+}
+
+fn unsupported(detail: &str) -> Fault {
+    Fault::of(ErrorType::Configuration, "Not supported", detail)
+}
+
+/// What is wrong with the arguments of a task.
+pub(super) fn wrong(detail: impl Into<String>) -> Fault {
+    Fault::of(ErrorType::Configuration, "Wrong arguments", detail)
+}
+
+/// A text argument.
+pub(super) fn text<'a>(with: &'a Value, name: &str) -> Result<&'a str, Fault> {
+    with.get(name).and_then(Value::as_str).ok_or_else(|| wrong(format!("expected text as `{name}`")))
+}
+
+/// What a call that failed means for its task.
+pub(super) fn failed(error: &CallError) -> Fault {
+    let kind = match error.kind {
+        ErrorKind::BadInput | ErrorKind::BadDocument => ErrorType::Configuration,
+        ErrorKind::NotAllowed => ErrorType::Authorization,
+        ErrorKind::NoCredentials => ErrorType::Authentication,
+        ErrorKind::TimedOut => ErrorType::Timeout,
+        _ => ErrorType::Communication,
+    };
+    let mut fault = Fault::of(kind, title(error.kind), error.to_string());
+    if let Some(said) = &error.fault {
+        fault.status = i64::from(said.status);
+    }
+    fault
+}
+
+const fn title(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::BadInput => "Wrong arguments",
+        ErrorKind::BadDocument => "The document cannot be used",
+        ErrorKind::NotAllowed => "The address may not be called",
+        ErrorKind::NoCredentials => "No credentials",
+        ErrorKind::TimedOut => "No answer in time",
+        ErrorKind::TooLarge => "The answer is too large",
+        ErrorKind::BadAnswer => "The answer cannot be used",
+        ErrorKind::Fault => "The service answered with an error",
+        ErrorKind::Overloaded => "Too many calls",
+        ErrorKind::Unreachable | ErrorKind::Broken => "The service cannot be reached",
+    }
+}

@@ -1,0 +1,122 @@
+//! `run: shell`: a command, where the operator allowed it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sos_workflow::ErrorType;
+use sos_workflow::machine::Fault;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+
+use super::executor::{Executor, text, wrong};
+
+/// The longest that a command may take whose task says nothing else.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// The most bytes that are kept of what it writes.
+const MOST: u64 = 4 << 20;
+
+/// Ends everything that a command has started, when it is let go.
+struct Group(Option<i32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.0 {
+            // It may have ended by itself.
+            let _ended =
+                nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+pub(super) async fn run(executor: &Executor, with: &Value, awaits: bool) -> Result<Value, Fault> {
+    if !executor.allowed.shell {
+        let detail = "commands are run only where the operator allowed it (`--allow-shell`)";
+        return Err(Fault::of(ErrorType::Authorization, "Not allowed", detail));
+    }
+    let own = with.get("with").unwrap_or(&Value::Null);
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(script(own)?).env_clear().process_group(0).current_dir(&executor.base);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    for (name, value) in own.get("environment").and_then(Value::as_object).into_iter().flatten() {
+        command.env(name, plain(value));
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed =
+        |error: std::io::Error| Fault::of(ErrorType::Runtime, "The command did not run", error.to_string());
+    let mut child = command.spawn().map_err(failed)?;
+    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()));
+    let stdin = own.get("stdin").map(plain).unwrap_or_default();
+    let mut input = child.stdin.take();
+    let feed = async move {
+        if let Some(mut input) = input.take() {
+            // A command that does not read its input is none that failed.
+            let _fed = input.write_all(stdin.as_bytes()).await;
+        }
+    };
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let work = async {
+        let ((), stdout, stderr) = tokio::join!(feed, read(out), read(err));
+        Ok((child.wait().await?, stdout?, stderr?))
+    };
+    if !awaits {
+        drop(group);
+        return Err(wrong("commands are always waited for here; leave `await: false` out"));
+    }
+    let done = tokio::time::timeout(LONGEST, work).await;
+    drop(group);
+    let late =
+        |_| Fault::of(ErrorType::Timeout, "Timeout", format!("the command took longer than {LONGEST:?}"));
+    let (status, stdout, stderr) = done.map_err(late)?.map_err(failed)?;
+    let code = status.code().unwrap_or(-1);
+    Ok(match with.get("return").and_then(Value::as_str).unwrap_or("stdout") {
+        "none" => Value::Null,
+        "code" => json!(code),
+        "all" => json!({"code": code, "stdout": stdout, "stderr": stderr}),
+        _ if code != 0 => {
+            let said: String = stderr.trim().chars().take(400).collect();
+            return Err(Fault::of(
+                ErrorType::Runtime,
+                "The command failed",
+                format!("exit code {code}: {said}"),
+            ));
+        }
+        "stderr" => json!(stderr),
+        _ => json!(stdout),
+    })
+}
+
+async fn read(from: Option<impl tokio::io::AsyncRead + Unpin>) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        let mut from = from.take(MOST);
+        from.read_to_end(&mut bytes).await?;
+        // The rest is let go, so that the command does not wait for a reader.
+        tokio::io::copy(&mut from.into_inner(), &mut tokio::io::sink()).await?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The command with its arguments, each quoted.
+fn script(own: &Value) -> Result<String, Fault> {
+    let mut script = text(own, "command")?.to_owned();
+    let arguments = match own.get("arguments") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => items.iter().map(plain).collect(),
+        Some(_) => return Err(wrong("expected a list as `arguments`")),
+    };
+    for argument in arguments {
+        script.push_str(" '");
+        script.push_str(&argument.replace('\'', r"'\''"));
+        script.push('\'');
+    }
+    Ok(script)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,328 @@
+//! A run of a workflow as a state machine: an event goes in, actions come out.
+//!
+//! # Guarantees
+//! Pure: time, outcomes and events are arguments. The same events in the same order give the same actions, byte by byte; that is
+//! what a run is restored by. What is waited for has a number, by which its outcome finds back; what has an effect has a key that is
+//! the same whenever the step is repeated.
+
+mod activation;
+mod catching;
+mod core;
+mod fault;
+mod listening;
+mod sequence;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::jq::Data;
+use crate::program::{CallKind, Program, RunKind};
+
+pub use self::fault::Fault;
+
+use self::core::Core;
+use self::sequence::{Sequence, Step};
+
+/// Number of something that is waited for, unique in its run.
+pub type Id = u64;
+
+/// What happens to a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// It begins.
+    Started,
+    /// An effect has an outcome.
+    Done {
+        /// Of which effect.
+        id: Id,
+        /// What came of it.
+        outcome: Result<Data, Fault>,
+    },
+    /// A time has come.
+    Due {
+        /// Of which task.
+        id: Id,
+        /// Which of its times.
+        timer: Timer,
+    },
+    /// An event came that a task listens to, as CloudEvent.
+    Received {
+        /// Which task.
+        id: Id,
+        /// The event.
+        event: Data,
+    },
+    /// It goes on after [`Action::Pause`].
+    Continued,
+    /// It shall stop.
+    Cancelled,
+    /// It shall rest: whatever happens is kept until it is resumed.
+    Suspended,
+    /// It shall go on.
+    Resumed,
+}
+
+/// Times that a task may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The end of a wait.
+    Wait,
+    /// The next attempt.
+    Retry,
+    /// The end of the time that it has.
+    Timeout,
+    /// The end of the time that one attempt has.
+    Attempt,
+}
+
+/// What a run asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Do this, and tell its outcome.
+    Perform {
+        /// By which the outcome is told.
+        id: Id,
+        /// Equal for each repetition, different for everything else.
+        key: String,
+        /// What is to be done.
+        effect: Effect,
+    },
+    /// Tell when this time has come.
+    Wake {
+        /// Of which task.
+        id: Id,
+        /// Which of its times.
+        timer: Timer,
+        /// When.
+        at: Timestamp,
+    },
+    /// Tell of events that [`Run::wants`].
+    Listen {
+        /// Which task listens.
+        id: Id,
+    },
+    /// Nothing of this number is waited for any more; what is being done for it shall be broken off.
+    Drop {
+        /// The number.
+        id: Id,
+    },
+    /// It has done much at once; let others go first and tell [`Event::Continued`].
+    Pause,
+    /// Something for the trace.
+    Trace(Trace),
+    /// It is over.
+    End(Ended),
+}
+
+/// An effect outside of the run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// A call.
+    Call {
+        /// Of what.
+        what: CallKind,
+        /// Its arguments, evaluated.
+        with: Data,
+        /// What its URI templates are filled from.
+        input: Data,
+    },
+    /// An event that is published, a CloudEvent.
+    Emit(Data),
+    /// A program or another workflow.
+    Run {
+        /// Of which kind.
+        what: RunKind,
+        /// Its arguments, evaluated.
+        with: Data,
+        /// Whether its end is waited for; if not, its beginning is its outcome.
+        awaits: bool,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// With this output.
+    Completed(Data),
+    /// With this error.
+    Faulted(Fault),
+    /// Before its end.
+    Cancelled,
+}
+
+/// What happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The name of the task.
+    pub task: String,
+    /// Where it is in the document.
+    pub reference: String,
+    /// What happened.
+    pub what: Traced,
+}
+
+/// What happens to tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Traced {
+    /// It began.
+    Started,
+    /// It is done.
+    Completed,
+    /// It failed.
+    Faulted,
+    /// It was broken off.
+    Cancelled,
+    /// Its condition does not hold.
+    Skipped,
+    /// It is tried again.
+    Retried,
+}
+
+/// What a run begins with.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// Unique.
+    pub id: String,
+    /// The input as it came.
+    pub input: Data,
+    /// The values of the secrets that the document uses, an object.
+    pub secrets: Data,
+    /// When it begins.
+    pub at: Timestamp,
+}
+
+/// A run.
+#[derive(Debug)]
+pub struct Run {
+    core: Core,
+    root: Option<Sequence>,
+    /// While it is suspended, what happened meanwhile.
+    held: Option<Vec<(Event, Timestamp)>>,
+    ended: Option<Ended>,
+}
+
+/// The number by which the time of the whole run is told.
+const WHOLE: Id = 0;
+
+impl Run {
+    /// A run that has not begun.
+    #[must_use]
+    pub fn new(program: Arc<Program>, begin: Begin) -> Self {
+        Self { core: Core::new(program, begin), root: None, held: None, ended: None }
+    }
+
+    /// How it ended; none while it goes on.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
+    }
+
+    /// Whether it is suspended.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether a task that listens takes an event, a CloudEvent.
+    #[must_use]
+    pub fn wants(&self, id: Id, event: &Data) -> bool {
+        self.root.as_ref().is_some_and(|root| root.wants(&self.core, id, event))
+    }
+
+    /// Takes what happened at a time. What does not concern it any more changes nothing.
+    pub fn apply(&mut self, event: Event, at: Timestamp) -> Vec<Action> {
+        self.core.begin(at);
+        if self.ended.is_none() {
+            self.take(event, at);
+        }
+        std::mem::take(&mut self.core.actions)
+    }
+
+    fn take(&mut self, event: Event, at: Timestamp) {
+        match (event, &mut self.held) {
+            (Event::Cancelled, _) => {
+                self.abandon();
+                self.end(Ended::Cancelled);
+            }
+            (Event::Suspended, held) => drop(held.get_or_insert_default()),
+            (Event::Resumed, held) => {
+                for (event, at) in held.take().into_iter().flatten() {
+                    self.core.now = at;
+                    if self.ended.is_none() {
+                        self.take(event, at);
+                    }
+                }
+            }
+            (event, Some(held)) => held.push((event, at)),
+            (Event::Started, None) => {
+                let begun = self.start();
+                self.settle(begun);
+            }
+            (Event::Due { id: WHOLE, .. }, None) => {
+                self.abandon();
+                self.end(Ended::Faulted(Fault::timeout("the workflow").at("/")));
+            }
+            (event, None) => {
+                let Some(root) = &mut self.root else { return };
+                let step = root.wake(&mut self.core, &event);
+                self.settle(step);
+            }
+        }
+    }
+
+    fn start(&mut self) -> Step {
+        let program = Arc::clone(&self.core.program);
+        let input = match self.core.workflow_input() {
+            Ok(input) => input,
+            Err(fault) => return Step::Failed(fault),
+        };
+        self.core.context = input.clone();
+        if let Some(span) = &program.timeout {
+            match self.core.ending(span, &input) {
+                Ok(at) => self.core.actions.push(Action::Wake { id: WHOLE, timer: Timer::Timeout, at }),
+                Err(fault) => return Step::Failed(fault),
+            }
+        }
+        let mut root = Sequence::new(program.main.clone(), input);
+        let step = root.run(&mut self.core);
+        self.root = Some(root);
+        step
+    }
+
+    fn settle(&mut self, step: Step) {
+        match step {
+            Step::Pending => {}
+            Step::Done(output, _) => {
+                self.abandon();
+                let ended = match self.core.workflow_output(&output) {
+                    Ok(output) => Ended::Completed(output),
+                    Err(fault) => Ended::Faulted(fault),
+                };
+                self.end(ended);
+            }
+            Step::Failed(fault) => {
+                self.abandon();
+                self.end(Ended::Faulted(fault));
+            }
+        }
+    }
+
+    fn abandon(&mut self) {
+        if let Some(mut root) = self.root.take() {
+            root.abandon(&mut self.core);
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        if self.core.program.timeout.is_some() {
+            self.core.actions.push(Action::Drop { id: WHOLE });
+        }
+        self.ended = Some(ended.clone());
+        self.core.actions.push(Action::End(ended));
+    }
+}

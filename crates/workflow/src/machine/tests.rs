@@ -1,0 +1,334 @@
+use std::cell::Cell;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use super::testing::{World, alone, output, program};
+use super::{Begin, Effect, Ended, Event, Fault, Run, Traced};
+use crate::template::{data, json as to_json};
+
+fn refused() -> Fault {
+    Fault {
+        kind: "https://open-workflow-specification.org/spec/1.0.0/errors/communication".into(),
+        status: 503,
+        title: None,
+        detail: None,
+        instance: String::new(),
+    }
+}
+
+const CALL: &str = "{call: http, with: {method: get, endpoint: 'http://a/b'}}";
+
+#[test]
+fn tasks_follow_each_other_and_hand_on_their_output() {
+    let yaml = "do: [{a: {set: {n: '${ .n + 1 }'}}}, {b: {set: {n: '${ .n * 10 }'}}}]";
+    assert_eq!(output(yaml, json!({"n": 1})), json!({"n": 20}));
+}
+
+#[test]
+fn directives_are_followed() {
+    let yaml = "do:\n- a: {set: {x: 1}, then: c}\n- b: {set: {x: '${ .x + 10 }'}, then: end}\n- c: {set: {x: '${ .x + 1 }'}, then: b}";
+    assert_eq!(output(yaml, json!({})), json!({"x": 12}));
+    let exits = "do: [{outer: {do: [{a: {set: {x: 1}, then: exit}}, {b: {set: {x: 2}}}]}}, {c: {set: {x: '${ .x + 5 }'}}}]";
+    assert_eq!(output(exits, json!({})), json!({"x": 6}));
+    let ends = "do: [{outer: {do: [{a: {set: {x: 1}, then: end}}, {b: {set: {x: 2}}}]}}, {c: {set: {x: 9}}}]";
+    assert_eq!(output(ends, json!({})), json!({"x": 1}));
+}
+
+#[test]
+fn a_task_whose_condition_does_not_hold_is_left_out() {
+    let yaml = "do: [{a: {if: .go, set: {x: 1}, then: end}}, {b: {set: {was: '${ . }'}}}]";
+    let mut world = alone(yaml, json!({"go": false}));
+    assert_eq!(world.output(), json!({"was": {"go": false}}));
+    assert_eq!(world.of("a"), [Traced::Skipped]);
+    assert_eq!(output(yaml, json!({"go": true})), json!({"x": 1}));
+}
+
+#[test]
+fn data_flows_through_input_output_and_context() {
+    let yaml = "input: {from: .order}\noutput: {as: '{total: ., kept: $context}'}\ndo:\n- a: {input: {from: .price}, set: {p: '${ . }', raw: '${ $task.input.price }'}, output: {as: .p * 2}, export: {as: '{p: $output, before: $context.price, in: $input}'}}";
+    assert_eq!(
+        output(yaml, json!({"order": {"price": 4}})),
+        json!({"total": 8, "kept": {"p": 8, "before": 4, "in": 4}})
+    );
+}
+
+#[test]
+fn schemas_are_held() {
+    let yaml = "input: {schema: {document: {type: object, required: [n]}}}\ndo: [{a: {set: {n: '${ .n }'}, output: {schema: {document: {properties: {n: {type: number}}}}}}}]";
+    assert_eq!(output(yaml, json!({"n": 1})), json!({"n": 1}));
+    let fault = alone(yaml, json!({})).fault();
+    assert!(fault.kind.ends_with("/validation") && fault.status == 400, "{fault:?}");
+    let fault = alone(yaml, json!({"n": "x"})).fault();
+    assert_eq!((fault.instance.as_str(), fault.detail.unwrap().contains("/n")), ("/do/0/a", true));
+}
+
+#[test]
+fn arguments_of_expressions_are_there() {
+    let yaml = "do: [{a: {set: {id: '${ $workflow.id }', name: '${ $workflow.definition.document.name }', at: '${ $task.reference }', key: '${ $secrets.key }', when: '${ $task.startedAt.epoch.seconds }', by: '${ $runtime.name }', of: '${ $task.definition.set.by }'}}}]";
+    assert_eq!(
+        output(yaml, Value::Null),
+        json!({"id": "run-1", "name": "test", "at": "/do/0/a", "key": "hidden", "when": 1_767_600_000, "by": "sos", "of": "${ $runtime.name }"})
+    );
+}
+
+#[test]
+fn a_loop_hands_its_output_on_and_ends_by_its_condition() {
+    let yaml = "do: [{l: {for: {each: x, in: .items, at: i}, while: .sum < 5, do: [{add: {set: {sum: '${ .sum + $x * ($i + 1) }', items: '${ .items }'}}}]}}]";
+    assert_eq!(output(yaml, json!({"items": [1, 2, 3], "sum": 0})), json!({"sum": 5, "items": [1, 2, 3]}));
+    assert_eq!(output(yaml, json!({"items": [], "sum": 0})), json!({"items": [], "sum": 0}));
+    let fault = alone(yaml, json!({"items": 5})).fault();
+    assert!(fault.detail.unwrap().contains("not 5"));
+}
+
+#[test]
+fn branches_run_side_by_side_and_the_winner_ends_the_others() {
+    let two = |compete: bool| {
+        format!(
+            "do: [{{f: {{fork: {{compete: {compete}, branches: [{{slow: {{do: [{{w: {{wait: PT10S}}}}, {{s: {{set: {{v: slow}}}}}}]}}}}, {{fast: {{do: [{{w: {{wait: PT1S}}}}, {{s: {{set: {{v: fast}}}}}}]}}}}]}}}}}}]"
+        )
+    };
+    let mut all = alone(&two(false), json!({}));
+    assert_eq!(all.output(), json!([{"v": "slow"}, {"v": "fast"}]));
+    assert_eq!(all.seconds(), 10);
+    let mut first = alone(&two(true), json!({}));
+    assert_eq!((first.output(), first.seconds()), (json!({"v": "fast"}), 1));
+    assert_eq!(first.of("slow"), [Traced::Started, Traced::Cancelled]);
+}
+
+#[test]
+fn a_wide_fork_and_a_long_loop_let_others_go_first() {
+    let items: Vec<usize> = (0..12_000).collect();
+    let yaml = "do: [{l: {for: {in: .items}, do: [{a: {set: {n: '${ .n + 1 }', items: []}}}]}}]";
+    let mut world = alone(yaml, json!({"items": items, "n": 0}));
+    assert_eq!(world.output()["n"], json!(12_000));
+    assert!(world.journal.len() >= 3, "{}", world.journal.len());
+    let endless = "do: [{a: {set: {n: '${ .n + 1 }'}, then: b}}, {b: {set: {n: '${ .n }'}, then: a}}]";
+    let begin = Begin {
+        id: "x".into(),
+        input: data(&json!({"n": 0})),
+        secrets: data(&json!({})),
+        at: "2026-01-05T08:00:00Z".parse().unwrap(),
+    };
+    let mut run = Run::new(program(endless), begin);
+    let actions = run.apply(Event::Started, "2026-01-05T08:00:00Z".parse().unwrap());
+    assert!(actions.contains(&super::Action::Pause) && run.ended().is_none());
+}
+
+#[test]
+fn a_raised_error_has_its_place_and_can_be_caught() {
+    let raise = "{raise: {error: {type: 'https://serverlessworkflow.io/spec/1.0.0/errors/validation', status: 400, title: bad, detail: '${ \"no \" + .what }'}}}";
+    let fault = alone(&format!("do: [{{r: {raise}}}]"), json!({"what": "luck"})).fault();
+    assert_eq!((fault.instance.as_str(), fault.detail.as_deref()), ("/do/0/r", Some("no luck")));
+    let caught = "do: [{t: {try: [{r: {raise}}], catch: {errors: {with: {type: 'https://open-workflow-specification.org/dsl/errors/types/validation'}}, as: e, do: [{s: {set: {at: '${ $e.instance }', was: '${ .what }'}}}]}}}]";
+    let caught = caught.replace("{raise}", raise);
+    assert_eq!(output(&caught, json!({"what": "x"})), json!({"at": "/do/0/t/try/0/r", "was": "x"}));
+    let other = caught.replace("types/validation", "types/timeout");
+    assert_eq!(alone(&other, json!({"what": "x"})).fault().status, 400);
+}
+
+#[test]
+fn attempts_wait_longer_each_time_and_end() {
+    let yaml = |policy: &str| format!("do: [{{t: {{try: [{{c: {CALL}}}], catch: {{retry: {policy}}}}}}}]");
+    let tries = |policy: &str, fails: usize| {
+        let calls = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&calls);
+        let mut world = World::new(&yaml(policy), json!({}), move |_, _| {
+            counted.set(counted.get() + 1);
+            Some(if counted.get() > fails { Ok(json!("ok")) } else { Err(refused()) })
+        });
+        let output = match world.finish() {
+            Ended::Completed(output) => to_json(output),
+            other => panic!("{other:?}"),
+        };
+        (output, calls.get(), world.seconds(), world.keys.clone())
+    };
+    let (output, calls, seconds, keys) =
+        tries("{delay: PT2S, backoff: {exponential: {}}, limit: {attempt: {count: 5}}}", 3);
+    assert_eq!((output, calls, seconds), (json!("ok"), 4, 14));
+    assert!(keys.windows(2).all(|two| two[0] == two[1]), "a repeated call has the same key: {keys:?}");
+    assert_eq!(tries("{delay: PT2S, backoff: {linear: {}}, limit: {attempt: {count: 5}}}", 3).2, 12);
+    let (output, calls, ..) = tries("{delay: PT2S, limit: {attempt: {count: 2}}}", 9);
+    assert_eq!((output, calls), (json!({}), 3), "caught without tasks, the input goes on");
+    assert_eq!(tries("{delay: PT2S, limit: {duration: PT5S}}", 9).1, 3);
+    let jittered = tries("{delay: PT2S, jitter: {from: PT1S, to: PT3S}, limit: {attempt: {count: 1}}}", 1).2;
+    assert!((3..=5).contains(&jittered), "{jittered}");
+    let (_, calls, ..) =
+        tries("{when: '$error.status == 404', delay: PT2S, limit: {attempt: {count: 2}}}", 9);
+    assert_eq!(calls, 1);
+}
+
+#[test]
+fn what_takes_too_long_is_broken_off_and_can_be_caught() {
+    let yaml = "do: [{c: {call: http, with: {method: get, endpoint: 'http://a/b'}, timeout: {after: PT3S}}}]";
+    let mut world = World::new(yaml, json!({}), |_, _| None);
+    let fault = world.fault();
+    assert_eq!((fault.status, fault.instance.as_str(), world.seconds()), (408, "/do/0/c", 3));
+    let whole = "timeout: {after: {seconds: 5}}\ndo: [{w: {wait: PT1H}}]";
+    let mut world = alone(whole, json!({}));
+    assert_eq!((world.fault().status, world.seconds()), (408, 5));
+    let caught = "do: [{t: {try: [{w: {wait: PT1H, timeout: {after: PT1S}}}], catch: {errors: {with: {status: 408}}, do: [{s: {set: {x: late}}}]}}}]";
+    assert_eq!(output(caught, json!({})), json!({"x": "late"}));
+}
+
+#[test]
+fn a_switch_chooses() {
+    let yaml = "do:\n- s: {switch: [{a: {when: .k == 1, then: one}}, {b: {when: .k == 2, then: two}}, {c: {then: end}}]}\n- one: {set: {x: one}, then: end}\n- two: {set: {x: two}, then: end}";
+    assert_eq!(output(yaml, json!({"k": 1})), json!({"x": "one"}));
+    assert_eq!(output(yaml, json!({"k": 2})), json!({"x": "two"}));
+    assert_eq!(output(yaml, json!({"k": 3})), json!({"k": 3}));
+}
+
+#[test]
+fn an_event_is_its_output_and_has_what_it_needs() {
+    let mut world = alone(
+        "do: [{e: {emit: {event: {with: {source: 'https://a', type: t.x, data: {n: '${ .n }'}}}}}}]",
+        json!({"n": 7}),
+    );
+    let output = world.output();
+    assert_eq!(output, world.emitted[0]);
+    assert_eq!(
+        (&output["data"], &output["specversion"], &output["type"]),
+        (&json!({"n": 7}), &json!("1.0"), &json!("t.x"))
+    );
+    assert_eq!(output["id"], json!("run-1/do/0/e"));
+}
+
+fn event(kind: &str, data: Value) -> Value {
+    json!({"specversion": "1.0", "id": "1", "source": "s", "type": kind, "data": data})
+}
+
+#[test]
+fn events_are_waited_for_by_their_strategy() {
+    let listen = |to: &str| alone(&format!("do: [{{l: {{listen: {{to: {to}}}}}}}]"), json!({"limit": 38}));
+    let mut one = listen("{one: {with: {type: 'a[.].*', data: '${ .t > $input.limit }'}}}");
+    one.publish(&event("b.x", json!({"t": 40})));
+    one.publish(&event("a.x", json!({"t": 37})));
+    assert!(one.run.ended().is_none());
+    one.publish(&event("a.x", json!({"t": 39})));
+    assert_eq!(one.output(), json!([{"t": 39}]));
+    let mut all = listen("{all: [{with: {type: a}}, {with: {type: b}}]}");
+    all.publish(&event("b", json!(1)));
+    all.publish(&event("b", json!(2)));
+    assert!(all.run.ended().is_none());
+    all.publish(&event("a", json!(3)));
+    assert_eq!(all.output(), json!([1, 3]));
+    let mut any = listen("{any: [{with: {type: a}}, {with: {type: b}}]}");
+    any.publish(&event("b", json!(1)));
+    assert_eq!(any.output(), json!([1]));
+    let mut until = listen("{any: [{with: {type: a}}], until: '(. | length) == 2'}");
+    until.publish(&event("a", json!(1)));
+    until.publish(&event("a", json!(2)));
+    assert_eq!(until.output(), json!([1, 2]));
+    let mut ended = listen("{any: [], until: {one: {with: {type: stop}}}}");
+    ended.publish(&event("a", json!(1)));
+    ended.publish(&event("stop", json!(9)));
+    assert_eq!(ended.output(), json!([1]), "the event that ends it is no part of the output");
+}
+
+#[test]
+fn events_belong_together_by_what_correlates() {
+    let yaml = "do: [{l: {listen: {to: {all: [{with: {type: a}, correlate: {order: {from: .data.order}}}, {with: {type: b}, correlate: {order: {from: .data.order}}}]}}}}]";
+    let mut world = alone(yaml, json!({}));
+    world.publish(&event("a", json!({"order": 1})));
+    world.publish(&event("b", json!({"order": 2})));
+    assert!(world.run.ended().is_none());
+    world.publish(&event("b", json!({"order": 1, "x": true})));
+    assert_eq!(world.output(), json!([{"order": 1}, {"order": 1, "x": true}]));
+    let expected = "do: [{l: {listen: {to: {one: {with: {type: a}, correlate: {order: {from: .data.order, expect: '${ .mine }'}}}}}}}]";
+    let mut world = alone(expected, json!({"mine": 5}));
+    world.publish(&event("a", json!({"order": 4})));
+    assert!(world.run.ended().is_none());
+    world.publish(&event("a", json!({"order": 5})));
+    assert_eq!(world.output(), json!([{"order": 5}]));
+}
+
+#[test]
+fn each_event_is_handled_in_its_turn() {
+    let yaml = "do: [{l: {listen: {to: {any: [{with: {type: a}}], until: '(. | length) == 3'}}, foreach: {item: e, at: i, do: [{w: {wait: PT1S}}, {s: {set: {n: '${ $e.n }', i: '${ $i }'}}}], output: {as: '{got: .n, i}'}, export: {as: '{last: $output.got}'}}, output: {as: '{all: ., last: $context.last}'}}}]";
+    let mut world = alone(yaml, json!({}));
+    for n in 1..=4 {
+        world.publish(&event("a", json!({"n": n})));
+    }
+    assert_eq!(
+        world.output(),
+        json!({"all": [{"got": 1, "i": 0}, {"got": 2, "i": 1}, {"got": 3, "i": 2}], "last": 3})
+    );
+}
+
+#[test]
+fn functions_are_called_with_their_arguments() {
+    let yaml = "use: {functions: {double: {set: {n: '${ .n * 2 }'}}, again: {call: again}}}\ndo: [{c: {call: double, with: {n: '${ .x + 1 }'}}}]";
+    assert_eq!(output(yaml, json!({"x": 3})), json!({"n": 8}));
+    let endless = "use: {functions: {again: {call: again}}}\ndo: [{c: {call: again}}]";
+    let fault = alone(endless, json!({})).fault();
+    assert!(fault.title.as_deref() == Some("Too deep"), "{fault:?}");
+}
+
+#[test]
+fn extensions_stand_around_tasks_and_may_stand_for_them() {
+    let yaml = "use: {extensions: [{log: {extend: all, before: [{b: {set: {logged: true}}}], after: [{a: {set: {x: 0}}}]}}]}\ndo: [{s: {set: {n: '${ .n + 1 }'}}}]";
+    let mut world = alone(yaml, json!({"n": 1}));
+    assert_eq!(world.output(), json!({"n": 2}));
+    assert_eq!((world.of("b").len(), world.of("a").len()), (2, 2));
+    let mock = format!(
+        "use: {{extensions: [{{mock: {{extend: call, when: '$task.definition.with.method == \"get\"', before: [{{m: {{set: {{status: 200}}, then: exit}}}}]}}}}]}}\ndo: [{{c: {CALL}}}]"
+    );
+    assert_eq!(output(&mock, json!({})), json!({"status": 200}), "nothing is called");
+}
+
+#[test]
+fn a_run_can_be_stopped_and_can_rest() {
+    let mut world =
+        World::new(&format!("do: [{{c: {CALL}}}, {{s: {{set: {{x: '${{ . }}'}}}}}}]"), json!({}), |_, _| {
+            None
+        });
+    let id = world.open[0].0;
+    world.tell(Event::Suspended);
+    world.tell(Event::Done { id, outcome: Ok(data(&json!(5))) });
+    assert!(world.run.ended().is_none() && world.of("s").is_empty());
+    world.open.clear();
+    world.tell(Event::Resumed);
+    assert_eq!(world.output(), json!({"x": 5}));
+    let mut world = World::new(&format!("do: [{{c: {CALL}}}]"), json!({}), |_, _| None);
+    world.tell(Event::Cancelled);
+    assert_eq!(*world.finish(), Ended::Cancelled);
+    assert_eq!(world.of("c"), [Traced::Started, Traced::Cancelled]);
+    world.tell(Event::Done { id, outcome: Ok(data(&json!(5))) });
+    assert_eq!(*world.finish(), Ended::Cancelled, "what comes after the end changes nothing");
+}
+
+#[test]
+fn a_run_is_restored_by_what_happened() {
+    let yaml = "do: [{f: {fork: {branches: [{a: {do: [{w: {wait: PT1S}}, {c: {CALL}}]}}, {l: {for: {in: '[1,2,3]'}, do: [{c: {CALL}}]}}]}}}]";
+    let yaml = &yaml.replace("{CALL}", CALL);
+    let mut world = World::new(yaml, json!({}), |key, _| Some(Ok(json!(key))));
+    world.finish();
+    let begin = Begin {
+        id: "run-1".into(),
+        input: data(&json!({})),
+        secrets: data(&json!({"key": "hidden"})),
+        at: "2026-01-05T08:00:00Z".parse().unwrap(),
+    };
+    let mut again = Run::new(program(yaml), begin);
+    let mut actions = Vec::new();
+    for (event, at) in &world.journal {
+        actions.extend(again.apply(event.clone(), *at));
+    }
+    assert_eq!(actions, world.actions);
+    let keys: std::collections::BTreeSet<&String> = world.keys.iter().collect();
+    assert_eq!(keys.len(), 4, "every effect has its own key: {keys:?}");
+}
+
+#[test]
+fn calls_get_their_evaluated_arguments() {
+    let yaml = "do: [{c: {call: http, with: {method: post, endpoint: 'http://a/{id}', body: {x: '${ .id }'}, headers: {k: '${ $secrets.key }'}}}}]";
+    let mut world = World::new(yaml, json!({"id": 4}), |_, effect| match effect {
+        Effect::Call { with, .. } => Some(Ok(to_json(with))),
+        _ => None,
+    });
+    assert_eq!(
+        world.output(),
+        json!({"method": "post", "endpoint": "http://a/{id}", "body": {"x": 4}, "headers": {"k": "hidden"}})
+    );
+}

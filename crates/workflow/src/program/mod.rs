@@ -1,0 +1,210 @@
+//! What a definition becomes before it runs: expressions read, schemas compiled, names resolved.
+
+mod build;
+mod schema;
+
+use std::sync::Arc;
+
+use crate::{Backoff, Definition, Duration, ErrorFilter, ReadAs};
+
+use crate::jq::Data;
+use crate::template::Template;
+
+pub use self::build::{Refused, Resources, Unbuilt};
+pub(crate) use self::schema::Validator;
+
+/// A step's place in [`Program::steps`].
+pub(crate) type StepId = usize;
+/// Steps that follow each other, or branches.
+pub(crate) type List = Arc<[StepId]>;
+
+/// A workflow that can run.
+#[derive(Debug)]
+pub struct Program {
+    pub(crate) definition: Definition,
+    /// The definition as expressions see it.
+    pub(crate) document: Data,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) main: List,
+    pub(crate) input: Transform,
+    pub(crate) output: Transform,
+    pub(crate) timeout: Option<Span>,
+    pub(crate) extensions: Vec<Extension>,
+}
+
+impl Program {
+    /// The definition that it was built from.
+    #[must_use]
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    pub(crate) fn step(&self, id: StepId) -> &Step {
+        &self.steps[id]
+    }
+}
+
+/// A task.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) reference: String,
+    pub(crate) definition: Data,
+    pub(crate) when: Option<Template>,
+    pub(crate) input: Transform,
+    pub(crate) output: Transform,
+    pub(crate) export: Transform,
+    pub(crate) timeout: Option<Span>,
+    pub(crate) then: Next,
+    pub(crate) kind: Kind,
+    /// Extensions around it, the outermost first.
+    pub(crate) around: Vec<usize>,
+}
+
+/// A schema and a template, each where it is said.
+#[derive(Debug, Default)]
+pub(crate) struct Transform {
+    pub(crate) schema: Option<Validator>,
+    pub(crate) with: Option<Template>,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Continue,
+    Exit,
+    End,
+    /// A place in the same list.
+    Place(usize),
+}
+
+/// How long something takes.
+#[derive(Debug)]
+pub(crate) enum Span {
+    Fixed(Duration),
+    Of(Template),
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Call { with: Template, what: CallKind },
+    Function { with: Template, task: List },
+    Do(List),
+    Emit(Template),
+    For { each: String, at: String, items: Template, condition: Option<Template>, tasks: List },
+    Fork { branches: List, compete: bool },
+    Listen(Box<Listen>),
+    Raise(Template),
+    Run { with: Template, what: RunKind, awaits: bool },
+    Set(Template),
+    Switch(Vec<(Option<Template>, Next)>),
+    Try { tasks: List, catch: Box<Catch> },
+    Wait(Span),
+}
+
+/// What is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallKind {
+    /// A request over HTTP.
+    Http,
+    /// An operation of an OpenAPI document.
+    OpenApi,
+    /// A method of a gRPC service.
+    Grpc,
+    /// A channel or operation of an AsyncAPI document.
+    AsyncApi,
+    /// An agent.
+    A2a,
+    /// A tool or resource of a model context.
+    Mcp,
+    /// An operation of a SOAP service, a function of the default catalogue.
+    Soap,
+}
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RunKind {
+    /// A container.
+    Container,
+    /// A script.
+    Script,
+    /// A command.
+    Shell,
+    /// Another workflow.
+    Workflow,
+}
+
+#[derive(Debug)]
+pub(crate) struct Catch {
+    pub(crate) errors: Option<ErrorFilter>,
+    pub(crate) variable: String,
+    pub(crate) when: Option<Template>,
+    pub(crate) except_when: Option<Template>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) tasks: Option<List>,
+    pub(crate) then: Option<Next>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Retry {
+    pub(crate) when: Option<Template>,
+    pub(crate) except_when: Option<Template>,
+    pub(crate) delay: Option<Span>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) attempt_lasts: Option<Span>,
+    pub(crate) lasts: Option<Span>,
+    pub(crate) jitter: Option<(Span, Span)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Listen {
+    pub(crate) to: Strategy,
+    pub(crate) read: ReadAs,
+    pub(crate) each: Option<Each>,
+}
+
+/// What is done with each event that is consumed.
+#[derive(Debug)]
+pub(crate) struct Each {
+    pub(crate) item: String,
+    pub(crate) at: String,
+    pub(crate) tasks: List,
+    pub(crate) output: Transform,
+    pub(crate) export: Transform,
+}
+
+#[derive(Debug)]
+pub(crate) enum Strategy {
+    One(Filter),
+    All(Vec<Filter>),
+    Any { filters: Vec<Filter>, until: Option<Until> },
+}
+
+#[derive(Debug)]
+pub(crate) enum Until {
+    Condition(Template),
+    Events(Box<Strategy>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) with: Vec<(String, Match)>,
+    pub(crate) correlate: Vec<(String, Template, Option<Template>)>,
+}
+
+/// What an attribute of an event has to be.
+#[derive(Debug)]
+pub(crate) enum Match {
+    /// This value, or a text that this expression matches as a whole.
+    Value(Data, Option<regex::Regex>),
+    /// An expression over the attribute: true, or equal to it.
+    Expression(Template),
+}
+
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) when: Option<Template>,
+    pub(crate) before: List,
+    pub(crate) after: List,
+}
