@@ -144,7 +144,7 @@ struct Candidate {
 /// Rounds of adding either-or choices before what is found is taken as it is.
 const ROUNDS: usize = 5;
 /// How near that method comes to the optimum, as a share of the gap that is accepted: its plan is repaired afterwards.
-const NEAR: f64 = 0.2;
+const NEAR: f64 = 0.5;
 /// Columns from which the method that uses the structure of many storages is tried first.
 const MANY: usize = 20_000;
 /// Columns beyond which no branch and cut is tried: rounding is within the gap there.
