@@ -239,3 +239,34 @@ Feature: Calls over HTTP
     """yaml
     [0, 1, 2]
     """
+
+  Scenario: Credentials are those of a secret
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: credentials-are-those-of-a-secret
+      version: '1.0.0'
+    use:
+      secrets:
+        - login
+    do:
+      - c:
+          call: http
+          with:
+            method: get
+            endpoint:
+              uri: https://httpbin.org/basic-auth/anna/hush
+              authentication:
+                basic:
+                  use: login
+          output:
+            as: .user
+    """
+    And the secret 'login' is '{"username": "anna", "password": "hush"}'
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    anna
+    """

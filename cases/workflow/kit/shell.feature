@@ -119,3 +119,27 @@ Feature: Commands
     """yaml
     status: 408
     """
+
+  Scenario: A script names its arguments
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-script-names-its-arguments
+      version: '1.0.0'
+    do:
+      - s:
+          run:
+            shell:
+              command: |
+                read line
+                echo -n "$line $2 $1"
+              stdin: said
+              arguments: ["it's", b c]
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    said b c it's
+    """

@@ -20,6 +20,7 @@ mod problem;
 mod prometheus;
 mod routes;
 mod runbooks;
+mod runs;
 mod server;
 mod session;
 mod sites;

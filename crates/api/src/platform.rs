@@ -17,8 +17,9 @@ use crate::{
     wire::{
         ApplyResult, AssetOrder, AssetOrdered, CallAnswer, CallRequest, ChannelView, ContractDetail,
         ContractSummary, DeadLetter, DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer,
-        LogQuery, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale,
-        SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
+        LogQuery, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, RunBegun,
+        RunOrder, RunOrdered, RunQuery, RunSignal, RunStart, Scale, SettledEvent, SiteChart, SiteForecasts,
+        SiteLive, SiteReport, SiteSummary, TaskDone,
     },
 };
 
@@ -92,7 +93,7 @@ pub struct AuditEntry {
     /// Role it acted with.
     pub role: Role,
     /// `apply`, `delete`, `scale`, `rollout`, `restart`, `call`, `override`, `override-clear`, `hold`, `hold-clear`, `acknowledge`, `silence`, `silence-end`,
-    /// `seek`, `group-delete`, `dead-letters-redrive`, `dead-letters-discard`.
+    /// `seek`, `group-delete`, `dead-letters-redrive`, `dead-letters-discard`, `run-order`, `signal`, `task`.
     pub action: &'static str,
     /// `Kind/name` (`Alert/fingerprint`, `Silence/id`, `Silence/new`), or the manager for an apply.
     pub target: String,
@@ -106,7 +107,7 @@ pub struct AuditEntry {
 /// return a boxed future, the others must answer from memory without blocking.
 ///
 /// The server has checked role, origin and size before it calls, and has called [`Platform::audit`] before each method
-/// that changes something, but for [`Platform::ingest`] and the flow of events (publish, take, settle); a refused audit stops the command. What stood before and after is the platform's to record,
+/// that changes something, but for [`Platform::ingest`], the flow of events (publish, take, settle) and the start of runs, whose journals say who started them; a refused audit stops the command. What stood before and after is the platform's to record,
 /// where it performs the change.
 pub trait Platform: Send + Sync + 'static {
     /// The owner of a token, `None` when unknown or revoked. Compare in constant time (hash first).
@@ -217,6 +218,27 @@ pub trait Platform: Send + Sync + 'static {
     fn dead_letters<'a>(&'a self, channel: &'a str, limit: usize) -> Reply<'a, Vec<DeadLetter>>;
     /// Brings them back, or throws them away; tells how many.
     fn redrive<'a>(&'a self, channel: &'a str, which: Redrive) -> Reply<'a, u64>;
+
+    /// Starts a run of a workflow in the name of `who`, and waits for its end. No such workflow is [`Problem::not_found`].
+    fn start_run<'a>(
+        &'a self,
+        workflow: &'a str,
+        start: RunStart,
+        wait: Duration,
+        who: &'a str,
+    ) -> Reply<'a, RunBegun>;
+    /// Runs as Kubernetes-shaped JSON objects, the newest first.
+    fn runs(&self, query: RunQuery) -> Reply<'_, Vec<Value>>;
+    /// Gives an order to runs. For the one run that is named: one that is not there is [`Problem::not_found`], an order that
+    /// does not fit where it stands [`Problem::conflict`].
+    fn order_runs(&self, order: RunOrder) -> Reply<'_, RunOrdered>;
+    /// Sends an event to a run. One that is over is [`Problem::conflict`].
+    fn signal_run<'a>(&'a self, run: &'a str, signal: RunSignal) -> Reply<'a, ()>;
+    /// What runs ask people to do, the oldest first.
+    fn tasks(&self) -> Reply<'_, Vec<Value>>;
+    /// Does something about a task in the name of `who`. No such task is [`Problem::not_found`], one that is somebody else's or
+    /// data that does not fit its form [`Problem::conflict`].
+    fn attend<'a>(&'a self, task: &'a str, done: TaskDone, who: &'a Identity) -> Reply<'a, ()>;
 
     /// Events with an id above `since`, oldest first, at most `limit` of them, the newest when there are more.
     fn events(&self, since: u64, limit: usize) -> Reply<'_, Vec<EventRecord>>;

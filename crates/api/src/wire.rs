@@ -12,6 +12,7 @@ mod alarms;
 mod calls;
 mod channels;
 mod logs;
+mod runs;
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use alarms::*;
 pub use calls::*;
 pub use channels::*;
 pub use logs::*;
+pub use runs::*;
 
 /// RFC 3339 with the offset that holds in `zone` at that time, the form of every time on the wire.
 pub fn wire_time(time: Timestamp, zone: &TimeZone) -> String {

@@ -69,6 +69,7 @@ pub fn read_with_series(
         }
     }
     problems.extend(crate::calls::check(&declared));
+    problems.extend(crate::workflow::check(&declared));
     problems.sort();
     // Signals of one file share its problems.
     problems.dedup();
@@ -152,13 +153,13 @@ fn files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Vec<Problem>> {
     if problems.is_empty() { Ok(files) } else { Err(problems) }
 }
 
-/// Whether a file describes the interface of a service instead of declaring resources: contracts lie beside manifests,
+/// Whether a file describes the interface of a service or a workflow instead of declaring resources: these lie beside manifests,
 /// and many are written in YAML.
 fn is_description(path: &Path) -> bool {
     const LOOKED_AT: u64 = 4096;
     let mut beginning = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut beginning));
-    let names = ["openapi:", "swagger:", "asyncapi:"];
+    let names = ["openapi:", "swagger:", "asyncapi:", "document:"];
     read.is_ok()
         && String::from_utf8_lossy(&beginning)
             .lines()

@@ -25,6 +25,7 @@ use crate::site::task::{Outcome, SiteError};
 use crate::sites::{self, Running, Shared, SiteHandle};
 use crate::watch::scrape::Own;
 use crate::watch::{Retention, SiteNow, Watch, Watching};
+use crate::workflow::{RunOptions, RunningRuns, Runs};
 
 /// How the platform is started.
 #[derive(Clone, Debug)]
@@ -65,6 +66,7 @@ pub struct Platform {
     sites: Mutex<BTreeMap<String, SiteHandle>>,
     watch: OnceLock<Watch>,
     calls: RunningCalls,
+    runs: RunningRuns,
     channels: RunningChannels,
     refreshing: Mutex<()>,
     running: Running,
@@ -119,6 +121,8 @@ impl Platform {
         let options = CallOptions { egress: start.egress.clone(), seed };
         let calls = RunningCalls::start(&store, board.clone(), options);
         let channels = RunningChannels::start(&store, &start.data_dir, durability, seed)?;
+        let options = RunOptions { base: start.base_dir.clone(), egress: start.egress.clone() };
+        let runs = RunningRuns::start(&store, &calls.calls, &channels.channels, options)?;
         let (people, people_rx) = watch::channel(people::read(&store)?);
         let shared = Shared {
             store: store.clone(),
@@ -137,6 +141,7 @@ impl Platform {
             sites: Mutex::default(),
             watch: OnceLock::new(),
             calls,
+            runs,
             channels,
             refreshing: Mutex::default(),
             running: start.running.clone(),
@@ -298,6 +303,12 @@ impl Platform {
     #[must_use]
     pub const fn channels(&self) -> &Channels {
         &self.channels.channels
+    }
+
+    /// Runs of workflows.
+    #[must_use]
+    pub const fn runs(&self) -> &Runs {
+        &self.runs.runs
     }
 
     /// What watches, once it was started.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sos_model::{
     API_VERSION, Condition, ConditionStatus, Declared, Kind, MountSource, Problem, SecretSource,
-    SignalSource, Spec,
+    SignalSource, Spec, WorkflowSource,
 };
 use sos_store::{PutResource, Resource, Store, StoreError};
 
@@ -162,6 +162,11 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
             }
         }
         Spec::Channel(channel) => channel.files_mut().into_iter().for_each(absolute),
+        Spec::Workflow(workflow) => {
+            if let WorkflowSource::File(file) = &mut workflow.source {
+                absolute(file);
+            }
+        }
         Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) | Spec::Machine(_) | Spec::Override(_) => {}
     }
 }

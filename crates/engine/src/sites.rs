@@ -197,7 +197,8 @@ fn fingerprint(declared: &[Declared], ticked: &[Ticked]) -> String {
             | Spec::Notifier(_)
             | Spec::Channel(_)
             | Spec::Machine(_)
-            | Spec::Override(_) => false,
+            | Spec::Override(_)
+            | Spec::Workflow(_) => false,
             Spec::Site(_) | Spec::Asset(_) | Spec::Signal(_) => true,
         })
         .map(|one| one.to_json().to_string())

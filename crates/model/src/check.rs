@@ -11,7 +11,7 @@ use crate::kinds::{
     AssetModel, AssetSpec, AssetType, Battery, CarbonSource, Charge, Charged, Connection, DeviceHost,
     Dimension, EnvSource, Generator, HeatPump, Heated, Mode, NotifierSpec, NumberSource, OverrideSpec,
     OverrideValue, PowerSource, PriceSource, ProbeAction, Receiver, SecretKey, ServiceSpec, SiteSpec,
-    TemperatureSource, ValueFrom,
+    TemperatureSource, ValueFrom, WorkflowSpec,
 };
 use crate::problem::{Problem, did_you_mean, known_list, shown};
 use crate::reference::{Reference, references};
@@ -80,6 +80,7 @@ fn checked<'a>(
                 }
             }
             Spec::Override(spec) => checker.overriding(one, spec),
+            Spec::Workflow(spec) => checker.workflow(one, spec),
             Spec::Signal(_) | Spec::Secret(_) | Spec::AlertRule(_) | Spec::Machine(_) => {}
         }
     }
@@ -599,6 +600,12 @@ impl<'a> Checker<'a> {
     }
 
     /// An order about an asset: one at a time, and only what the asset can ever do.
+    fn workflow(&mut self, one: &'a Declared, spec: &WorkflowSpec) {
+        if spec.channel() != WorkflowSpec::CHANNEL {
+            self.find(one, "spec.channel", Kind::Channel, spec.channel());
+        }
+    }
+
     fn overriding(&mut self, one: &'a Declared, spec: &OverrideSpec) {
         let asset = self.find(one, "spec.asset", Kind::Asset, &spec.asset).and_then(Declared::asset);
         let others = self.index.get(&Kind::Override).into_iter().flat_map(BTreeMap::values);

@@ -10,7 +10,7 @@ use crate::field::{Cx, Field};
 use crate::kind::{API_VERSION, Kind};
 use crate::kinds::{
     AlertRuleSpec, AssetSpec, ChannelSpec, MachineSpec, NotifierSpec, OverrideSpec, SecretSpec, ServiceSpec,
-    SignalSpec, SiteSpec,
+    SignalSpec, SiteSpec, WorkflowSpec,
 };
 use crate::node::{Key, Node, Value};
 use crate::problem::{Position, Problem, did_you_mean, known_list, shown};
@@ -53,6 +53,8 @@ pub enum Spec {
     Machine(MachineSpec),
     /// A person's order about an asset.
     Override(Box<OverrideSpec>),
+    /// Work in steps.
+    Workflow(Box<WorkflowSpec>),
 }
 
 /// A declared resource with the place it was read from.
@@ -106,6 +108,7 @@ impl Spec {
             Self::Channel(_) => Kind::Channel,
             Self::Machine(_) => Kind::Machine,
             Self::Override(_) => Kind::Override,
+            Self::Workflow(_) => Kind::Workflow,
         }
     }
 
@@ -121,6 +124,7 @@ impl Spec {
             Kind::Channel => Box::read(node, cx).map(Self::Channel),
             Kind::Machine => MachineSpec::read(node, cx).map(Self::Machine),
             Kind::Override => Box::read(node, cx).map(Self::Override),
+            Kind::Workflow => Box::read(node, cx).map(Self::Workflow),
         }
     }
 
@@ -136,6 +140,7 @@ impl Spec {
             Self::Channel(spec) => spec.write(),
             Self::Machine(spec) => spec.write(),
             Self::Override(spec) => spec.write(),
+            Self::Workflow(spec) => spec.write(),
         }
     }
 
@@ -151,6 +156,7 @@ impl Spec {
             Kind::Channel => ChannelSpec::schema(),
             Kind::Machine => MachineSpec::schema(),
             Kind::Override => OverrideSpec::schema(),
+            Kind::Workflow => WorkflowSpec::schema(),
         }
     }
 }
@@ -179,6 +185,7 @@ impl Declared {
     spec_getter!(channel, Channel, ChannelSpec);
     spec_getter!(machine, Machine, MachineSpec);
     spec_getter!(overriding, Override, OverrideSpec);
+    spec_getter!(workflow, Workflow, WorkflowSpec);
 
     /// The kind.
     #[must_use]

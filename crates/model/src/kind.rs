@@ -28,6 +28,8 @@ pub enum Kind {
     Machine,
     /// A person's order about an asset.
     Override,
+    /// Work in steps.
+    Workflow,
 }
 
 /// A kind that `sos` writes and people only read.
@@ -56,7 +58,7 @@ pub enum AnyKind {
 
 impl Kind {
     /// All declared kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Service,
         Self::Site,
         Self::Asset,
@@ -67,6 +69,7 @@ impl Kind {
         Self::Channel,
         Self::Machine,
         Self::Override,
+        Self::Workflow,
     ];
 
     /// The name as in `kind:`.
@@ -83,6 +86,7 @@ impl Kind {
             Self::Channel => "Channel",
             Self::Machine => "Machine",
             Self::Override => "Override",
+            Self::Workflow => "Workflow",
         }
     }
 
@@ -100,6 +104,7 @@ impl Kind {
             Self::Channel => "channels",
             Self::Machine => "machines",
             Self::Override => "overrides",
+            Self::Workflow => "workflows",
         }
     }
 
@@ -117,6 +122,7 @@ impl Kind {
             Self::Channel => &["ch"],
             Self::Machine => &["mc"],
             Self::Override => &["ovr"],
+            Self::Workflow => &["wf"],
         }
     }
 
@@ -217,7 +223,7 @@ mod tests {
         assert_eq!(AnyKind::resolve("ev"), Ok(AnyKind::ReadOnly(ReadOnlyKind::Event)));
         assert_eq!(
             Kind::resolve("Servce").unwrap_err(),
-            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel, Machine, Override"
+            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel, Machine, Override, Workflow"
         );
     }
 }

@@ -36,7 +36,10 @@ pub use describe::{
     Deployment, DescribeError, EnvValue, EnvVar, Limits, LogRotation, Metadata, PortRequest, ReplicaConfig,
     ServiceConfig, describe_deployment, description_hash, load_configuration,
 };
-pub use docker::{ContainerStep, DockerDriver, DockerOptions};
+pub use docker::{
+    ContainerStep, DockerDriver, DockerOptions, OnceContainer, OnceOutcome, docker_socket, remove_ended,
+    run_once,
+};
 pub use driver::{
     Capabilities, Driver, DriverError, Enforcement, Exit, Handle, Health, HealthStatus, InPlaceLimits,
     LimitEnforcement, MAX_PAST_RUNS, OlderRuns, PastRun, Phase, RecoveryReport, ReplicaState, Usage,

@@ -135,6 +135,10 @@ impl Client {
         body: Body,
     ) -> Result<T, Failure> {
         let response = self.response(method, path, query, body, Some(ANSWER)).await?;
+        self.read(response).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: reqwest::Response) -> Result<T, Failure> {
         let text = response.text().await.map_err(|error| self.unreachable(&error))?;
         let text = if text.is_empty() { "null" } else { &text };
         serde_json::from_str(text).map_err(|error| {
@@ -143,6 +147,18 @@ impl Client {
                 self.base
             ))
         })
+    }
+
+    /// A request whose answer may take longer than others, by so much.
+    pub(crate) async fn send_within<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Body,
+        longer: Duration,
+    ) -> Result<T, Failure> {
+        let response = self.response(method, path, &[], body, Some(ANSWER + longer)).await?;
+        self.read(response).await
     }
 
     /// The raw response of a successful request, for streams; without a time limit it may go on for ever.

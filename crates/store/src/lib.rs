@@ -12,7 +12,7 @@
 //! | `key` | the key of the secrets, made with the first of them |
 //! | `controller.lock` | locked by the controller: its process id and epoch |
 //! | `store.lock` | locked (shared) by everyone who has the store open |
-//! | `channels.db`, `-wal`, `-shm` | messages of [`Channels`] and who has consumed them |
+//! | `channels.db`, `-wal`, `-shm` | messages of [`Channels`] and who has consumed them; [`Runs`] with their journals |
 //! | `channels.lock` | locked by the one process that has the channels open |
 
 mod audit;
@@ -28,6 +28,7 @@ mod metrics;
 mod notify;
 mod resources;
 mod rows;
+mod runs;
 mod schema;
 mod secrets;
 mod selector;
@@ -55,6 +56,10 @@ pub use metrics::{
 };
 pub use notify::ChangeHook;
 pub use resources::{PutOutcome, PutResource, Resource, SpecRevision, StatusOutcome};
+pub use runs::{
+    NewRun, NewTask, OpenRun, RunChange, RunEntry, RunFilter, RunId, RunRecord, RunState, RunWrite,
+    RunWritten, Runs, Task,
+};
 pub use secrets::{SecretValue, random_token};
 pub use selector::Selector;
 pub use store::{Durability, FaultHook, FaultPoint, Options, Store};

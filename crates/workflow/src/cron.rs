@@ -1,11 +1,20 @@
 //! Cron expressions of five fields: minute, hour, day of the month, month, day of the week.
 
-use jiff::civil::DateTime;
+use jiff::Timestamp;
+use jiff::civil::{DateTime, Time};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 const DAYS_OF_MONTHS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/// How many days are looked through: 29 February comes at the latest after eight years.
+const DAYS: usize = 8 * 366 + 2;
+
+fn has(set: u64, value: i8) -> bool {
+    set >> value.unsigned_abs() & 1 == 1
+}
 
 /// When something fires. Where both days are restricted, one of them is enough, as cron has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,13 +80,48 @@ impl Cron {
     /// Whether it fires in the minute of this local time; seconds are not looked at.
     #[must_use]
     pub fn matches(&self, time: DateTime) -> bool {
-        let has = |set: u64, value: i8| set >> value.unsigned_abs() & 1 == 1;
+        self.matches_day(time) && has(self.hours, time.hour()) && has(self.minutes, time.minute())
+    }
+
+    fn matches_day(&self, time: DateTime) -> bool {
         let day = has(self.days, time.day());
         let weekday = has(self.weekdays, time.weekday().to_sunday_zero_offset());
         let days = if self.either_day { day || weekday } else { day && weekday };
         days && has(self.months, time.month())
-            && has(self.hours, time.hour())
-            && has(self.minutes, time.minute())
+    }
+
+    /// The first time after another one at which it fires, in a time zone; none beyond representable time.
+    ///
+    /// A fixed hour that a change of the clock leaves out fires as soon as the clock has jumped; one that comes twice fires the
+    /// first time. Where every hour is meant, what the clock leaves out is left out and what comes twice fires twice.
+    #[must_use]
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        // The clock may be put back over the day's beginning.
+        let first = zone.to_datetime(after).date().yesterday().ok()?;
+        let mut days = first.series(jiff::Span::new().days(1)).take(DAYS);
+        days.find_map(|day| {
+            let day = day.to_datetime(Time::midnight());
+            if !self.matches_day(day) {
+                return None;
+            }
+            let times = (0..24_i8).flat_map(|hour| (0..60_i8).map(move |minute| (hour, minute)));
+            let times = times.filter(|(hour, minute)| has(self.hours, *hour) && has(self.minutes, *minute));
+            let at = |(hour, minute)| day.with().hour(hour).minute(minute).build().ok();
+            times.filter_map(at).flat_map(|time| self.instants(time, zone)).filter(|at| *at > after).min()
+        })
+    }
+
+    /// When it fires of a local time that it means.
+    fn instants(&self, time: DateTime, zone: &TimeZone) -> Vec<Timestamp> {
+        let every_hour = self.hours == (1 << 24) - 1;
+        let ambiguous = zone.to_ambiguous_timestamp(time);
+        match ambiguous.offset() {
+            AmbiguousOffset::Gap { .. } if every_hour => Vec::new(),
+            AmbiguousOffset::Fold { .. } if every_hour => {
+                [ambiguous.earlier(), ambiguous.later()].into_iter().filter_map(Result::ok).collect()
+            }
+            _ => ambiguous.compatible().into_iter().collect(),
+        }
     }
 
     fn comes(&self) -> bool {
@@ -154,6 +198,27 @@ mod tests {
         assert!(fires("5/20 * 1,15 JAN,jul *", "2026-07-15T03:25"));
         assert!(fires("0 0 * * 7", "2026-07-05T00:00"), "seven is Sunday");
         assert!(fires("0 0 * * 5-7", "2026-07-05T00:00"));
+    }
+
+    fn next(cron: &str, after: &str, zone: &str) -> String {
+        let zone = TimeZone::get(zone).unwrap();
+        let next = Cron::parse(cron).unwrap().next(after.parse().unwrap(), &zone).unwrap();
+        let text = next.display_with_offset(zone.to_offset(next)).to_string();
+        format!("{}{}", &text[..16], &text[19..])
+    }
+
+    #[test]
+    fn the_next_time_is_that_of_the_local_clock() {
+        assert_eq!(next("0 6 * * *", "2026-07-01T04:00:00Z", "Europe/Berlin"), "2026-07-02T06:00+02:00");
+        assert_eq!(next("0 6 * * *", "2026-07-01T03:59:59Z", "Europe/Berlin"), "2026-07-01T06:00+02:00");
+        assert_eq!(next("0 0 29 2 *", "2096-03-01T00:00:00Z", "UTC"), "2104-02-29T00:00+00:00");
+        assert_eq!(next("*/20 * * * *", "2026-07-01T23:40:00Z", "UTC"), "2026-07-02T00:00+00:00");
+        // 02:30 does not come on the day on which the clock is put forward, and comes twice when it is put back.
+        assert_eq!(next("30 2 * * *", "2026-03-28T12:00:00Z", "Europe/Berlin"), "2026-03-29T03:30+02:00");
+        assert_eq!(next("30 2 * * *", "2026-10-24T12:00:00Z", "Europe/Berlin"), "2026-10-25T02:30+02:00");
+        assert_eq!(next("30 2 * * *", "2026-10-25T00:30:00Z", "Europe/Berlin"), "2026-10-26T02:30+01:00");
+        assert_eq!(next("30 * * * *", "2026-10-25T00:30:00Z", "Europe/Berlin"), "2026-10-25T02:30+01:00");
+        assert_eq!(next("30 * * * *", "2026-03-29T00:30:00Z", "Europe/Berlin"), "2026-03-29T03:30+02:00");
     }
 
     #[test]

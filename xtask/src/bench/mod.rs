@@ -64,6 +64,11 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         citylearn::run,
     ),
     ("emhass", "`sos optimize` beside EMHASS on days of a home in France; --data FOLDER", emhass::run),
+    (
+        "workflow",
+        "runs of three calls a second, started over the API, beside Restate; [SECONDS ROUNDS], or sleeping [COUNT]",
+        workflow,
+    ),
     ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
@@ -148,8 +153,31 @@ fn gateway(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     workspace(root, "gateway", arguments)
 }
 
+fn workflow(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    let sos = built_product(&target_folder(root))?;
+    let mut told = vec![("SOS_BENCH_SOS", sos)];
+    let found = Command::new(root.join("scripts/restate.sh")).output();
+    let found = found.map_err(|e| format!("cannot start scripts/restate.sh: {e}"))?;
+    if found.status.success() {
+        told.push(("SOS_BENCH_RESTATE", PathBuf::from(String::from_utf8_lossy(&found.stdout).trim())));
+    } else {
+        println!("Restate is left out: {}", String::from_utf8_lossy(&found.stderr).trim());
+    }
+    workspace_told(root, "workflow", arguments, &told)
+}
+
 /// A measuring program in a workspace of its own, which takes `SECONDS ROUNDS`.
 fn workspace(root: &Path, name: &str, arguments: &[&str]) -> Result<Outcome, String> {
+    workspace_told(root, name, arguments, &[])
+}
+
+/// The same with these variables in its environment.
+fn workspace_told(
+    root: &Path,
+    name: &str,
+    arguments: &[&str],
+    told: &[(&str, PathBuf)],
+) -> Result<Outcome, String> {
     if arguments.len() > 2 {
         return Err(format!("bench {name} takes SECONDS ROUNDS only, not `{}`", arguments.join(" ")));
     }
@@ -160,6 +188,7 @@ fn workspace(root: &Path, name: &str, arguments: &[&str]) -> Result<Outcome, Str
         .arg(target_folder(root).join(format!("bench-{name}")))
         .arg("--")
         .args(arguments)
+        .envs(told.iter().map(|(name, value)| (name, value)))
         .current_dir(root)
         .status()
         .map_err(|e| format!("cannot start cargo: {e}"))?;
@@ -282,7 +311,7 @@ mod tests {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
         assert_eq!(
             message,
-            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, community, control, household, citylearn, emhass, rules"
+            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, community, control, household, citylearn, emhass, workflow, rules"
         );
     }
 

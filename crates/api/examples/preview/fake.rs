@@ -22,9 +22,10 @@ use sos_api::{
         Compared, ComparedCount, Connection, ContractDetail, ContractSummary, DeadLetter, DiffResult,
         EventPage, EventRecord, ForecastAccuracy, ForecastQuantile, ForecastStep, GroupView, HandedEvent,
         LogAnswer, LogQuery, LogRecord, MeasuredStep, PeriodTotals, PlacedEvent, PlanLive, PlanPoint,
-        PlanStep, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale,
-        SeriesForecast, ServiceLive, SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport,
-        SiteSummary, Totals, wire_time,
+        PlanStep, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, RunBegun,
+        RunOrder, RunOrdered, RunQuery, RunSignal, RunStart, Scale, SeriesForecast, ServiceLive,
+        SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, TaskDone, Totals,
+        wire_time,
     },
 };
 use sos_watch::{Labels, Query, alerts::Silence};
@@ -698,6 +699,47 @@ impl Platform for Fake {
     }
     fn redrive<'a>(&'a self, channel: &'a str, _which: Redrive) -> Reply<'a, u64> {
         done(calling::known(channel).map(|()| 0))
+    }
+    fn start_run<'a>(
+        &'a self,
+        workflow: &'a str,
+        start: RunStart,
+        _wait: Duration,
+        who: &'a str,
+    ) -> Reply<'a, RunBegun> {
+        if workflow != "offer" {
+            return done(Err(Problem::not_found(format!("there is no workflow \"{workflow}\""))));
+        }
+        let output = Some(json!({ "input": start.input, "by": who }));
+        done(Ok(RunBegun {
+            name: "r1".into(),
+            new: true,
+            state: Some("completed".into()),
+            output,
+            fault: None,
+        }))
+    }
+    fn runs(&self, query: RunQuery) -> Reply<'_, Vec<Value>> {
+        let run = json!({ "kind": "Run", "metadata": { "name": "r1" }, "spec": { "workflow": "offer" },
+            "status": { "state": "completed" } });
+        let wanted = query.states.is_empty() || query.states.iter().any(|state| state == "completed");
+        done(Ok(if wanted { vec![run] } else { Vec::new() }))
+    }
+    fn order_runs(&self, order: RunOrder) -> Reply<'_, RunOrdered> {
+        done(Ok(RunOrdered { done: order.names, ..RunOrdered::default() }))
+    }
+    fn signal_run<'a>(&'a self, run: &'a str, _signal: RunSignal) -> Reply<'a, ()> {
+        done(if run == "r1" { Ok(()) } else { Err(Problem::not_found(format!("there is no run \"{run}\""))) })
+    }
+    fn tasks(&self) -> Reply<'_, Vec<Value>> {
+        done(Ok(vec![json!({ "kind": "Task", "metadata": { "name": "1" }, "spec": { "title": "Look" } })]))
+    }
+    fn attend<'a>(&'a self, task: &'a str, _done: TaskDone, _who: &'a Identity) -> Reply<'a, ()> {
+        done(if task == "1" {
+            Ok(())
+        } else {
+            Err(Problem::not_found(format!("there is no task \"{task}\"")))
+        })
     }
     fn order_asset<'a>(
         &'a self,

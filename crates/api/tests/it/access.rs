@@ -11,6 +11,8 @@ fn filled(path: &str, fingerprint: &str) -> String {
     let name = match path {
         path if path.contains("/services/") => "adapter",
         path if path.contains("/channels/") => "orders",
+        path if path.contains("/workflows/") => "offer",
+        path if path.contains("/runs/") => "r1",
         path if path.starts_with("/runbooks/") => "home-down",
         _ => "fontana",
     };
@@ -22,7 +24,8 @@ fn filled(path: &str, fingerprint: &str) -> String {
     };
     let path = path.replace("{kind}", "Site").replace("{name}", name).replace("{service}", "adapter");
     let path = path.replace("{group}", "billing");
-    path.replace("{fingerprint}", fingerprint).replace("{id}", SILENCE) + query
+    let id = if path.contains("/tasks/") { "1" } else { SILENCE };
+    path.replace("{fingerprint}", fingerprint).replace("{id}", id) + query
 }
 
 fn body_for(path: &str) -> String {
@@ -39,6 +42,9 @@ fn body_for(path: &str) -> String {
         p if p.ends_with("/call") => json!({ "operation": "echo" }).to_string(),
         p if p.ends_with("/events") || p.ends_with("/settle") => "[]".to_owned(),
         p if p.ends_with("/groups/{group}") => json!({ "from": "earliest" }).to_string(),
+        "/api/v1/runs" => json!({ "order": "cancel", "names": ["r1"] }).to_string(),
+        p if p.contains("/tasks/") => json!({ "action": "claim" }).to_string(),
+        p if p.ends_with("/signal") => json!({ "type": "word" }).to_string(),
         p if p.ends_with("/rollout") => json!({ "order": "retry" }).to_string(),
         p if p.starts_with("/api/v1/assets/") => {
             json!({ "power_kw": -2.0, "order": { "for_seconds": 3600, "reason": "inspection" } }).to_string()

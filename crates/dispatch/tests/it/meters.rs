@@ -290,6 +290,11 @@ proptest! {
                 ReasonCode::ChargeForLimit => false,
                 _ => continue,
             };
+            // Where the limit is exceeded all the same, a little more room changes nothing.
+            let over = if import { plan.grid[t].as_kw() - 4.5 } else { -plan.grid[t].as_kw() - 1.5 };
+            if over > 1e-3 {
+                continue;
+            }
             let mut relaxed = problem.clone();
             let limits = &mut relaxed.connection;
             let limits = if import { &mut limits.import_limit } else { &mut limits.export_limit };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sos_call::events::{Channel, ChannelParts, Schema};
-use sos_model::{ChannelSpec, Declared};
+use sos_model::{ChannelSpec, Declared, WorkflowSpec};
 use sos_store::ChannelLimits;
 use sos_store::Selector;
 
@@ -59,9 +59,14 @@ async fn follow(channels: &Channels) {
     let all = channels.clone();
     let declared = tokio::task::spawn_blocking(move || {
         let resources = all.0.store.list("Channel", &Selector::default())?;
-        Ok::<_, sos_store::StoreError>(
-            resources.iter().map(resources::declared).filter_map(Result::ok).collect(),
-        )
+        let mut declared: Vec<Declared> =
+            resources.iter().map(resources::declared).filter_map(Result::ok).collect();
+        // Workflows hear and publish events without anything more being declared.
+        let named = declared.iter().any(|one| *one.name == *WorkflowSpec::CHANNEL);
+        if !named && !all.0.store.list("Workflow", &Selector::default())?.is_empty() {
+            declared.extend(usual());
+        }
+        Ok::<_, sos_store::StoreError>(declared)
     });
     let declared: Vec<Declared> = match declared.await {
         Ok(Ok(declared)) => declared,
@@ -92,6 +97,17 @@ async fn follow(channels: &Channels) {
         gone.stop();
     }
     *channels.0.running.write().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+}
+
+/// The channel of workflows that name none.
+fn usual() -> Option<Declared> {
+    let manifest = serde_json::json!({
+        "apiVersion": sos_model::API_VERSION,
+        "kind": "Channel",
+        "metadata": { "name": WorkflowSpec::CHANNEL },
+        "spec": { "embedded": {} },
+    });
+    Declared::from_json("", &manifest).ok()
 }
 
 fn tell(channels: &Channels, name: &str, problem: Option<&str>) {

@@ -151,6 +151,20 @@ impl Channels {
         })
     }
 
+    /// The runs that are kept beside the logs.
+    pub(crate) fn runs(&self) -> sos_store::Runs {
+        self.0.log.0.runs()
+    }
+
+    /// The position that the next event of a channel gets.
+    ///
+    /// # Errors
+    /// That there is no such channel, or what its log says.
+    pub(crate) async fn next(&self, name: &str) -> Result<u64, String> {
+        let running = self.one(name).await.map_err(|error| error.to_string())?;
+        running.position(&self.0.log, Position::Latest).await.map_err(|error| error.to_string())
+    }
+
     /// All declared channels, by name.
     #[must_use]
     pub fn states(&self) -> Vec<ChannelState> {

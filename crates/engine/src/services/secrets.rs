@@ -85,6 +85,24 @@ pub(crate) fn needed(store: &Store, key: &SecretKey) -> Result<String, String> {
     found.ok_or_else(|| format!("the key {} of Secret/{} has no value", key.key, key.name))
 }
 
+/// All values of a secret, an object of its keys.
+///
+/// # Errors
+/// That there is no such secret, or the first value that cannot be had.
+pub(crate) fn all(store: &Store, secret: &str) -> Result<serde_json::Value, String> {
+    let missing = || format!("there is no Secret/{secret}");
+    let resource = store.get("Secret", secret).map_err(|error| error.to_string())?.ok_or_else(missing)?;
+    let declared = crate::resources::declared(&resource)?;
+    let spec = declared.secret().ok_or_else(missing)?;
+    let mut all = serde_json::Map::new();
+    for key in spec.data.keys() {
+        let found = value(store, secret, key)?;
+        let found = found.ok_or_else(|| format!("the key {key} of Secret/{secret} has no value"))?;
+        all.insert(key.clone(), found.into());
+    }
+    Ok(all.into())
+}
+
 fn value(store: &Store, secret: &str, key: &str) -> Result<Option<String>, String> {
     if secret == ADAPTER_SECRET {
         return adapter_token(store, key).map(Some);

@@ -206,12 +206,13 @@ impl Control {
         self.model.assets.iter().position(|asset| asset.name == name && is_forecast(&asset.kind))
     }
 
-    /// No price is taken to be zero.
+    /// No price, no efficiency and no temperature is taken to be zero.
     fn prices_are_known(&mut self, now: Timestamp) -> Result<(), String> {
         if self.prices_known {
             return Ok(());
         }
-        let unknown = self.model.exchange_series().find(|series| !series.has_value(now));
+        let mut needed = self.model.exchange_series().chain(self.model.heat_series());
+        let unknown = needed.find(|series| !series.has_value(now));
         if let Some(series) = unknown {
             let name = series.name();
             return Err(format!(

@@ -702,6 +702,21 @@ impl SiteModel {
         self.connection.series().chain(self.feeders.iter().flat_map(SiteFeeder::series))
     }
 
+    /// The series that heat pumps are planned with: their efficiency, what is drawn or gained, the temperature outside.
+    pub(super) fn heat_series(&self) -> impl Iterator<Item = &SignalSeries> {
+        fn of<T>(value: &Value<T>) -> Option<&SignalSeries> {
+            match value {
+                Value::Series(series) => Some(series),
+                Value::Fixed(_) => None,
+            }
+        }
+        self.heat_pumps().flat_map(|(_, _, heat)| {
+            let cop = of(&heat.cop);
+            let flow = heat.flow.as_ref().and_then(of);
+            [cop, flow, heat.outside.as_ref().and_then(of)].into_iter().flatten()
+        })
+    }
+
     /// Every series that the site is planned with, once for each use.
     pub fn series(&self) -> impl Iterator<Item = &SignalSeries> {
         series(&self.connection, &self.feeders, &self.assets)

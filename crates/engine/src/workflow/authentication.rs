@@ -4,7 +4,7 @@ use serde_json::Value;
 use sos_call::{Address, ClientAuth, ClientCredentials, Credentials, Login, Secret};
 use sos_workflow::machine::Fault;
 
-use super::executor::wrong;
+use super::executor::{Executor, wrong};
 
 /// The credentials that an `authentication` stands for; none where there is none.
 ///
@@ -25,10 +25,7 @@ pub(super) fn credentials(authentication: Option<&Value>) -> Result<Credentials,
         return Ok(Credentials::Bearer(Secret::new(part(bearer, "token", "bearer")?)));
     }
     if let Some(oauth) = of("oauth2") {
-        return client_credentials(oauth, "/oauth2/token");
-    }
-    if let Some(oidc) = of("oidc") {
-        return client_credentials(oidc, "/oauth2/token");
+        return client_credentials(oauth);
     }
     if let Some(name) = declared.get("use").and_then(Value::as_str).or_else(|| declared.as_str()) {
         return Err(wrong(format!("the authentication `{name}` is not declared in `use.authentications`")));
@@ -36,10 +33,29 @@ pub(super) fn credentials(authentication: Option<&Value>) -> Result<Credentials,
     Err(wrong("expected basic, bearer, digest, oauth2 or oidc as authentication"))
 }
 
+/// What an OpenID provider says of itself takes the place of `oidc`: where it gives tokens.
+///
+/// # Errors
+/// When it cannot be asked, or does not say.
+pub(super) async fn discovered(
+    executor: &Executor,
+    authentication: Option<&Value>,
+) -> Result<Option<Value>, Fault> {
+    let Some(declared) = authentication else { return Ok(None) };
+    let Some(oidc) = declared.get("oidc").filter(|value| value.is_object()) else {
+        return Ok(Some(declared.clone()));
+    };
+    let authority = part(oidc, "authority", "oidc")?;
+    let address = format!("{}/.well-known/openid-configuration", authority.trim_end_matches('/'));
+    let said = super::resources::json(executor, &address).await?;
+    let token = said.get("token_endpoint").and_then(Value::as_str);
+    let token = token.ok_or_else(|| wrong(format!("{address} does not say its `token_endpoint`")))?;
+    let mut oauth = oidc.clone();
+    oauth["tokenAddress"] = Value::from(token);
+    Ok(Some(serde_json::json!({ "oauth2": oauth })))
+}
+
 fn part(of: &Value, name: &str, scheme: &str) -> Result<String, Fault> {
-    if let Some(secret) = of.get("use").and_then(Value::as_str) {
-        return Err(wrong(format!("the secret `{secret}` of {scheme} authentication is not known")));
-    }
     let text = of.get(name).and_then(Value::as_str);
     text.map(str::to_owned)
         .ok_or_else(|| wrong(format!("expected text as `{name}` of {scheme} authentication")))
@@ -49,14 +65,19 @@ fn login(of: &Value, scheme: &str) -> Result<Login, Fault> {
     Ok(Login { user: part(of, "username", scheme)?, password: Secret::new(part(of, "password", scheme)?) })
 }
 
-fn client_credentials(of: &Value, default_path: &str) -> Result<Credentials, Fault> {
+fn client_credentials(of: &Value) -> Result<Credentials, Fault> {
     let grant = of.get("grant").and_then(Value::as_str).unwrap_or("client_credentials");
     if grant != "client_credentials" {
         return Err(wrong(format!("the grant `{grant}` is not supported; expected client_credentials")));
     }
-    let authority = part(of, "authority", "oauth2")?;
-    let path = of.pointer("/endpoints/token").and_then(Value::as_str).unwrap_or(default_path);
-    let address = format!("{}/{}", authority.trim_end_matches('/'), path.trim_start_matches('/'));
+    let address = match of.get("tokenAddress").and_then(Value::as_str) {
+        Some(known) => known.to_owned(),
+        None => {
+            let authority = part(of, "authority", "oauth2")?;
+            let path = of.pointer("/endpoints/token").and_then(Value::as_str).unwrap_or("/oauth2/token");
+            format!("{}/{}", authority.trim_end_matches('/'), path.trim_start_matches('/'))
+        }
+    };
     let client = of.get("client").cloned().unwrap_or_default();
     let texts = |name: &str| -> Vec<String> {
         let items = of.get(name).and_then(Value::as_array).into_iter().flatten();
@@ -106,7 +127,6 @@ mod tests {
     fn what_is_missing_is_said() {
         let said = |value: Value| credentials(Some(&value)).unwrap_err().detail.unwrap();
         assert!(said(json!({"basic": {"username": "a"}})).contains("`password` of basic"));
-        assert!(said(json!({"basic": {"use": "s"}})).contains("the secret `s`"));
         assert!(said(json!({"oauth2": {"grant": "password"}})).contains("grant `password`"));
         assert!(said(json!({"x": {}})).contains("expected basic"));
     }

@@ -7,7 +7,7 @@ use sos_call::{Address, Answer, Call, Limits, Secret, Speak as _, Speaker, grpc,
 use sos_workflow::machine::Fault;
 use sos_workflow::program::CallKind;
 
-use super::authentication::credentials;
+use super::authentication::{credentials, discovered};
 use super::executor::{Executor, LONGEST_CALL, failed, text, wrong};
 use super::resources::{address_of, documents};
 use super::uri::filled;
@@ -37,7 +37,8 @@ pub(super) async fn call(
     let client = client(executor, what, &address).await?;
     let told = told(what, with, &client, &address)?;
     let transport = if what == CallKind::Grpc { &executor.second } else { &executor.transport };
-    let credentials = credentials(told.authentication.as_ref())?;
+    let authentication = discovered(executor, told.authentication.as_ref()).await?;
+    let credentials = credentials(authentication.as_ref())?;
     let mut headers = credentials.headers(&executor.transport).await.map_err(|error| failed(&error))?;
     headers.push(("idempotency-key".to_owned(), Secret::new(key.to_owned())));
     let call = Call {

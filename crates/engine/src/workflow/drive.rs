@@ -1,46 +1,111 @@
-//! Drives one run to its end.
+//! Drives one run: tells it what happens, keeps that, and only then does what follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use serde_json::Value;
+use sos_workflow::ErrorType;
+use sos_workflow::jq::Data;
 use sos_workflow::machine::{Action, Begin, Effect, Ended, Event, Fault, Id, Run, Timer, Trace};
-use sos_workflow::program::Program;
+use sos_workflow::program::{CallKind, Program};
 use sos_workflow::template::{data, json};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::Executor;
 use crate::clock::wall_now;
 
-/// What happened, as it is kept before anything follows from it.
-pub type Journaled<'a> = (&'a Event, Timestamp);
+/// What happened, and when.
+pub type Entry = (Event, Timestamp);
 
-/// Who is told what a run does.
-pub trait Observer {
-    /// Keeps what happened before anything follows from it.
+/// What performs the effects of runs.
+pub trait Perform: Send + Sync {
+    /// Performs an effect; `key` is the same whenever it is repeated.
+    fn perform(&self, key: String, effect: Effect) -> BoxFuture<'static, Result<Value, Fault>>;
+}
+
+/// Who keeps what a run goes through, and hears of it.
+pub trait Host: Send {
+    /// Keeps what happened, and how the run ended; it counts once this returns.
     ///
     /// # Errors
-    /// What cannot be kept does not happen.
-    fn journal(&mut self, entry: Journaled<'_>) -> Result<(), String> {
-        let _ = entry;
-        Ok(())
-    }
+    /// What cannot be kept has not happened.
+    fn keep(
+        &mut self,
+        entries: &[Entry],
+        ended: Option<&Ended>,
+    ) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Hears what happens to tasks.
-    fn trace(&mut self, at: Timestamp, trace: &Trace);
+    fn trace(&mut self, at: Timestamp, trace: &Trace) {
+        let _ = (at, trace);
+    }
 
-    /// Hears of an event that the run publishes.
-    fn emitted(&mut self, event: &Value) {
-        let _ = event;
+    /// Asks people to do something; see [`Told::Done`].
+    fn ask(&mut self, key: &str, with: Value) {
+        let _ = (key, with);
+    }
+
+    /// Nobody needs to do any more what was asked for.
+    fn take_back(&mut self, key: &str) {
+        let _ = key;
+    }
+
+    /// Whether a run that only waits is put aside, as long as `is_idle` holds: nobody has told it anything.
+    fn may_rest(&mut self, rest: &Rest, is_idle: &dyn Fn() -> bool) -> bool {
+        let _ = (rest, is_idle);
+        false
     }
 }
 
-type Pending = Pin<Box<dyn Future<Output = (Id, Option<Result<Value, Fault>>)> + Send>>;
+/// What a run waits for that is put aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Whether it was told to.
+    pub suspended: bool,
+    /// When it goes on by itself.
+    pub wake: Option<Timestamp>,
+    /// The types of events that it listens to: none when it does not listen, an empty set when it may be any.
+    pub hears: Option<BTreeSet<String>>,
+}
+
+/// What a run is told from outside.
+#[derive(Debug)]
+pub enum Told {
+    /// An order; told when it is kept.
+    Order(Event, oneshot::Sender<Result<(), String>>),
+    /// An event came.
+    Heard(Arc<Value>),
+    /// What a person did; told when it is kept.
+    Done {
+        /// The key of the step that asked for it.
+        key: String,
+        /// What came of it.
+        outcome: Result<Value, Fault>,
+        /// Told when it is kept.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// A page of events, and where the next one begins.
+pub type Page = (Vec<Arc<Value>>, Option<u64>);
+
+/// The world that a run of a server lives in.
+pub struct Outside {
+    /// What it is told.
+    pub inbox: mpsc::UnboundedReceiver<Told>,
+    /// Events that came before it listened, from a place on.
+    pub earlier: Box<dyn Fn(u64) -> BoxFuture<'static, Page> + Send>,
+    /// Where the events begin that are its own.
+    pub floor: u64,
+    /// Source and id of events that others have consumed.
+    pub consumed: HashSet<(String, String)>,
+}
 
 /// A run that begins, or goes on.
 #[derive(Debug)]
@@ -50,55 +115,150 @@ pub struct Start {
     /// What it began with.
     pub begin: Begin,
     /// What has happened so far; nothing for one that begins.
-    pub entries: Vec<(Event, Timestamp)>,
+    pub entries: Vec<Entry>,
+    /// None for a run on its own: it hears the events that it emits.
+    pub outside: Option<Outside>,
 }
 
-struct Driver<'a, O> {
+/// How far a run was driven.
+#[derive(Debug)]
+pub enum Drove {
+    /// To its end.
+    Ended(Ended),
+    /// To where it only waits.
+    Rests(Rest),
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").field("floor", &self.floor).finish_non_exhaustive()
+    }
+}
+
+type Pending = Pin<Box<dyn Future<Output = (Id, Option<Result<Value, Fault>>)> + Send>>;
+
+struct Driver<'a, H> {
     run: Run,
-    executor: &'a Executor,
-    observer: &'a mut O,
-    timers: BTreeMap<(Timestamp, Id, Timer), ()>,
+    performer: Arc<dyn Perform>,
+    host: &'a mut H,
+    outside: Option<Outside>,
+    timers: Timers,
     listening: Vec<Id>,
     effects: FuturesUnordered<Pending>,
     /// By which effects are broken off.
-    open: BTreeMap<Id, oneshot::Sender<()>>,
+    open: HashMap<Id, oneshot::Sender<()>>,
     ready: Vec<Event>,
+    /// What people are asked to do, by the number of the step, with its key.
+    asked: BTreeMap<Id, String>,
+    /// Source and id of the events that it has consumed.
+    consumed: HashSet<(String, String)>,
+    /// The page of earlier events that is being read.
+    earlier: Option<BoxFuture<'static, Page>>,
+    /// What has happened and is not kept yet, and what follows from it.
+    entries: Vec<Entry>,
+    actions: Vec<(Action, Timestamp)>,
 }
 
-/// Drives a run to its end, performing its effects and telling it the time.
+/// Times that are waited for.
+#[derive(Default)]
+struct Timers {
+    by_time: BTreeSet<(Timestamp, Id, Timer)>,
+    by_id: HashMap<Id, Vec<(Timestamp, Timer)>>,
+}
+
+impl Timers {
+    fn insert(&mut self, at: Timestamp, id: Id, timer: Timer) {
+        self.by_time.insert((at, id, timer));
+        self.by_id.entry(id).or_default().push((at, timer));
+    }
+
+    fn remove(&mut self, id: Id) {
+        for (at, timer) in self.by_id.remove(&id).into_iter().flatten() {
+            self.by_time.remove(&(at, id, timer));
+        }
+    }
+
+    fn done(&mut self, id: Id, timer: Timer) {
+        let Some(all) = self.by_id.get_mut(&id) else { return };
+        all.retain(|(at, which)| {
+            let other = *which != timer;
+            if !other {
+                self.by_time.remove(&(*at, id, timer));
+            }
+            other
+        });
+        if all.is_empty() {
+            self.by_id.remove(&id);
+        }
+    }
+
+    fn first(&self) -> Option<(Timestamp, Id, Timer)> {
+        self.by_time.first().copied()
+    }
+}
+
+/// Now, as exactly as journals keep it.
+pub(super) fn now() -> Timestamp {
+    let now = wall_now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+/// Drives a run to its end, or to where it may be put aside: performs its effects, tells it the time and what comes from outside.
 ///
 /// # Errors
-/// When what happened cannot be kept.
-pub async fn drive(start: Start, executor: &Executor, observer: &mut impl Observer) -> Result<Ended, String> {
+/// When what happened cannot be kept, or a run on its own waits for what never comes.
+pub async fn drive<H: Host>(
+    mut start: Start,
+    performer: Arc<dyn Perform>,
+    host: &mut H,
+) -> Result<Drove, String> {
     let mut driver = Driver {
         run: Run::new(start.program, start.begin),
-        executor,
-        observer,
-        timers: BTreeMap::new(),
+        performer,
+        host,
+        consumed: start
+            .outside
+            .as_mut()
+            .map(|outside| std::mem::take(&mut outside.consumed))
+            .unwrap_or_default(),
+        outside: start.outside,
+        timers: Timers::default(),
         listening: Vec::new(),
         effects: FuturesUnordered::new(),
-        open: BTreeMap::new(),
+        open: HashMap::new(),
         ready: Vec::new(),
+        asked: BTreeMap::new(),
+        earlier: None,
+        entries: Vec::new(),
+        actions: Vec::new(),
     };
     driver.restore(start.entries);
     loop {
         while !driver.ready.is_empty() {
             for event in std::mem::take(&mut driver.ready) {
-                driver.tell(event)?;
+                driver.tell(event);
             }
+            driver.flush().await?;
             tokio::task::yield_now().await;
         }
         if let Some(ended) = driver.run.ended() {
-            return Ok(ended.clone());
+            return Ok(Drove::Ended(ended.clone()));
         }
-        let event = driver.next().await?;
-        driver.tell(event)?;
+        if let Some(rest) = driver.rests()
+            && let Some(outside) = &driver.outside
+            && driver.host.may_rest(&rest, &|| outside.inbox.is_empty())
+        {
+            return Ok(Drove::Rests(rest));
+        }
+        driver.next().await?;
+        driver.flush().await?;
     }
 }
 
-impl<O: Observer> Driver<'_, O> {
-    /// Does again what has happened, and begins what was being done. An effect whose outcome was not kept is performed again.
-    fn restore(&mut self, entries: Vec<(Event, Timestamp)>) {
+impl<H: Host> Driver<'_, H> {
+    /// Does again what has happened, and begins what was being done. An effect whose outcome was not kept is performed again,
+    /// but for one that must not be: its outcome is unknown.
+    fn restore(&mut self, entries: Vec<Entry>) {
         if entries.is_empty() {
             self.ready.push(Event::Started);
             return;
@@ -109,14 +269,13 @@ impl<O: Observer> Driver<'_, O> {
             match &event {
                 Event::Done { id, .. } => drop(performing.remove(id)),
                 Event::Continued => paused = false,
-                Event::Due { id, timer } => {
-                    self.timers.retain(|(_, of, which), ()| (of, which) != (id, timer))
-                }
+                Event::Due { id, timer } => self.timers.done(*id, *timer),
+                Event::Received { event, .. } => self.consumed.extend(identity(event)),
                 _ => {}
             }
             for action in self.run.apply(event, at) {
                 match action {
-                    Action::Perform { id, key, effect } => drop(performing.insert(id, (key, effect))),
+                    Action::Perform { id, .. } => drop(performing.insert(id, action)),
                     Action::Drop { id } => {
                         performing.remove(&id);
                         self.act(action, at);
@@ -130,84 +289,219 @@ impl<O: Observer> Driver<'_, O> {
         if paused {
             self.ready.push(Event::Continued);
         }
-        for (id, (key, effect)) in performing {
-            self.act(Action::Perform { id, key, effect }, wall_now());
+        for (id, action) in performing {
+            match action {
+                Action::Perform { once: true, key, .. } => {
+                    let detail = format!("{key} was begun, and what came of it was not kept");
+                    let unknown = Fault::of(ErrorType::Runtime, "Outcome unknown", detail);
+                    self.ready.push(Event::Done { id, outcome: Err(unknown) });
+                }
+                action => self.act(action, now()),
+            }
         }
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), String> {
-        let at = wall_now();
-        self.observer.journal((&event, at))?;
-        for action in self.run.apply(event, at) {
-            self.act(action, at);
+    /// Tells the run what happened; see [`Driver::flush`].
+    fn tell(&mut self, event: Event) {
+        let at = now();
+        let actions = self.run.apply(event.clone(), at);
+        self.entries.push((event, at));
+        self.actions.extend(actions.into_iter().map(|action| (action, at)));
+    }
+
+    /// Keeps what has happened, and then does what follows from it.
+    async fn flush(&mut self) -> Result<(), String> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let entries = std::mem::take(&mut self.entries);
+        self.host.keep(&entries, self.run.ended()).await?;
+        let actions = std::mem::take(&mut self.actions);
+        // What is given up in the same breath is not begun.
+        let mut dropped: HashMap<Id, usize> = HashMap::new();
+        for (place, (action, _)) in actions.iter().enumerate() {
+            if let Action::Drop { id } = action {
+                dropped.insert(*id, place);
+            }
+        }
+        for (place, (action, at)) in actions.into_iter().enumerate() {
+            let given_up = matches!(&action, Action::Perform { id, .. } if dropped.get(id).is_some_and(|drop| *drop > place));
+            if !given_up {
+                self.act(action, at);
+            }
         }
         Ok(())
     }
 
     fn act(&mut self, action: Action, at: Timestamp) {
         match action {
-            Action::Perform { id, effect: Effect::Emit(event), .. } => self.emit(id, event),
-            Action::Perform { id, key, effect } => {
-                let executor = self.executor.clone();
+            Action::Perform { id, effect: Effect::Emit(event), .. } if self.outside.is_none() => {
+                self.ready.push(Event::Done { id, outcome: Ok(event.clone()) });
+                let wanting = self.listening.iter().filter(|id| self.run.wants(**id, &event));
+                self.ready.extend(wanting.map(|id| Event::Received { id: *id, event: event.clone() }));
+            }
+            Action::Perform { id, key, effect: Effect::Call { what: CallKind::Human, with, .. }, .. }
+                if self.outside.is_some() =>
+            {
+                self.host.ask(&key, json(&with));
+                self.asked.insert(id, key);
+            }
+            Action::Perform { id, key, effect, .. } => {
+                let performed = self.performer.perform(key, effect);
                 let (stop, stopped) = oneshot::channel();
                 self.open.insert(id, stop);
                 self.effects.push(Box::pin(async move {
                     tokio::select! {
-                        outcome = executor.perform(&key, &effect) => (id, Some(outcome)),
+                        outcome = performed => (id, Some(outcome)),
                         _ = stopped => (id, None),
                     }
                 }));
             }
-            Action::Wake { id, timer, at } => drop(self.timers.insert((at, id, timer), ())),
-            Action::Listen { id } => self.listening.push(id),
+            Action::Wake { id, timer, at } => self.timers.insert(at, id, timer),
+            Action::Listen { id } => {
+                self.listening.push(id);
+                // What came before it listened is looked at again, from the beginning of the run.
+                self.earlier = self.outside.as_ref().map(|outside| (outside.earlier)(outside.floor));
+            }
             Action::Drop { id } => {
-                self.timers.retain(|(_, of, _), ()| *of != id);
+                self.timers.remove(id);
                 self.listening.retain(|of| *of != id);
                 self.open.remove(&id);
+                if let Some(key) = self.asked.remove(&id) {
+                    self.host.take_back(&key);
+                }
             }
             Action::Pause => self.ready.push(Event::Continued),
-            Action::Trace(trace) => self.observer.trace(at, &trace),
+            Action::Trace(trace) => self.host.trace(at, &trace),
             Action::End(_) => {}
         }
     }
 
-    /// Publishes an event; tasks of the run itself hear it too.
-    fn emit(&mut self, id: Id, event: sos_workflow::jq::Data) {
-        self.observer.emitted(&json(&event));
-        self.ready.push(Event::Done { id, outcome: Ok(event.clone()) });
-        let wanting = self.listening.iter().filter(|id| self.run.wants(**id, &event));
-        self.ready.extend(wanting.map(|id| Event::Received { id: *id, event: event.clone() }));
+    /// An event that came, once.
+    fn hear(&mut self, event: &Value) {
+        let event = data(event);
+        let Some(identity) = identity(&event) else { return };
+        if self.listening.is_empty() || self.consumed.contains(&identity) {
+            return;
+        }
+        let wanting: Vec<Id> =
+            self.listening.iter().copied().filter(|id| self.run.wants(*id, &event)).collect();
+        for id in wanting {
+            self.consumed.insert(identity.clone());
+            self.tell(Event::Received { id, event: event.clone() });
+        }
     }
 
-    /// What happens next.
-    async fn next(&mut self) -> Result<Event, String> {
-        loop {
-            let timer = self.timers.first_key_value().map(|((at, ..), ())| *at);
-            let due = async {
-                match timer {
-                    Some(at) => {
-                        let left = at.duration_since(wall_now());
-                        let left = std::time::Duration::try_from(left).unwrap_or_default();
-                        tokio::time::sleep(left).await;
-                    }
-                    None => std::future::pending().await,
-                }
-            };
-            if timer.is_none() && self.effects.is_empty() {
-                return Err("the run waits for events that nobody here sends; workflows that listen to others run in `sos up`".to_owned());
-            }
-            tokio::select! {
-                Some((id, outcome)) = self.effects.next() => {
-                    let Some(outcome) = outcome else { continue };
-                    self.open.remove(&id);
-                    return Ok(Event::Done { id, outcome: outcome.map(|value| data(&value)) });
-                }
-                () = due => {
-                    if let Some(((_, id, timer), ())) = self.timers.pop_first() {
-                        return Ok(Event::Due { id, timer });
-                    }
+    /// What it waits for, when nothing is being done for it.
+    fn rests(&self) -> Option<Rest> {
+        let outside = self.outside.as_ref()?;
+        let busy = !self.effects.is_empty() || self.earlier.is_some() || !outside.inbox.is_empty();
+        if busy {
+            return None;
+        }
+        let suspended = self.run.is_suspended();
+        let wake = self.timers.first().map(|(at, ..)| at).filter(|_| !suspended);
+        let mut hears = None;
+        for id in self.listening.iter().filter(|_| !suspended) {
+            let types = hears.get_or_insert_with(BTreeSet::new);
+            match self.run.hears(*id) {
+                Some(more) => types.extend(more),
+                // Anything, which no list of types can say.
+                None => {
+                    types.clear();
+                    break;
                 }
             }
         }
+        Some(Rest { suspended, wake, hears })
     }
+
+    /// Waits for what happens next.
+    async fn next(&mut self) -> Result<(), String> {
+        let timer = self.timers.first().filter(|_| !self.run.is_suspended() || self.outside.is_none());
+        if timer.is_none() && self.effects.is_empty() && self.outside.is_none() {
+            return Err("the run waits for events that nobody here sends; workflows that listen to others run in `sos up`".to_owned());
+        }
+        let inbox = async {
+            match &mut self.outside {
+                Some(outside) => outside.inbox.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let earlier = async {
+            match &mut self.earlier {
+                Some(page) => page.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some((id, outcome)) = self.effects.next() => {
+                if let Some(outcome) = outcome {
+                    self.open.remove(&id);
+                    self.tell(Event::Done { id, outcome: outcome.map(|value| data(&value)) });
+                }
+            }
+            told = inbox => match told {
+                Some(Told::Order(event, answer)) => {
+                    self.tell(event);
+                    let kept = self.flush().await;
+                    // Who gave the order may have gone.
+                    let _gone = answer.send(kept.clone());
+                    kept?;
+                }
+                Some(Told::Heard(event)) => self.hear(&event),
+                Some(Told::Done { key, outcome, answer }) => {
+                    let asked = self.asked.iter().find(|(_, asked)| **asked == key).map(|(id, _)| *id);
+                    let kept = match asked {
+                        Some(id) => {
+                            self.asked.remove(&id);
+                            self.tell(Event::Done { id, outcome: outcome.map(|value| data(&value)) });
+                            self.flush().await
+                        }
+                        None => Err("nobody waits for it any more".to_owned()),
+                    };
+                    // Who did it may have gone.
+                    let _gone = answer.send(kept.clone());
+                    if asked.is_some() {
+                        kept?;
+                    }
+                }
+                None => return Err("the server stops".to_owned()),
+            },
+            (events, next) = earlier => {
+                self.earlier = self.outside.as_ref().and_then(|outside| next.map(|next| (outside.earlier)(next)));
+                events.iter().for_each(|event| self.hear(event));
+            }
+            () = until(timer.map(|(at, ..)| at)) => {
+                if let Some((_, id, timer)) = timer {
+                    self.timers.done(id, timer);
+                    self.tell(Event::Due { id, timer });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a time, however the clock is set meanwhile; for ever without one.
+pub(super) async fn until(at: Option<Timestamp>) {
+    const LONGEST: Duration = Duration::from_mins(1);
+    let Some(at) = at else { return std::future::pending().await };
+    loop {
+        let left = Duration::try_from(at.duration_since(wall_now())).unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST)).await;
+    }
+}
+
+/// Source and id of an event, which are one event's only.
+pub(super) fn identity(event: &Data) -> Option<(String, String)> {
+    let Data::Obj(attributes) = event else { return None };
+    let text = |name: &str| match attributes.get(&Data::from(name.to_owned())) {
+        Some(Data::TStr(text)) => String::from_utf8(text.to_vec()).ok(),
+        _ => None,
+    };
+    Some((text("source")?, text("id")?))
 }

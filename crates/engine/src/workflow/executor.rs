@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use serde_json::Value;
 use sos_call::{CallError, Egress, ErrorKind, Resolved, Settings, Speaker, Transport, Trust, Version};
 use sos_workflow::ErrorType;
@@ -12,7 +14,9 @@ use sos_workflow::machine::{Effect, Fault};
 use sos_workflow::program::{CallKind, RunKind};
 use sos_workflow::template::json;
 
-use super::{calls, http, shell};
+use super::container::Containers;
+use super::drive::Perform;
+use super::{calls, container, http, local, shell};
 
 /// The longest that a call may take whose task says nothing else.
 pub(super) const LONGEST_CALL: Duration = Duration::from_secs(300);
@@ -35,6 +39,8 @@ pub struct Reach {
 pub struct Allowed {
     /// Commands.
     pub shell: bool,
+    /// Containers.
+    pub containers: Option<Containers>,
 }
 
 /// Performs effects. Cheap to clone; clones share their connections.
@@ -46,6 +52,8 @@ pub struct Executor {
     pub(super) allowed: Allowed,
     /// The folder against which relative addresses of documents are resolved.
     pub(super) base: PathBuf,
+    /// How many runs stand above this one.
+    pub(super) depth: u32,
     /// Clients of documents that were read, by their address.
     clients: Arc<Mutex<BTreeMap<String, Speaker>>>,
 }
@@ -59,7 +67,7 @@ impl Executor {
         let Reach { egress, resolve, trust } = reach.clone();
         let transport = Transport::new(&Settings { egress, resolve, trust, ..Settings::default() })?;
         let second = transport.speaking(Version::Http2);
-        Ok(Self { transport, second, allowed, base, clients: Arc::default() })
+        Ok(Self { transport, second, allowed, base, depth: 0, clients: Arc::default() })
     }
 
     /// The client of a document, read once.
@@ -76,7 +84,7 @@ impl Executor {
     ///
     /// # Errors
     /// What the task fails with.
-    pub async fn perform(&self, key: &str, effect: &Effect) -> Result<Value, Fault> {
+    async fn carry_out(&self, key: &str, effect: &Effect) -> Result<Value, Fault> {
         match effect {
             Effect::Call { what, with, input } => {
                 let (with, input) = (json(with), json(input));
@@ -84,6 +92,10 @@ impl Executor {
                     CallKind::Http => http::call(self, key, &with, &input).await,
                     CallKind::OpenApi | CallKind::Grpc | CallKind::Soap => {
                         calls::call(self, key, *what, &with, &input).await
+                    }
+                    CallKind::Service | CallKind::Human => {
+                        let what = if *what == CallKind::Human { "people" } else { "declared services" };
+                        Err(unsupported(&format!("{what} are asked in `sos up` only")))
                     }
                     CallKind::AsyncApi | CallKind::A2a | CallKind::Mcp => {
                         Err(unsupported(&format!("calls of {what:?} are not made yet")))
@@ -94,8 +106,21 @@ impl Executor {
             Effect::Run { what: RunKind::Shell, with, awaits } => {
                 shell::run(self, &json(with), *awaits).await
             }
+            Effect::Run { what: RunKind::Container, with, awaits } => {
+                container::run(self, key, &json(with), *awaits).await
+            }
+            Effect::Run { what: RunKind::Workflow, with, awaits } => {
+                local::run(self, key, &json(with), *awaits).await
+            }
             Effect::Run { what, .. } => Err(unsupported(&format!("{what:?} is not run yet"))),
         }
+    }
+}
+
+impl Perform for Executor {
+    fn perform(&self, key: String, effect: Effect) -> BoxFuture<'static, Result<Value, Fault>> {
+        let executor = self.clone();
+        async move { executor.carry_out(&key, &effect).await }.boxed()
     }
 }
 

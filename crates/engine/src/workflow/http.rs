@@ -6,7 +6,7 @@ use sos_call::{Address, Asked, Credentials, Exchanged, Secret, exchange};
 use sos_workflow::ErrorType;
 use sos_workflow::machine::Fault;
 
-use super::authentication::credentials;
+use super::authentication::{credentials, discovered};
 use super::executor::{Executor, LONGEST_CALL, MOST_BYTES, failed, text, wrong};
 use super::uri::filled;
 
@@ -23,7 +23,7 @@ pub(super) async fn call(
         _ => (text(endpoint, "uri")?, endpoint.get("authentication")),
     };
     let address = address(&filled(uri, input)?, with.get("query"))?;
-    let credentials = credentials(authentication)?;
+    let credentials = credentials(discovered(executor, authentication).await?.as_ref())?;
     let mut headers = headers(with.get("headers"))?;
     let body = body(with.get("body"), &mut headers)?;
     if !has(&headers, "idempotency-key") && !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS") {

@@ -2,20 +2,29 @@
 
 mod authentication;
 mod calls;
+mod container;
 mod drive;
+mod entry;
 mod executor;
+mod file;
 mod http;
-mod journal;
+mod local;
 mod resources;
+mod runs;
 mod shell;
 mod uri;
 
 use jiff::Timestamp;
 
-pub use drive::{Journaled, Observer, Start, drive};
+pub use container::Containers;
+pub use drive::{Drove, Entry, Host, Outside, Page, Perform, Rest, Start, Told, drive};
 pub use executor::{Allowed, Executor, Reach};
-pub use journal::{Beginning, Found, Journal};
+pub use file::{Beginning, Found, Journal};
 pub use resources::{Unloaded, load};
+pub use runs::{
+    Begun, Doing, NewStart, Order, Ordered, Person, Refusal, RunEnd, RunOptions, RunQuery, RunningRuns, Runs,
+    Which, check,
+};
 
 /// A name for a run that begins at a time: sorted by it, unique by 80 random bits.
 #[must_use]

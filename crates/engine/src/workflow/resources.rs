@@ -98,6 +98,12 @@ async fn document(executor: &Executor, address: &str) -> Result<(String, Vec<u8>
     Ok((path.to_owned(), text))
 }
 
+/// A document in JSON.
+pub(super) async fn json(executor: &Executor, address: &str) -> Result<Value, Fault> {
+    let (_, text) = document(executor, address).await?;
+    serde_json::from_slice(&text).map_err(|error| wrong(format!("{address}: no JSON: {error}")))
+}
+
 /// The address of an external resource.
 pub(super) fn address_of(resource: &Value) -> Result<String, Fault> {
     let endpoint = resource.get("endpoint").unwrap_or(resource);

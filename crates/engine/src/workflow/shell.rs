@@ -34,9 +34,14 @@ pub(super) async fn run(executor: &Executor, with: &Value, awaits: bool) -> Resu
         let detail = "commands are run only where the operator allowed it (`--allow-shell`)";
         return Err(Fault::of(ErrorType::Authorization, "Not allowed", detail));
     }
+    if !awaits {
+        return Err(wrong("commands are always waited for here; leave `await: false` out"));
+    }
     let own = with.get("with").unwrap_or(&Value::Null);
+    let (script, arguments) = script_of(own)?;
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(script(own)?).env_clear().process_group(0).current_dir(&executor.base);
+    command.arg("-c").arg(script).arg("sh").args(arguments);
+    command.env_clear().process_group(0).current_dir(&executor.base);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     for (name, value) in own.get("environment").and_then(Value::as_object).into_iter().flatten() {
         command.env(name, plain(value));
@@ -59,10 +64,6 @@ pub(super) async fn run(executor: &Executor, with: &Value, awaits: bool) -> Resu
         let ((), stdout, stderr) = tokio::join!(feed, read(out), read(err));
         Ok((child.wait().await?, stdout?, stderr?))
     };
-    if !awaits {
-        drop(group);
-        return Err(wrong("commands are always waited for here; leave `await: false` out"));
-    }
     let done = tokio::time::timeout(LONGEST, work).await;
     drop(group);
     let late =
@@ -97,26 +98,49 @@ async fn read(from: Option<impl tokio::io::AsyncRead + Unpin>) -> std::io::Resul
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The command with its arguments, each quoted.
-fn script(own: &Value) -> Result<String, Fault> {
+/// The command, and its arguments: in the text where it says nothing of them, else where it names them (`$1`, `$@`).
+pub(super) fn script_of(own: &Value) -> Result<(String, Vec<String>), Fault> {
     let mut script = text(own, "command")?.to_owned();
-    let arguments = match own.get("arguments") {
+    let arguments: Vec<String> = match own.get("arguments") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::Array(items)) => items.iter().map(plain).collect(),
         Some(_) => return Err(wrong("expected a list as `arguments`")),
     };
-    for argument in arguments {
-        script.push_str(" '");
-        script.push_str(&argument.replace('\'', r"'\''"));
-        script.push('\'');
+    if !names_arguments(&script) {
+        for argument in &arguments {
+            script.push_str(" '");
+            script.push_str(&argument.replace('\'', r"'\''"));
+            script.push('\'');
+        }
     }
-    Ok(script)
+    Ok((script, arguments))
 }
 
-fn plain(value: &Value) -> String {
+/// Whether a script uses its positional parameters.
+fn names_arguments(script: &str) -> bool {
+    let after = script.split('$').skip(1).map(|text| text.strip_prefix('{').unwrap_or(text));
+    after.filter_map(|text| text.chars().next()).any(|first| matches!(first, '1'..='9' | '@' | '*' | '#'))
+}
+
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_stand_at_the_end_or_where_the_command_names_them() {
+        let made =
+            |command: &str| script_of(&json!({ "command": command, "arguments": ["a b", "it's"] })).unwrap();
+        assert_eq!(made("echo").0, r"echo 'a b' 'it'\''s'");
+        assert_eq!(made("echo $1 ${2}").0, "echo $1 ${2}");
+        assert_eq!(made("echo $1").1, ["a b", "it's"]);
+        assert!(!names_arguments("echo $HOME ${x}") && names_arguments("f \"$@\""));
     }
 }

@@ -18,6 +18,7 @@ mod service;
 mod signal;
 mod site;
 mod storage;
+mod workflow;
 
 pub use alert_rule::*;
 pub use asset::*;
@@ -37,3 +38,4 @@ pub use service::*;
 pub use signal::*;
 pub use site::*;
 pub use storage::*;
+pub use workflow::*;

@@ -21,6 +21,7 @@ mod limits;
 mod measure;
 mod names;
 mod observe;
+mod once;
 mod start;
 mod worker;
 
@@ -44,6 +45,15 @@ use worker::Worker;
 /// Where the daemon listens unless its variable `DOCKER_HOST` says otherwise.
 const SOCKET: &str = "/var/run/docker.sock";
 
+pub use once::{OnceContainer, OnceOutcome, remove_ended, run_once};
+
+/// The socket of `DOCKER_HOST` (`unix://…`) or `/var/run/docker.sock`.
+#[must_use]
+pub fn docker_socket() -> PathBuf {
+    let host = std::env::var("DOCKER_HOST").ok();
+    host.as_deref().and_then(|host| host.strip_prefix("unix://")).unwrap_or(SOCKET).into()
+}
+
 /// How the Docker driver is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerOptions {
@@ -62,11 +72,9 @@ impl DockerOptions {
     /// The usual set-up for a data directory: the socket of `DOCKER_HOST` (`unix://…`) or `/var/run/docker.sock`.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        let host = std::env::var("DOCKER_HOST").ok();
-        let socket = host.as_deref().and_then(|host| host.strip_prefix("unix://")).unwrap_or(SOCKET);
         Self {
             data_dir: data_dir.into(),
-            socket: socket.into(),
+            socket: docker_socket(),
             patience: Duration::from_millis(500),
             interrupt_after: None,
         }

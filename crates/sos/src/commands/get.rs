@@ -68,6 +68,10 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::Declared(Kind::Override) => {
             (&["NAME", "ASSET", "ORDER", "UNTIL", "BY", "STATE", "REASON"], overriding)
         }
+        AnyKind::Declared(Kind::Workflow) => {
+            (&["NAME", "VERSION", "STARTS", "NEXT", "RUNNING", "READY", "MESSAGE"], workflow)
+        }
+        AnyKind::ReadOnly(ReadOnlyKind::Run) => (&RUN, run_of),
         AnyKind::ReadOnly(ReadOnlyKind::Alert) => {
             (&["ALERT", "STATE", "SEVERITY", "SINCE", "SUMMARY", "ID"], alert)
         }
@@ -76,7 +80,6 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::ReadOnly(ReadOnlyKind::Forecast) => {
             (&["NAME", "SITE", "UNIT", "ISSUED AT", "METHOD", "MAE 1H", "MAE 13-24H", "DRIFTING"], forecast)
         }
-        AnyKind::ReadOnly(_) => (&["NAME", "STATE"], other),
     };
     let mut table = Table::new(header);
     for object in objects {
@@ -252,6 +255,33 @@ fn forecast(object: &Value) -> Vec<String> {
     ]
 }
 
-fn other(object: &Value) -> Vec<String> {
-    vec![name(object), shown(&object["status"]["state"])]
+fn workflow(object: &Value) -> Vec<String> {
+    let status = &object["status"];
+    let [status_ready, message] = ready(object);
+    vec![
+        name(object),
+        shown(&status["version"]),
+        shown(&status["starts"]),
+        shown(&status["next"]),
+        shown(&status["running"]),
+        status_ready,
+        message,
+    ]
+}
+
+/// The columns of runs.
+pub(crate) const RUN: [&str; 7] = ["NAME", "WORKFLOW", "STATE", "BEGAN", "ENDED", "AT", "FAULT"];
+
+/// The cells of a run.
+pub(crate) fn run_of(object: &Value) -> Vec<String> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    vec![
+        name(object),
+        shown(&spec["workflow"]),
+        shown(&status["state"]),
+        shown(&status["began"]),
+        shown(&status["ended"]),
+        words_of(&status["at"]),
+        shown(&status["fault"]["title"]),
+    ]
 }

@@ -28,6 +28,7 @@ mod report;
 mod resource;
 mod rollout;
 mod run;
+mod runs;
 mod scale;
 mod secret;
 mod subscribe;
@@ -103,6 +104,20 @@ pub(crate) enum Command {
     Control(control::Args),
     /// Run a workflow document to its end; no server needed
     Run(Box<run::Args>),
+    /// Start a run of a workflow on the server
+    Start(Box<runs::StartArgs>),
+    /// End runs of workflows; what they did is undone as they say
+    Cancel(runs::OrderArgs),
+    /// Have runs of workflows rest until they are resumed
+    Suspend(runs::OrderArgs),
+    /// Have runs of workflows go on that rest
+    Resume(runs::OrderArgs),
+    /// Have runs of workflows go on that faulted, with the step that failed
+    Retry(runs::OrderArgs),
+    /// Send an event to a run of a workflow
+    Signal(runs::SignalArgs),
+    /// Show what runs ask people to do, and do it
+    Tasks(runs::TasksArgs),
     /// Check a plan of `optimize` without the solver that made it; no server needed
     Verify(verify::Args),
     /// Check the record of commands
@@ -164,6 +179,13 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Control(args) => control::run(&args),
         Command::Optimize(args) => optimize::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Start(args) => runs::start(&args),
+        Command::Cancel(args) => runs::order("cancel", &args),
+        Command::Suspend(args) => runs::order("suspend", &args),
+        Command::Resume(args) => runs::order("resume", &args),
+        Command::Retry(args) => runs::order("retry", &args),
+        Command::Signal(args) => runs::signal(&args),
+        Command::Tasks(args) => runs::tasks(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Audit(audit) => audit::run(&audit),
         Command::Backup(args) => backup::backup(&args),

@@ -13,11 +13,11 @@ use sha2::{Digest as _, Sha256};
 use sos_call::{Egress, Trust};
 use sos_engine::clock::wall_now;
 use sos_engine::workflow::{
-    Allowed, Beginning, Executor, Found, Journal, Journaled, Observer, Reach, Start, Unloaded, drive, load,
-    run_id,
+    Allowed, Beginning, Containers, Drove, Entry, Executor, Found, Host, Journal, Reach, Start, Unloaded,
+    drive, load, run_id,
 };
 use sos_model::read_duration;
-use sos_workflow::machine::{Begin, Ended, Fault, Trace, Traced};
+use sos_workflow::machine::{Begin, Ended, Trace};
 use sos_workflow::program::Program;
 use sos_workflow::template::{data, json as to_json};
 use sos_workflow::{Definition, Document};
@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// Let it run commands on this machine
     #[arg(long)]
     allow_shell: bool,
+    /// Let it run containers of Docker
+    #[arg(long)]
+    allow_containers: bool,
     /// Reach a host at this address instead of asking the DNS, also several times
     #[arg(long, value_name = "HOST=ADDR")]
     resolve: Vec<String>,
@@ -86,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 let document = definition.json().clone();
                 told.begin(&Beginning { id: id.clone(), at, document, resources, input: input.clone() })?;
                 let begin = Begin { id, input: data(&input), secrets: data(&secrets), at };
-                Start { program: Arc::new(program), begin, entries: Vec::new() }
+                Start { program: Arc::new(program), begin, entries: Vec::new(), outside: None }
             }
         };
         bounded(args.timeout, &executor, start, &mut told).await
@@ -94,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let ended = told.finish(ended)?;
     match ended {
         Ended::Completed(output) => output::text(&format!("{}\n", to_json(&output))),
-        Ended::Faulted(fault) => Err(faulted(&fault)),
+        Ended::Faulted(fault) => Err(faulted(&fault.to_json())),
         Ended::Cancelled => Err(Failure::Unsuccessful("the run was cancelled".to_owned())),
     }
 }
@@ -105,7 +108,7 @@ async fn bounded(
     start: Start,
     told: &mut Told,
 ) -> Result<Ended, Failure> {
-    let driven = drive(start, executor, told);
+    let driven = drive(start, Arc::new(executor.clone()), told);
     let driven = match limit {
         None => driven.await,
         Some(limit) => match tokio::time::timeout(limit, driven).await {
@@ -113,7 +116,10 @@ async fn bounded(
             Err(_) => return Err(Failure::Unsuccessful(format!("broken off after {limit:?} (--timeout)"))),
         },
     };
-    driven.map_err(Failure::Unsuccessful)
+    match driven.map_err(Failure::Unsuccessful)? {
+        Drove::Ended(ended) => Ok(ended),
+        Drove::Rests(_) => Err(Failure::unsuccessful("the run was put aside")),
+    }
 }
 
 /// A run that was broken off, with the document that it began with.
@@ -129,7 +135,7 @@ fn restored(found: Found, secrets: &Value, told: &mut Told) -> Result<Start, Fai
     output::note(format!("going on with run {id} of {at}, after {} events", entries.len()));
     told.journal = Some(journal);
     let begin = Begin { id, input: data(&input), secrets: data(secrets), at };
-    Ok(Start { program: Arc::new(program), begin, entries })
+    Ok(Start { program: Arc::new(program), begin, entries, outside: None })
 }
 
 fn executor(args: &Args) -> Result<Executor, Failure> {
@@ -144,7 +150,8 @@ fn executor(args: &Args) -> Result<Executor, Failure> {
     let resolve = args.resolve.iter().map(|text| resolved(text)).collect::<Result<_, _>>()?;
     let reach = Reach { egress: Egress::open(), resolve, trust };
     let base = args.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let allowed = Allowed { shell: args.allow_shell };
+    let containers = args.allow_containers.then(Containers::default);
+    let allowed = Allowed { shell: args.allow_shell, containers };
     Executor::new(&reach, allowed, base.to_owned()).map_err(|error| Failure::input(error.to_string()))
 }
 
@@ -179,7 +186,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 /// The input: JSON in the argument, YAML or JSON in a file.
-fn input(given: Option<&str>) -> Result<Value, Failure> {
+pub(super) fn input(given: Option<&str>) -> Result<Value, Failure> {
     let from_file = |file: &Path| {
         let document = sos_workflow::read(&read(file)?);
         let document = document.map_err(|problems| {
@@ -242,8 +249,8 @@ fn unloaded(file: &Path, document: &Document, why: Unloaded) -> Failure {
 
 /// The error as one JSON object, the last line of stderr.
 #[expect(clippy::print_stderr, reason = "programs read the last line of stderr; `error: ` would break it")]
-fn faulted(fault: &Fault) -> Failure {
-    eprintln!("{}", fault.to_json());
+pub(super) fn faulted(fault: &Value) -> Failure {
+    eprintln!("{fault}");
     Failure::Told
 }
 
@@ -313,21 +320,14 @@ impl Told {
     }
 }
 
-impl Observer for Told {
-    fn journal(&mut self, (event, at): Journaled<'_>) -> Result<(), String> {
-        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(event, at))
+impl Host for Told {
+    async fn keep(&mut self, entries: &[Entry], _: Option<&Ended>) -> Result<(), String> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(entries))
     }
 
     fn trace(&mut self, at: Timestamp, trace: &Trace) {
         let Some((_, file)) = &mut self.file else { return };
-        let event = match trace.what {
-            Traced::Started => "started",
-            Traced::Completed => "completed",
-            Traced::Faulted => "faulted",
-            Traced::Cancelled => "cancelled",
-            Traced::Skipped => "skipped",
-            Traced::Retried => "retried",
-        };
+        let event = trace.what.word();
         let line =
             json!({"at": at.to_string(), "task": trace.task, "reference": trace.reference, "event": event});
         if let Err(error) = writeln!(file, "{line}") {

@@ -13,6 +13,7 @@ mod logs;
 mod metrics;
 mod people;
 mod resources;
+mod runs;
 mod series;
 mod services;
 mod watching;
@@ -26,8 +27,9 @@ use serde_json::Value;
 use sos_api::wire::{
     ApplyResult, AssetOrder, AssetOrdered, CallAnswer, CallRequest, ChannelView, ContractDetail,
     ContractSummary, DeadLetter, DiffResult, EventPage, EventRecord, GroupView, HandedEvent, LogAnswer,
-    LogQuery, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, Scale, SettledEvent,
-    SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary,
+    LogQuery, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, RunBegun, RunOrder,
+    RunOrdered, RunQuery, RunSignal, RunStart, Scale, SettledEvent, SiteChart, SiteForecasts, SiteLive,
+    SiteReport, SiteSummary, TaskDone,
 };
 use sos_api::{
     AlarmView, ApplyRequest, AuditEntry, Bytes, Identity, IngestBatch, IngestOutcome, LiveEvent, Measures,
@@ -212,11 +214,19 @@ impl sos_api::Platform for Platform {
     }
 
     fn list<'a>(&'a self, kind: &'a str, selector: Option<&'a str>) -> Reply<'a, Vec<Value>> {
+        if resources::is_run(kind) {
+            let selector = selector.map(str::to_owned);
+            let query = RunQuery { selector, limit: 1000, ..RunQuery::default() };
+            return runs::list(&self.engine, query).boxed();
+        }
         let (kind, selector) = (kind.to_owned(), selector.unwrap_or_default().to_owned());
         self.blocking(move |engine| resources::list(engine, &kind, &selector)).boxed()
     }
 
     fn get<'a>(&'a self, kind: &'a str, name: &'a str) -> Reply<'a, Value> {
+        if resources::is_run(kind) {
+            return runs::show(&self.engine, name).boxed();
+        }
         let (kind, name) = (kind.to_owned(), name.to_owned());
         self.blocking(move |engine| resources::get(engine, &kind, &name)).boxed()
     }
@@ -318,6 +328,36 @@ impl sos_api::Platform for Platform {
 
     fn redrive<'a>(&'a self, channel: &'a str, which: Redrive) -> Reply<'a, u64> {
         channels::redrive(&self.engine, channel, which).boxed()
+    }
+
+    fn start_run<'a>(
+        &'a self,
+        workflow: &'a str,
+        start: RunStart,
+        wait: Duration,
+        who: &'a str,
+    ) -> Reply<'a, RunBegun> {
+        runs::start(&self.engine, workflow, start, wait, who).boxed()
+    }
+
+    fn runs(&self, query: RunQuery) -> Reply<'_, Vec<Value>> {
+        runs::list(&self.engine, query).boxed()
+    }
+
+    fn order_runs(&self, order: RunOrder) -> Reply<'_, RunOrdered> {
+        runs::order(&self.engine, order).boxed()
+    }
+
+    fn signal_run<'a>(&'a self, run: &'a str, signal: RunSignal) -> Reply<'a, ()> {
+        runs::signal(&self.engine, run, signal).boxed()
+    }
+
+    fn tasks(&self) -> Reply<'_, Vec<Value>> {
+        runs::tasks(&self.engine).boxed()
+    }
+
+    fn attend<'a>(&'a self, task: &'a str, done: TaskDone, who: &'a Identity) -> Reply<'a, ()> {
+        runs::attend(&self.engine, task, done, who).boxed()
     }
 
     fn order_asset<'a>(

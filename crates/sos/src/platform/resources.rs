@@ -49,8 +49,14 @@ pub(super) fn list(engine: &Engine, kind: &str, selector: &str) -> Result<Vec<Va
         }
         AnyKind::ReadOnly(ReadOnlyKind::Forecast) => super::forecasts::objects(engine),
         AnyKind::ReadOnly(ReadOnlyKind::Alert) => Ok(super::alarms::objects(engine)),
+        // These have their own place: see `runs.rs`.
         AnyKind::ReadOnly(ReadOnlyKind::Run) => Ok(Vec::new()),
     }
+}
+
+/// Whether a kind is that of runs, which have their own place.
+pub(super) fn is_run(kind: &str) -> bool {
+    matches!(resolve(kind), Ok(AnyKind::ReadOnly(ReadOnlyKind::Run)))
 }
 
 /// One resource with the decisions that were taken about it.
@@ -101,6 +107,16 @@ pub(super) fn object(engine: &Engine, resource: &Resource) -> Value {
     let mut object = resources::object(resource);
     if resource.kind == Kind::Override.name() {
         super::people::describe(engine, &mut object, resource);
+    }
+    if resource.kind == Kind::Workflow.name()
+        && let Some(Value::Object(more)) = engine.runs().status(&resource.name)
+    {
+        if !object["status"].is_object() {
+            object["status"] = json!({});
+        }
+        if let Some(status) = object["status"].as_object_mut() {
+            status.extend(more);
+        }
     }
     if resource.kind == Kind::Service.name()
         && let Some(view) = engine.board().services.get(&resource.name)

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use crate::cli::{Ran, sos, sos_with};
-use crate::support::{Rig, Up, wait_for};
+use crate::support::{Rig, Server, wait_for};
 
 const CHANNEL: &str = "apiVersion: sos.energy/v1alpha1
 kind: Channel
@@ -18,47 +18,36 @@ spec:
 ";
 const SCHEMA: &str = r#"{"type": "object", "required": ["kwh"], "properties": {"kwh": {"type": "number"}}}"#;
 
-/// A `sos up` of one channel, and what its server is reached with.
-struct Own {
-    rig: Rig,
-    up: Up,
-    server: String,
-    token: String,
-}
+/// A `sos up` of one channel.
+struct Own(Server);
 
 impl Own {
     fn start() -> Self {
-        let rig = Rig::of(&[("channel.yaml", CHANNEL), ("order.json", SCHEMA)]);
-        let up = rig.up_with(&[]);
-        let file = |rig: &Rig, name: &str| std::fs::read_to_string(rig.data.join(name)).unwrap_or_default();
-        wait_for("the server", || file(&rig, "server").ends_with('\n').then_some(()));
-        let (server, token) = (file(&rig, "server").trim().to_owned(), file(&rig, "token").trim().to_owned());
-        Self { rig, up, server, token }
+        Self(Server::start(&[("channel.yaml", CHANNEL), ("order.json", SCHEMA)]))
     }
 
     fn sos(&self, args: &[&str]) -> Ran {
-        let server = ["--server", self.server.as_str(), "--token", self.token.as_str()];
-        sos(&self.rig.manifests, &[args, server.as_slice()].concat())
+        self.0.sos(args)
     }
 
     fn import(&self, source: &str, more: &[&str]) -> Ran {
-        let args = ["import", "openapi", source, "--name", "own", "--url", &self.server, "-o", "json"];
-        sos(&self.rig.manifests, &[args.as_slice(), more].concat())
+        let args = ["import", "openapi", source, "--name", "own", "--url", &self.0.address, "-o", "json"];
+        sos(&self.0.rig.manifests, &[args.as_slice(), more].concat())
     }
 }
 
 #[test]
 fn a_service_is_imported_called_and_imported_again() {
     let own = Own::start();
-    let document = format!("{}/api/v1/openapi.json", own.server);
+    let document = format!("{}/api/v1/openapi.json", own.0.address);
     let refused = own.import(&document, &[]);
     assert_eq!(refused.code, 3, "without a token: {}", refused.stderr);
-    let imported = own.import(&document, &["--bearer", &own.token]);
+    let imported = own.import(&document, &["--bearer", &own.0.token]);
     assert_eq!(imported.code, 0, "{}", imported.stderr);
-    let manifests = &own.rig.manifests;
+    let manifests = &own.0.rig.manifests;
     let manifest = std::fs::read_to_string(manifests.join("own.yaml")).unwrap();
     assert!(manifest.contains("contracts/own.json"), "{manifest}");
-    let token = own.rig.data.join("token");
+    let token = own.0.rig.data.join("token");
     let secret = format!(
         "{manifest}  calls: {{auth: {{bearer: {{name: own, key: token}}}}}}\n---\napiVersion: sos.energy/v1alpha1\nkind: Secret\nmetadata: {{name: own}}\nspec: {{data: {{token: {{file: {}}}}}}}\n",
         token.display()
@@ -78,7 +67,7 @@ fn a_service_is_imported_called_and_imported_again() {
     let missing = own.sos(&["call", "own", "resource", "-p", "kind=Channel", "-p", "name=nobody"]);
     assert_eq!(missing.code, 1, "{}", missing.stderr);
     assert!(missing.stderr.contains("404"), "{}", missing.stderr);
-    assert!(!missing.stderr.contains(&own.token), "the token is shown");
+    assert!(!missing.stderr.contains(&own.0.token), "the token is shown");
     let unknown = own.sos(&["call", "own", "lst"]);
     assert_eq!(unknown.code, 2, "{}", unknown.stderr);
     assert!(unknown.stderr.contains("no operation `lst`"), "{}", unknown.stderr);
@@ -87,7 +76,7 @@ fn a_service_is_imported_called_and_imported_again() {
     let kept = manifests.join("contracts/own.json");
     let mut text: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
     text["paths"].as_object_mut().unwrap().remove("/api/v1/diff").unwrap();
-    let newer = own.rig.path("newer.json");
+    let newer = own.0.rig.path("newer.json");
     std::fs::write(&newer, text.to_string()).unwrap();
     let before = std::fs::read(&kept).unwrap();
     let breaking = own.import(newer.to_str().unwrap(), &[]);
@@ -104,9 +93,10 @@ fn a_service_is_imported_called_and_imported_again() {
     });
     let gone = own.sos(&["call", "own", "diff"]);
     assert_eq!(gone.code, 2, "{}", gone.stderr);
-    let audit = sos(&own.rig.manifests, &["audit", "verify", "--data-dir", own.rig.data.to_str().unwrap()]);
+    let audit =
+        sos(&own.0.rig.manifests, &["audit", "verify", "--data-dir", own.0.rig.data.to_str().unwrap()]);
     assert_eq!(audit.code, 0, "{}", audit.stderr);
-    drop(own.up);
+    drop(own.0.up);
 }
 
 #[test]
@@ -129,19 +119,11 @@ fn events_survive_a_restart_and_wrong_ones_are_refused() {
         json!({"specversion": "1.0", "id": "2", "source": "/t", "type": "t", "data": {"kwh": 2}}),
         json!({"specversion": "1.0", "id": "", "source": "/t", "type": "t", "data": {"kwh": 2}}),
     ];
-    let args = ["publish", "orders", "--events", "-", "--server", &own.server, "--token", &own.token];
-    let half = sos_with(&own.rig.manifests, &args, json!(batch).to_string().as_bytes());
+    let args = ["publish", "orders", "--events", "-", "--server", &own.0.address, "--token", &own.0.token];
+    let half = sos_with(&own.0.rig.manifests, &args, json!(batch).to_string().as_bytes());
     assert_eq!(half.code, 2, "{}", half.stderr);
     assert!(half.stderr.contains("/1/id"), "{}", half.stderr);
-    let Own { rig, up, .. } = own;
-    up.kill();
-    // The files of the killed server are there still; the new one writes them anew.
-    std::fs::remove_file(rig.data.join("server")).unwrap();
-    let up = rig.up_with(&[]);
-    let file = |name: &str| std::fs::read_to_string(rig.data.join(name)).unwrap_or_default();
-    wait_for("the server", || file("server").ends_with('\n').then_some(()));
-    let (server, token) = (file("server").trim().to_owned(), file("token").trim().to_owned());
-    let own = Own { rig, up, server, token };
+    let own = Own(own.0.restart());
     let work = own.sos(&["subscribe", "orders", "--group", "g", "--no-follow"]);
     let lines: Vec<Value> = work.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 1, "of a batch that was refused something is kept: {}", work.stdout);
@@ -155,7 +137,7 @@ fn events_survive_a_restart_and_wrong_ones_are_refused() {
     );
     let moved = own.sos(&["channels", "seek", "orders", "g", "earliest"]);
     assert_eq!(moved.stdout, "Channel/orders: 1 events wait for g\n", "{}", moved.stderr);
-    drop(own.up);
+    drop(own.0.up);
 }
 
 /// Answers GET requests with these documents until the test ends.

@@ -337,6 +337,51 @@ impl Drop for Up {
     }
 }
 
+/// A `sos up` of some manifests, and what its server is reached with.
+pub(crate) struct Server {
+    pub(crate) rig: Rig,
+    pub(crate) up: Up,
+    pub(crate) address: String,
+    pub(crate) token: String,
+}
+
+impl Server {
+    pub(crate) fn start(files: &[(&str, &str)]) -> Self {
+        Self::over(Rig::of(files))
+    }
+
+    /// Over a folder that may have been served before.
+    pub(crate) fn over(rig: Rig) -> Self {
+        // An address that an earlier one left is not that of this one.
+        drop(std::fs::remove_file(rig.data.join("server")));
+        let up = rig.up_with(&[]);
+        let file = |rig: &Rig, name: &str| std::fs::read_to_string(rig.data.join(name)).unwrap_or_default();
+        wait_for("the server", || file(&rig, "server").ends_with('\n').then_some(()));
+        let address = file(&rig, "server").trim().to_owned();
+        let token = file(&rig, "token").trim().to_owned();
+        Self { rig, up, address, token }
+    }
+
+    /// Ends it as a power cut would, and starts it again.
+    pub(crate) fn restart(self) -> Self {
+        let Self { rig, up, .. } = self;
+        up.kill();
+        Self::over(rig)
+    }
+
+    pub(crate) fn sos(&self, args: &[&str]) -> crate::cli::Ran {
+        let server = ["--server", self.address.as_str(), "--token", self.token.as_str()];
+        crate::cli::sos(&self.rig.manifests, &[args, server.as_slice()].concat())
+    }
+
+    /// What a command answers as JSON, which must succeed.
+    pub(crate) fn answer(&self, args: &[&str]) -> Value {
+        let ran = self.sos(&[args, &["-o", "json"]].concat());
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.stderr);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {}", ran.stdout))
+    }
+}
+
 /// One entry of the audit record about set-points.
 #[derive(Debug)]
 pub(crate) struct Commanded {

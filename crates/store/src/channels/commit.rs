@@ -318,4 +318,20 @@ impl Channels {
     pub(super) fn view<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.0.read(work)
     }
+
+    /// Writes into tables that are no channel's, in a transaction with what others write; all of it or nothing.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.submit(move |inside| {
+            inside.touched = true;
+            work(inside.conn)
+        })
+    }
+
+    /// Looks into tables that are no channel's.
+    pub(crate) fn look<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.view(work)
+    }
 }

@@ -1,12 +1,13 @@
 //! A task that has begun.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::ErrorType;
 use jiff::Timestamp;
 
 use super::catching::Trying;
-use super::core::{Around, Core, DEEPEST, Locals, ended, is_true};
+use super::core::{Around, Core, DEEPEST, Locals, Undo, ended, is_true};
 use super::listening::Listening;
 use super::sequence::{Leave, Sequence, Step};
 use super::{Action, Effect, Event, Fault, Id, Timer, Traced};
@@ -16,6 +17,8 @@ use crate::template::{Template, json};
 
 /// The most branches of a fork.
 const MOST_BRANCHES: usize = 100_000;
+/// The most steps that a run may have to undo.
+const MOST_UNDONE: usize = 10_000;
 
 /// What comes after a task.
 #[derive(Debug)]
@@ -257,6 +260,16 @@ impl Activation {
                 let locals = self.locals.of_call(&program.step(self.step).reference);
                 Ok(self.inner(core, task.clone(), with, locals))
             }
+            Kind::Compensate { with, undo } => {
+                let input = self.evaluate(core, program, with)?;
+                if core.undo.len() >= MOST_UNDONE {
+                    let detail = format!("more than {MOST_UNDONE} steps have to be undone");
+                    return Err(Fault::of(ErrorType::Runtime, "Too many compensations", detail));
+                }
+                let locals = self.locals.of_call(&program.step(self.step).reference);
+                core.undo.push(Undo { tasks: undo.clone(), input, locals });
+                done(self.input.clone())
+            }
             Kind::For { items, .. } => {
                 let items = match self.evaluate(core, program, items)? {
                     Data::Arr(items) => items,
@@ -289,7 +302,8 @@ impl Activation {
 
     fn perform(&mut self, core: &mut Core, program: &Program, effect: Effect) -> Step {
         let key = self.key(core, program);
-        core.actions.push(Action::Perform { id: self.id, key, effect });
+        let once = program.step(self.step).once;
+        core.actions.push(Action::Perform { id: self.id, key, effect, once });
         self.state = State::Effect;
         Step::Pending
     }
@@ -635,6 +649,14 @@ impl Activation {
                 Branch::Done(_) => None,
             }),
             State::None | State::Effect | State::Waiting => None,
+        }
+    }
+
+    /// The types of the events that it listens to, where they are known.
+    pub(super) fn hears(&self, program: &Program) -> Option<BTreeSet<String>> {
+        match &program.step(self.step).kind {
+            Kind::Listen(listen) => super::listening::types(&listen.to),
+            _ => None,
         }
     }
 

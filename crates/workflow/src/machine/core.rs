@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Action, Begin, Fault, Id, Trace, Traced};
 use crate::jq::{Data, Limits};
-use crate::program::{Program, Span, Step, Transform};
+use crate::program::{List, Program, Span, Step, Transform};
 use crate::template::{Scope, Template, data, json};
 
 /// How many tasks begin before a run lets others go first.
@@ -31,6 +31,16 @@ pub(super) struct Core {
     /// Tasks that may still begin in this call.
     left: usize,
     pub(super) depth: usize,
+    /// How to undo what was done, the latest last.
+    pub(super) undo: Vec<Undo>,
+}
+
+/// Tasks that undo something.
+#[derive(Debug)]
+pub(super) struct Undo {
+    pub(super) tasks: List,
+    pub(super) input: Data,
+    pub(super) locals: Locals,
 }
 
 /// Variables of the tasks around, the innermost last; and which iteration of them it is.
@@ -116,6 +126,7 @@ impl Core {
             serial: super::WHOLE,
             left: AT_ONCE,
             depth: 0,
+            undo: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Events that a task waits for, and what is done with each of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::ReadAs;
 use jiff::Timestamp;
@@ -244,6 +244,27 @@ fn filters(strategy: &Strategy) -> impl Iterator<Item = &Filter> {
     }
 }
 
+/// The types that the events of a strategy have, as [`Pattern`](crate::program::Pattern)s; none when a filter takes others too.
+pub(super) fn types(strategy: &Strategy) -> Option<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    if let Strategy::Any { filters, .. } = strategy
+        && filters.is_empty()
+    {
+        return None;
+    }
+    for filter in filters(strategy) {
+        let literal = filter.with.iter().find_map(|(name, wanted)| match wanted {
+            Match::Value(Data::TStr(text), _) if name == "type" => String::from_utf8(text.to_vec()).ok(),
+            _ => None,
+        });
+        all.insert(literal?);
+    }
+    if let Strategy::Any { until: Some(Until::Events(events)), .. } = strategy {
+        all.extend(types(events)?);
+    }
+    Some(all)
+}
+
 /// The first filter that lets an event pass and still waits for one; without filters, the place of any.
 fn matching(
     core: &Core,
@@ -279,7 +300,7 @@ fn passes(
         match wanted {
             Match::Value(value, _) if *value == found => true,
             Match::Value(_, Some(pattern)) => match &found {
-                Data::TStr(text) => std::str::from_utf8(text).is_ok_and(|text| pattern.is_match(text)),
+                Data::TStr(text) => std::str::from_utf8(text).is_ok_and(|text| pattern.matches(text)),
                 _ => false,
             },
             Match::Value(_, None) => false,

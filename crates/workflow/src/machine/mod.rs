@@ -16,6 +16,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -91,6 +92,8 @@ pub enum Action {
         key: String,
         /// What is to be done.
         effect: Effect,
+        /// Whether it must not be begun again when its outcome was lost.
+        once: bool,
     },
     /// Tell when this time has come.
     Wake {
@@ -183,6 +186,21 @@ pub enum Traced {
     Retried,
 }
 
+impl Traced {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Completed => "completed",
+            Self::Faulted => "faulted",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+            Self::Retried => "retried",
+        }
+    }
+}
+
 /// What a run begins with.
 #[derive(Clone, Debug)]
 pub struct Begin {
@@ -203,6 +221,9 @@ pub struct Run {
     root: Option<Sequence>,
     /// While it is suspended, what happened meanwhile.
     held: Option<Vec<(Event, Timestamp)>>,
+    /// What it will have ended with, once what it did is undone.
+    ending: Option<Ended>,
+    undone: bool,
     ended: Option<Ended>,
 }
 
@@ -213,13 +234,26 @@ impl Run {
     /// A run that has not begun.
     #[must_use]
     pub fn new(program: Arc<Program>, begin: Begin) -> Self {
-        Self { core: Core::new(program, begin), root: None, held: None, ended: None }
+        Self {
+            core: Core::new(program, begin),
+            root: None,
+            held: None,
+            ending: None,
+            undone: false,
+            ended: None,
+        }
     }
 
     /// How it ended; none while it goes on.
     #[must_use]
     pub fn ended(&self) -> Option<&Ended> {
         self.ended.as_ref()
+    }
+
+    /// Whether it has begun to undo what it did.
+    #[must_use]
+    pub fn has_undone(&self) -> bool {
+        self.undone
     }
 
     /// Whether it is suspended.
@@ -234,6 +268,12 @@ impl Run {
         self.root.as_ref().is_some_and(|root| root.wants(&self.core, id, event))
     }
 
+    /// The types of the events that a task listens to; none when their types are not known beforehand.
+    #[must_use]
+    pub fn hears(&self, id: Id) -> Option<BTreeSet<String>> {
+        self.root.as_ref()?.find(id)?.hears(&self.core.program)
+    }
+
     /// Takes what happened at a time. What does not concern it any more changes nothing.
     pub fn apply(&mut self, event: Event, at: Timestamp) -> Vec<Action> {
         self.core.begin(at);
@@ -245,9 +285,10 @@ impl Run {
 
     fn take(&mut self, event: Event, at: Timestamp) {
         match (event, &mut self.held) {
-            (Event::Cancelled, _) => {
-                self.abandon();
-                self.end(Ended::Cancelled);
+            (Event::Cancelled, held) => {
+                *held = None;
+                let again = self.ending.is_some();
+                self.stop(Ended::Cancelled, again);
             }
             (Event::Suspended, held) => drop(held.get_or_insert_default()),
             (Event::Resumed, held) => {
@@ -264,8 +305,9 @@ impl Run {
                 self.settle(begun);
             }
             (Event::Due { id: WHOLE, .. }, None) => {
-                self.abandon();
-                self.end(Ended::Faulted(Fault::timeout("the workflow").at("/")));
+                if self.ending.is_none() {
+                    self.stop(Ended::Faulted(Fault::timeout("the workflow").at("/")), false);
+                }
             }
             (event, None) => {
                 let Some(root) = &mut self.root else { return };
@@ -295,9 +337,11 @@ impl Run {
     }
 
     fn settle(&mut self, step: Step) {
-        match step {
-            Step::Pending => {}
-            Step::Done(output, _) => {
+        match (step, &self.ending) {
+            (Step::Pending, _) => {}
+            // One that cannot be undone does not keep the others from it.
+            (Step::Done(..) | Step::Failed(_), Some(_)) => self.undo(),
+            (Step::Done(output, _), None) => {
                 self.abandon();
                 let ended = match self.core.workflow_output(&output) {
                     Ok(output) => Ended::Completed(output),
@@ -305,10 +349,33 @@ impl Run {
                 };
                 self.end(ended);
             }
-            Step::Failed(fault) => {
-                self.abandon();
-                self.end(Ended::Faulted(fault));
+            (Step::Failed(fault), None) => self.stop(Ended::Faulted(fault), false),
+        }
+    }
+
+    /// Breaks off what goes on and undoes what was done, the latest first, unless it is to end at once.
+    fn stop(&mut self, ended: Ended, at_once: bool) {
+        self.abandon();
+        if at_once {
+            self.core.undo.clear();
+        }
+        self.ending.get_or_insert(ended);
+        self.undo();
+    }
+
+    fn undo(&mut self) {
+        self.abandon();
+        while let Some(undo) = self.core.undo.pop() {
+            self.undone = true;
+            let mut root = Sequence::within(undo.tasks, undo.input, undo.locals);
+            let step = root.run(&mut self.core);
+            if matches!(step, Step::Pending) {
+                self.root = Some(root);
+                return;
             }
+        }
+        if let Some(ended) = self.ending.take() {
+            self.end(ended);
         }
     }
 

@@ -92,7 +92,7 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Perform { id, key, effect } => {
+            Action::Perform { id, key, effect, .. } => {
                 self.keys.push(key.clone());
                 if let Effect::Emit(event) = &effect {
                     self.emitted.push(json(event));

@@ -11,8 +11,8 @@ use crate::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    CallKind, Catch, Each, Extension, Filter, Kind, List, Listen, Match, Next, Program, Retry, RunKind, Span,
-    Step, StepId, Strategy, Transform, Until, Validator,
+    CallKind, Catch, Each, Extension, Filter, Kind, List, Listen, Match, Next, Pattern, Program, Retry,
+    RunKind, Span, Step, StepId, Strategy, Transform, Until, Validator,
 };
 use crate::template::{Mode, Template, data, enclosed};
 
@@ -71,7 +71,10 @@ const AFTER: &[&str] =
 const AT_END: &[&str] = &["context", "secrets", "workflow", "runtime"];
 
 /// Functions of the default catalogue, with what they call.
-const DEFAULT_CATALOGUE: &[(&str, CallKind)] = &[("soap", CallKind::Soap)];
+const DEFAULT_CATALOGUE: &[(&str, CallKind)] =
+    &[("soap", CallKind::Soap), ("service", CallKind::Service), ("human-task", CallKind::Human)];
+/// The function of the default catalogue by which a step says how it is undone.
+const COMPENSATE: &str = "compensate";
 /// How deep functions may call functions.
 const DEEPEST: usize = 32;
 
@@ -89,6 +92,26 @@ struct Build<'a> {
     foreign: Option<Value>,
     /// Whether extensions are being read, whose tasks are not extended themselves.
     inside_extension: bool,
+}
+
+fn is_compensation(name: &str) -> bool {
+    let (base, catalogue) = name.rsplit_once('@').unwrap_or((name, ""));
+    catalogue == "default" && base.split(':').next() == Some(COMPENSATE)
+}
+
+/// What waits for the events that start a workflow: a definition with one task that listens to them; none when none do.
+#[must_use]
+pub fn trigger(definition: &Definition) -> Option<Definition> {
+    let schedule = definition.part("/schedule")?;
+    let mut listen = json!({ "to": schedule.get("on")? });
+    if let Some(read) = schedule.get("read") {
+        listen["read"] = read.clone();
+    }
+    let document = json!({
+        "document": definition.part("/document")?,
+        "do": [{ "events": { "listen": listen } }],
+    });
+    Document::from_json(&document).and_then(|document| document.check()).ok()
 }
 
 impl Program {
@@ -207,6 +230,7 @@ impl Build<'_> {
                 .and_then(|timeout| self.timeout(timeout, &format!("{at}/timeout"))),
             then: task.then.as_ref().map_or(Next::Continue, next),
             kind: self.kind(task, siblings, &definition),
+            once: task.metadata.get("once").and_then(Value::as_bool).unwrap_or(false),
             around: if self.inside_extension { Vec::new() } else { self.around(task) },
             definition: data(&definition),
         }
@@ -329,14 +353,16 @@ impl Build<'_> {
                 }
                 CallKind::AsyncApi
             }
+            Call::Function(function) if is_compensation(&function.function) => {
+                return self.compensation(&function.with, at);
+            }
             Call::Function(function) => {
                 let with = self.template(&Value::Object(function.with.clone()), &from, DURING);
                 return self.function(&function.function, with, at);
             }
         };
-        if let Some(policies) = self.definition.part("/use/authentications").cloned() {
-            name_authentication(&mut with, &policies);
-        }
+        let policies = self.definition.part("/use/authentications").cloned().unwrap_or_default();
+        name_authentication(&mut with, &policies);
         Kind::Call { with: self.template(&with, &from, DURING), what }
     }
 
@@ -374,6 +400,30 @@ impl Build<'_> {
             None => {
                 self.unbuilt.missing.push(address);
                 Kind::Do(Arc::from([]))
+            }
+        }
+    }
+
+    /// What a step says about how it is undone: a function of the document, with its arguments as they are now.
+    fn compensation(&mut self, with: &Map<String, Value>, at: &str) -> Kind {
+        let arguments = with.get("with").cloned().unwrap_or_else(|| json!({}));
+        let arguments = self.template(&arguments, &format!("{at}/with/with"), DURING);
+        let nothing = Kind::Do(Arc::from([]));
+        let Some(name) = with.get("function").and_then(Value::as_str) else {
+            self.refuse(
+                &format!("{at}/with"),
+                "expected the name of a function that undoes it as `function`",
+            );
+            return nothing;
+        };
+        let none = Template::Constant(data(&json!({})));
+        match self.function(name, none, at) {
+            Kind::Function { task, .. } => Kind::Compensate { with: arguments, undo: task },
+            _ => {
+                let why =
+                    format!("`{name}` is no function of use.functions; what undoes a step has to be one");
+                self.refuse(&format!("{at}/with/function"), why);
+                nothing
             }
         }
     }
@@ -504,11 +554,7 @@ impl Build<'_> {
                 Value::String(text) if enclosed(text).is_some() => {
                     Match::Expression(self.bare(value, &from, DURING))
                 }
-                Value::String(text) => {
-                    let pattern =
-                        regex::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(1 << 20).build();
-                    Match::Value(data(value), pattern.ok())
-                }
+                Value::String(text) => Match::Value(data(value), Some(Pattern::new(text))),
                 _ => Match::Value(data(value), None),
             };
             (name.clone(), matched)
@@ -648,15 +694,27 @@ fn name_authentication(value: &mut Value, policies: &Value) {
     match value {
         Value::Object(entries) => {
             for (key, value) in entries {
-                let named = || value.get("use").and_then(Value::as_str).or_else(|| value.as_str());
-                match (key.as_str(), named().and_then(|name| policies.get(name))) {
-                    ("authentication", Some(policy)) => *value = policy.clone(),
-                    ("body", _) => {}
-                    _ => name_authentication(value, policies),
+                if key == "authentication" {
+                    let named = value.get("use").and_then(Value::as_str).or_else(|| value.as_str());
+                    if let Some(policy) = named.and_then(|name| policies.get(name)) {
+                        *value = policy.clone();
+                    }
+                    by_secret(value);
+                } else if key != "body" {
+                    name_authentication(value, policies);
                 }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| name_authentication(item, policies)),
         _ => {}
+    }
+}
+
+/// A scheme that is a secret becomes the expression that gives it.
+fn by_secret(authentication: &mut Value) {
+    for (_, scheme) in authentication.as_object_mut().into_iter().flatten() {
+        if let Some(name) = scheme.get("use").and_then(Value::as_str) {
+            *scheme = json!(format!("${{ $secrets[{}] }}", json!(name)));
+        }
     }
 }

@@ -10,8 +10,9 @@ use crate::{Backoff, Definition, Duration, ErrorFilter, ReadAs};
 use crate::jq::Data;
 use crate::template::Template;
 
-pub use self::build::{Refused, Resources, Unbuilt};
+pub use self::build::{Refused, Resources, Unbuilt, trigger};
 pub(crate) use self::schema::Validator;
+pub use self::schema::fits;
 
 /// A step's place in [`Program::steps`].
 pub(crate) type StepId = usize;
@@ -39,6 +40,12 @@ impl Program {
         &self.definition
     }
 
+    /// Whether it has tasks that listen to events.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.kind, Kind::Listen(_)))
+    }
+
     pub(crate) fn step(&self, id: StepId) -> &Step {
         &self.steps[id]
     }
@@ -57,6 +64,8 @@ pub(crate) struct Step {
     pub(crate) timeout: Option<Span>,
     pub(crate) then: Next,
     pub(crate) kind: Kind,
+    /// Whether its effect must not be begun again when its outcome was lost.
+    pub(crate) once: bool,
     /// Extensions around it, the outermost first.
     pub(crate) around: Vec<usize>,
 }
@@ -87,18 +96,45 @@ pub(crate) enum Span {
 
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Call { with: Template, what: CallKind },
-    Function { with: Template, task: List },
+    Call {
+        with: Template,
+        what: CallKind,
+    },
+    Function {
+        with: Template,
+        task: List,
+    },
+    /// From now on, a fault of the workflow runs these tasks.
+    Compensate {
+        with: Template,
+        undo: List,
+    },
     Do(List),
     Emit(Template),
-    For { each: String, at: String, items: Template, condition: Option<Template>, tasks: List },
-    Fork { branches: List, compete: bool },
+    For {
+        each: String,
+        at: String,
+        items: Template,
+        condition: Option<Template>,
+        tasks: List,
+    },
+    Fork {
+        branches: List,
+        compete: bool,
+    },
     Listen(Box<Listen>),
     Raise(Template),
-    Run { with: Template, what: RunKind, awaits: bool },
+    Run {
+        with: Template,
+        what: RunKind,
+        awaits: bool,
+    },
     Set(Template),
     Switch(Vec<(Option<Template>, Next)>),
-    Try { tasks: List, catch: Box<Catch> },
+    Try {
+        tasks: List,
+        catch: Box<Catch>,
+    },
     Wait(Span),
 }
 
@@ -119,6 +155,10 @@ pub enum CallKind {
     Mcp,
     /// An operation of a SOAP service, a function of the default catalogue.
     Soap,
+    /// An operation of a declared service, a function of the default catalogue.
+    Service,
+    /// A task of a person, a function of the default catalogue.
+    Human,
 }
 
 /// What is run.
@@ -187,6 +227,24 @@ pub(crate) enum Until {
     Events(Box<Strategy>),
 }
 
+/// A text that an attribute of an event is compared with: itself, or an expression that matches it as a whole.
+#[derive(Clone, Debug)]
+pub struct Pattern(String, Option<regex::Regex>);
+
+impl Pattern {
+    /// The pattern of a text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned(), regex::Regex::new(&format!("^(?:{text})$")).ok())
+    }
+
+    /// Whether it lets a text pass.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0 == text || self.1.as_ref().is_some_and(|pattern| pattern.is_match(text))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) with: Vec<(String, Match)>,
@@ -197,7 +255,7 @@ pub(crate) struct Filter {
 #[derive(Debug)]
 pub(crate) enum Match {
     /// This value, or a text that this expression matches as a whole.
-    Value(Data, Option<regex::Regex>),
+    Value(Data, Option<Pattern>),
     /// An expression over the attribute: true, or equal to it.
     Expression(Template),
 }

@@ -2,6 +2,7 @@
 //! `WORKFLOW_CASES_DIR` names. Each runs through `sos run`, as people run it; what documents call is answered here.
 
 mod feature;
+mod server;
 mod stub;
 
 use std::collections::BTreeSet;
@@ -272,7 +273,8 @@ fn the_workflow_of_the_documentation_does_what_is_said() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("offer.yaml"), &blocks("yaml")[0]).unwrap();
     let (commands, answers) = (blocks("sh"), blocks("json"));
-    assert_eq!((commands.len(), answers.len()), (2, 2));
+    // What follows is asked of a server; see `server.rs`.
+    assert_eq!((commands.len(), answers.len()), (3, 2));
     for (command, answer) in commands.iter().zip(&answers) {
         let binary = Path::new(env!("CARGO_BIN_EXE_sos")).parent().unwrap();
         let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
@@ -282,6 +284,14 @@ fn the_workflow_of_the_documentation_does_what_is_said() {
         let said = if shell.status.success() { shell.stdout } else { shell.stderr };
         assert_eq!(String::from_utf8_lossy(&said), *answer);
     }
+    let manifests = blocks("yaml");
+    let head = "document: {dsl: '1.0.3', namespace: n, name: more, version: '1.0.0'}\nuse: {functions: {cancelBooking: {set: {a: 1}}}}\n";
+    std::fs::write(folder.path().join("more.yaml"), format!("{head}{}", manifests[2])).unwrap();
+    let more = manifests[1].replace("offer", "more");
+    std::fs::write(folder.path().join("manifests.yaml"), format!("{}---\n{more}", manifests[1])).unwrap();
+    let validated =
+        Command::new(env!("CARGO_BIN_EXE_sos")).arg("validate").arg(folder.path()).output().unwrap();
+    assert!(validated.status.success(), "{}", String::from_utf8_lossy(&validated.stderr));
 }
 
 #[test]

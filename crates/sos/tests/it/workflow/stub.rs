@@ -1,7 +1,7 @@
 //! The services that scenarios call, over TLS, under the names that documents use.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -64,11 +64,29 @@ impl Stub {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (config, calls) = (Arc::clone(&config), Arc::clone(&heard));
-                std::thread::spawn(move || serve(stream, config, &calls));
+                std::thread::spawn(move || {
+                    let Ok(connection) = ServerConnection::new(config) else { return };
+                    serve(StreamOwned::new(connection, stream), &calls);
+                });
             }
         });
         Some(Self { port, calls, authority: certificate, _folder: folder })
     }
+}
+
+/// The same services without TLS: their port, and what they were asked.
+pub(super) fn plain() -> (u16, Arc<Calls>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let calls = Arc::<Calls>::default();
+    let heard = Arc::clone(&calls);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let calls = Arc::clone(&heard);
+            std::thread::spawn(move || serve(stream, &calls));
+        }
+    });
+    (port, calls)
 }
 
 /// What was asked so far, and who is to be killed when.
@@ -113,9 +131,8 @@ struct Asked {
     body: Vec<u8>,
 }
 
-fn serve(stream: TcpStream, config: Arc<ServerConfig>, calls: &Calls) {
-    let Ok(connection) = ServerConnection::new(config) else { return };
-    let mut reader = BufReader::new(StreamOwned::new(connection, stream));
+fn serve(stream: impl Read + Write, calls: &Calls) {
+    let mut reader = BufReader::new(stream);
     while let Some(asked) = asked(&mut reader) {
         let killed = calls.hear(&asked);
         if let Some(Kill { process, answered: false, .. }) = killed {
@@ -137,7 +154,7 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, calls: &Calls) {
     }
 }
 
-fn asked(reader: &mut BufReader<StreamOwned<ServerConnection, TcpStream>>) -> Option<Asked> {
+fn asked(reader: &mut BufReader<impl Read>) -> Option<Asked> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut parts = line.split_whitespace();

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sos_workflow::machine::{Event, Fault, Timer};
 use sos_workflow::program::Resources;
-use sos_workflow::template::{data, json as to_json};
+
+use super::drive::Entry;
+use super::entry::{event, written};
 
 /// What a run began with: all that is needed to restore it but its secrets, which are never written down.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +40,7 @@ pub struct Found {
     /// What the run began with.
     pub beginning: Beginning,
     /// What happened.
-    pub entries: Vec<(Event, Timestamp)>,
+    pub entries: Vec<Entry>,
     /// To go on with.
     pub journal: Journal,
 }
@@ -105,13 +106,18 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn append(&mut self, event: &Event, at: Timestamp) -> Result<(), String> {
-        self.write(&json!({"at": at.to_string(), "event": written(event)}))
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), String> {
+        let line =
+            |(event, at): &Entry| format!("{}\n", json!({"at": at.to_string(), "event": written(event)}));
+        self.add(&entries.iter().map(line).collect::<String>())
     }
 
     fn write(&mut self, value: &Value) -> Result<(), String> {
-        let written =
-            self.file.write_all(format!("{value}\n").as_bytes()).and_then(|()| self.file.sync_data());
+        self.add(&format!("{value}\n"))
+    }
+
+    fn add(&mut self, lines: &str) -> Result<(), String> {
+        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
     }
 }
@@ -136,64 +142,17 @@ fn beginning(line: &Value) -> Option<Beginning> {
     })
 }
 
-fn entry(line: &Value) -> Option<(Event, Timestamp)> {
+fn entry(line: &Value) -> Option<Entry> {
     Some((event(line.get("event")?)?, time(line)?))
-}
-
-const TIMERS: [(Timer, &str); 4] = [
-    (Timer::Wait, "wait"),
-    (Timer::Retry, "retry"),
-    (Timer::Timeout, "timeout"),
-    (Timer::Attempt, "attempt"),
-];
-
-fn written(event: &Event) -> Value {
-    match event {
-        Event::Started => json!("started"),
-        Event::Continued => json!("continued"),
-        Event::Cancelled => json!("cancelled"),
-        Event::Suspended => json!("suspended"),
-        Event::Resumed => json!("resumed"),
-        Event::Done { id, outcome: Ok(output) } => json!({"done": id, "output": to_json(output)}),
-        Event::Done { id, outcome: Err(fault) } => json!({"done": id, "fault": fault.to_json()}),
-        Event::Due { id, timer } => {
-            let name = TIMERS.iter().find(|(known, _)| known == timer).map_or("wait", |(_, name)| name);
-            json!({"due": id, "timer": name})
-        }
-        Event::Received { id, event } => json!({"received": id, "event": to_json(event)}),
-    }
-}
-
-fn event(value: &Value) -> Option<Event> {
-    let id = |name: &str| value.get(name).and_then(Value::as_u64);
-    if let Some(word) = value.as_str() {
-        return match word {
-            "started" => Some(Event::Started),
-            "continued" => Some(Event::Continued),
-            "cancelled" => Some(Event::Cancelled),
-            "suspended" => Some(Event::Suspended),
-            "resumed" => Some(Event::Resumed),
-            _ => None,
-        };
-    }
-    if let Some(id) = id("done") {
-        let outcome = match value.get("fault") {
-            Some(fault) => Err(Fault::from_json(fault)?),
-            None => Ok(data(value.get("output")?)),
-        };
-        return Some(Event::Done { id, outcome });
-    }
-    if let Some(id) = id("due") {
-        let name = value.get("timer")?.as_str()?;
-        let timer = TIMERS.iter().find(|(_, known)| *known == name)?.0;
-        return Some(Event::Due { id, timer });
-    }
-    Some(Event::Received { id: id("received")?, event: data(value.get("event")?) })
 }
 
 #[cfg(test)]
 mod tests {
+    use sos_workflow::machine::{Event, Fault};
+    use sos_workflow::template::data;
+
     use super::*;
+    use crate::workflow::entry::TIMERS;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_767_600_000 + second).unwrap()
@@ -229,7 +188,7 @@ mod tests {
         let path = folder.path().join("r.jsonl");
         let mut journal = Journal::begin(&path, &began()).unwrap();
         for (second, event) in events().iter().enumerate() {
-            journal.append(event, at(second as i64)).unwrap();
+            journal.append(&[(event.clone(), at(second as i64))]).unwrap();
         }
         std::fs::write(&path, [std::fs::read(&path).unwrap(), b"{\"at\": \"20".to_vec()].concat()).unwrap();
         assert!(Journal::open(&path).unwrap_err().contains("another process"));
@@ -238,7 +197,7 @@ mod tests {
         assert_eq!(beginning, began());
         assert_eq!(entries.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>(), events());
         assert_eq!(entries[2].1, at(2));
-        journal.append(&Event::Continued, at(99)).unwrap();
+        journal.append(&[(Event::Continued, at(99))]).unwrap();
         drop(journal);
         assert_eq!(Journal::open(&path).unwrap().entries.len(), events().len() + 1);
         assert!(Journal::begin(&path, &began()).unwrap_err().contains("cannot create"));

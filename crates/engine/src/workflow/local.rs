@@ -1,0 +1,100 @@
+//! `run: workflow` without a server: the other document lies in the same folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use sos_workflow::machine::{Begin, Ended, Fault};
+use sos_workflow::template::{data, json as to_json};
+use sos_workflow::{Definition, ErrorType};
+
+use super::drive::{Drove, Entry, Host, Start, drive, now};
+use super::executor::{Executor, text, wrong};
+use super::resources::{Unloaded, load};
+
+/// How deep workflows may run workflows.
+const DEEPEST: u32 = 32;
+/// The most files that are looked into.
+const MOST_FILES: usize = 1_000;
+
+/// What it goes through is not kept: the run that it belongs to begins it anew, with the same keys.
+struct Nobody;
+
+impl Host for Nobody {
+    async fn keep(&mut self, _: &[Entry], _: Option<&Ended>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Runs another workflow to its end. Boxed, because it may run others.
+pub(super) fn run<'a>(
+    executor: &'a Executor,
+    key: &'a str,
+    with: &'a Value,
+    awaits: bool,
+) -> BoxFuture<'a, Result<Value, Fault>> {
+    async move {
+        let named = with.get("with").unwrap_or(with);
+        if !awaits {
+            return Err(wrong(
+                "without a server other workflows are always waited for; leave `await: false` out",
+            ));
+        }
+        if executor.depth >= DEEPEST {
+            let detail = format!("workflows run workflows deeper than {DEEPEST}: one that runs itself?");
+            return Err(Fault::of(ErrorType::Runtime, "Too deep", detail));
+        }
+        let definition = found(&executor.base, named)?;
+        if !definition.r#use.secrets.is_empty() {
+            return Err(wrong("workflows that are run by others get no secrets without a server"));
+        }
+        let mut executor = executor.clone();
+        executor.depth += 1;
+        let loaded = load(&executor, &definition).await;
+        let (program, _) = loaded.map_err(|why| match why {
+            Unloaded::Unfetched(address, why) => wrong(format!("{address} is needed: {why}")),
+            Unloaded::Unbuilt(unbuilt) => {
+                let said = unbuilt.refused.iter().map(|one| format!("{}: {}", one.reference, one.why));
+                wrong(said.collect::<Vec<_>>().join("; "))
+            }
+        })?;
+        let input = named.get("input").cloned().unwrap_or_else(|| json!({}));
+        let begin = Begin { id: key.to_owned(), input: data(&input), secrets: data(&json!({})), at: now() };
+        let start = Start { program: Arc::new(program), begin, entries: Vec::new(), outside: None };
+        match drive(start, Arc::new(executor), &mut Nobody).await {
+            Ok(Drove::Ended(Ended::Completed(output))) => Ok(to_json(&output)),
+            Ok(Drove::Ended(Ended::Faulted(fault))) => Err(fault),
+            Ok(_) => Err(Fault::of(ErrorType::Runtime, "Cancelled", "the workflow was cancelled")),
+            Err(why) => Err(Fault::of(ErrorType::Runtime, "The workflow did not end", why)),
+        }
+    }
+    .boxed()
+}
+
+/// The document of a workflow in a folder.
+fn found(base: &Path, named: &Value) -> Result<Definition, Fault> {
+    let (namespace, name, version) =
+        (text(named, "namespace")?, text(named, "name")?, text(named, "version")?);
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(base) {
+        Ok(entries) => entries.take(MOST_FILES).flatten().map(|entry| entry.path()).collect(),
+        Err(error) => return Err(wrong(format!("{} cannot be read: {error}", base.display()))),
+    };
+    files.retain(|path| path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json"));
+    files.sort();
+    let definitions = files.iter().filter_map(|path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        sos_workflow::read(&text).ok()?.check().ok()
+    });
+    let fits = |definition: &Definition| {
+        let document = &definition.document;
+        document.namespace == namespace
+            && document.name == name
+            && (version == "latest" || document.version == version)
+    };
+    definitions.into_iter().find(fits).ok_or_else(|| {
+        let detail = format!("no document in {} is {namespace}/{name} {version}", base.display());
+        Fault::of(ErrorType::Configuration, "No such workflow", detail)
+    })
+}
