@@ -59,13 +59,15 @@ const COMPARE = `(async () => {
     const site = document.querySelector("[data-field=site]").textContent;
     const live = await (await fetch("/api/v1/sites/" + encodeURIComponent(site) + "/live")).json();
     if (document.querySelector("[data-field=time]").dataset.value !== live.time) continue;
-    const byName = (list) => Object.fromEntries(list.map((item) => [item.name, item]));
-    const root = { ...live, assets: byName(live.assets), services: byName(live.services) };
-    root.totals.emissions_kg.saved = root.totals.emissions_kg.baseline - root.totals.emissions_kg.actual;
+    live.totals.emissions_kg.saved = live.totals.emissions_kg.baseline - live.totals.emissions_kg.actual;
+    const at = (value, path) => path.split(".").reduce((value, key) => value?.[key], value);
     const known = (path) => {
-      const [head, ...rest] = path.split(".");
-      if (head !== "assets" && head !== "services") return rest.reduce((value, key) => value?.[key], root[head]);
-      return root[head][rest.slice(0, -1).join(".")]?.[rest.at(-1)];
+      const [head] = path.split(".");
+      if (!["assets", "services", "feeders", "charges"].includes(head)) return at(live, path);
+      // Names may have dots: the longest that fits is meant.
+      const fits = live[head].filter(({ name }) => path.startsWith(head + "." + name + "."));
+      const item = fits.sort((a, b) => b.name.length - a.name.length)[0];
+      return item && at(item, path.slice(head.length + item.name.length + 2));
     };
     elements = document.querySelectorAll("data[data-field]");
     wrong = [];

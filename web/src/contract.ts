@@ -23,6 +23,10 @@ baseline: number, };
 
 export type Connection = { 
 /**
+ * Whether there is none: the power is then what lacks, above zero, or what is lost, below.
+ */
+island: boolean, 
+/**
  * Import above zero, export below.
  */
 power_kw: number | null, 

@@ -59,6 +59,9 @@ const WORDS: Record<string, Words> = {
 };
 const ANY: Words = { positive: "delivers", negative: "uses", idle: "idle" };
 const GRID: Words = { positive: "importing", negative: "exporting", idle: "balanced" };
+const ISLAND: Words = { positive: "lacking", negative: "losing", idle: "in balance" };
+/** What devices that measure in watts may be off together, kW. */
+const ROUNDING = 0.01;
 
 function inWords(value: Maybe, words: Words): string {
   if (!known(value)) return UNKNOWN;
@@ -73,6 +76,11 @@ export function powerWords(type: string, value: Maybe): string {
 
 export function gridWords(value: Maybe): string {
   return inWords(value, GRID);
+}
+
+/** What an island lacks or loses. */
+export function islandWords(value: Maybe): string {
+  return inWords(known(value) && Math.abs(value) <= ROUNDING ? 0 : value, ISLAND);
 }
 
 /** A set-point is an order, so its words are orders: "charge 1.5 kW". */

@@ -9,7 +9,7 @@ export function sample(): SiteLive {
     step_seconds: 3600,
     speed: "600",
     currency: "USD",
-    connection: { power_kw: 4.2, import_limit_kw: 20, over_limit_kw: 0 },
+    connection: { island: false, power_kw: 4.2, import_limit_kw: 20, over_limit_kw: 0 },
     feeders: [],
     charges: [],
     price_per_kwh: 0.22,

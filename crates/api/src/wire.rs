@@ -112,6 +112,9 @@ pub struct SiteLive {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Connection {
+    /// Whether there is none: the power is then what lacks, above zero, or what is lost, below.
+    #[serde(default)]
+    pub island: bool,
     /// Import above zero, export below.
     pub power_kw: Option<f64>,
     /// Most that may be imported, kW, zero or above; left out when there is none.

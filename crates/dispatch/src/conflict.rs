@@ -70,6 +70,31 @@ pub fn conflict(problem: &Problem, probes: usize) -> Result<Option<Conflict>, Un
     Ok(Some(Conflict { limits, irreducible: !search.spent }))
 }
 
+/// Whether limits that are said to be in conflict are: each is one of the problem, no plan holds all of them, and, where nothing
+/// can be taken out of them, plans hold the others without any one. `Err` says what is not so.
+///
+/// # Errors
+/// What is not so, in words; or that the solver could not find it out.
+pub fn confirm(problem: &Problem, conflict: &Conflict) -> Result<(), String> {
+    let known: BTreeSet<Limit> = limits(problem).into_iter().collect();
+    let stated: BTreeSet<Limit> = conflict.limits.iter().cloned().collect();
+    if !stated.is_subset(&known) {
+        return Err("a limit in conflict that the problem does not have".into());
+    }
+    let holds = |set: &BTreeSet<Limit>| holds(problem, set).map_err(|error| error.to_string());
+    if holds(&stated)? {
+        return Err("limits said to be in conflict that one plan holds".into());
+    }
+    for one in stated.iter().filter(|_| conflict.irreducible) {
+        let mut others = stated.clone();
+        others.remove(one);
+        if !holds(&others)? {
+            return Err("limits in conflict of which one can be taken out, said to be irreducible".into());
+        }
+    }
+    Ok(())
+}
+
 fn limits(problem: &Problem) -> Vec<Limit> {
     let limited = |list: &[Option<sos_units::Power>]| {
         let steps = list.iter().enumerate().filter(|(_, most)| most.is_some());

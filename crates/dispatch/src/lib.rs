@@ -30,6 +30,7 @@ mod ordered;
 mod place;
 mod problem;
 mod reasons;
+mod recount;
 mod redispatch;
 mod running;
 mod schedule;
@@ -39,7 +40,7 @@ mod verify;
 mod work;
 
 pub use binding::binding;
-pub use conflict::{Conflict, Limit, conflict};
+pub use conflict::{Conflict, Limit, confirm, conflict};
 pub use connection::{CarbonCap, Charge, Charged, Connection, Feeder, Ramping, Sum};
 pub use dynamics::{Draw, Dynamics};
 pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
@@ -51,10 +52,11 @@ pub use merit::{Call, Merit};
 pub use ordered::{Ordered, covered};
 pub use problem::{Budget, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage};
 pub use reasons::explain;
+pub use recount::emissions;
 pub use redispatch::{Piece, Supply, redispatch};
 pub use schedule::{
     Breach, BreachKind, Costs, GeneratorSchedule, Reason, ReasonCode, Schedule, Shadow, StorageSchedule,
 };
 pub use solve::{Solved, Stats, Status, Unsolvable, perfect, relative_gap, solve};
 pub use spinning::Spinning;
-pub use verify::{Verification, Violation, emissions, verify};
+pub use verify::{Verification, Violation, verify};

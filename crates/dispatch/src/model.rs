@@ -389,7 +389,8 @@ impl Builder<'_> {
                 }
             }
             let least = s.dynamics.min_charge.as_kw();
-            if least > 0.0 && s.is_available(t) {
+            // What people order, or what a device on hold does by itself, is as it is.
+            if least > 0.0 && s.is_available(t) && s.ordered_in(t).is_none() {
                 let lp = &mut self.built.lp;
                 let give = s.max_discharge.as_kw();
                 let rows = [0.0, 0.0, give].map(|most| lp.add_row(f64::NEG_INFINITY, most));

@@ -7,7 +7,7 @@ use sos_units::{Power, Price};
 use crate::connection::{Behind, Charge, Charged, Connection, Meter, Sum};
 use crate::generator::Generator;
 use crate::ordered::Ordered;
-use crate::problem::{Problem, Storage};
+use crate::problem::{Problem, SocTarget, Storage};
 use crate::schedule::{BreachKind, GeneratorSchedule, Reason, ReasonCode, Schedule, StorageSchedule};
 
 /// Power below which an asset counts as idle, kW.
@@ -61,6 +61,11 @@ fn price(value: Price) -> String {
     format!("{:.2}", value.as_per_kwh())
 }
 
+/// By how much a limit is exceeded although something is done for it; nothing where it holds.
+fn still(over: f64) -> String {
+    if over > IDLE { format!(", and is by {over:.1} kW all the same") } else { String::new() }
+}
+
 /// A time of the day as people read it.
 fn clock(problem: &Problem, at: jiff::Timestamp) -> String {
     let civil = problem.zone.to_datetime(at);
@@ -97,6 +102,8 @@ impl Point<'_> {
 struct View {
     /// What a kWh from the grid costs, feeders included, per step.
     prices: Vec<Price>,
+    /// Whether carbon is part of that, to be told.
+    carbon: Vec<bool>,
     /// What a kWh into the grid earns.
     earns: Vec<Price>,
     /// The points that it is behind, the site's first.
@@ -111,10 +118,24 @@ impl View {
         };
         Self {
             prices: sum(&Connection::full_import_price),
+            carbon: (0..steps)
+                .map(|t| behind.iter().any(|&point| counts_carbon(points[point].connection, t)))
+                .collect(),
             earns: sum(&|connection, t| connection.export_price[t]),
             points: behind.to_vec(),
         }
     }
+
+    /// What a kWh costs in a step.
+    fn costs(&self, t: usize) -> String {
+        let carbon = if self.carbon[t] { " with its carbon" } else { "" };
+        format!("{}{carbon}", price(self.prices[t]))
+    }
+}
+
+/// Whether the price of carbon changes what people read as the price of a kWh.
+fn counts_carbon(connection: &Connection, t: usize) -> bool {
+    (connection.full_import_price(t) - connection.import_price[t]).as_per_kwh() >= 0.005
 }
 
 struct Facts<'a> {
@@ -204,7 +225,9 @@ impl<'a> Facts<'a> {
     ) -> Reason {
         let power = plan.power[t].as_kw();
         if !s.is_available(t) {
-            return reason(ReasonCode::Unavailable, "0 kW: not available".into());
+            let back = (t..self.times.len()).find(|&later| s.is_available(later));
+            let until = back.map_or("the end of the plan", |later| self.times[later].as_str());
+            return reason(ReasonCode::Unavailable, format!("0 kW: not there until {until}"));
         }
         if let Some(ordered) = s.ordered.as_ref().filter(|_| s.ordered_in(t).is_some()) {
             return self.ordered(s, ordered, power, t);
@@ -215,7 +238,7 @@ impl<'a> Facts<'a> {
             return reason;
         }
         if power < -IDLE {
-            self.charging(s, view, t, later)
+            self.charging(s, view, t, power, later)
         } else if power > IDLE {
             self.discharging(view, t)
         } else {
@@ -244,11 +267,14 @@ impl<'a> Facts<'a> {
     /// Why something charges, waits or keeps what it has whose energy is for a wish or for a use of its own.
     fn for_use(&self, s: &Storage, plan: &StorageSchedule, view: &View, t: usize) -> Option<Reason> {
         let (by, wanted) = self.wanted(s, plan, t)?;
-        let (power, now) = (plan.power[t].as_kw(), price(view.prices[t]));
+        let (power, now) = (plan.power[t].as_kw(), view.costs(t));
+        let full = self.full(view, t);
         if power < -IDLE {
             let limited = self.limit(view, t, false).is_some();
             let surplus = view.points.last().is_some_and(|&point| self.points[point].flow[t] < IDLE);
-            let text = format!("{}: {wanted}, power costs {now} now", s.taking());
+            let full = full.filter(|_| -power < s.max_charge.as_kw() - IDLE);
+            let full = full.map_or_else(String::new, |full| format!("; {full} allows no more"));
+            let text = format!("{}: {wanted}, power costs {now} now{full}", s.taking());
             return (!limited && !surplus).then(|| reason(ReasonCode::ChargeCheap, text));
         }
         if power > IDLE {
@@ -256,8 +282,11 @@ impl<'a> Facts<'a> {
         }
         let charges = (t + 1..=by).find(|&later| plan.power[later].as_kw() < -IDLE);
         if let Some(later) = charges {
-            let (time, price) = (&self.times[later], price(view.prices[later]));
-            let text = format!("0 kW: waits for {time}, when power costs {price}; {wanted}");
+            let (time, price) = (&self.times[later], view.costs(later));
+            let text = match full {
+                Some(full) => format!("0 kW: {full} is reached; waits for {time}, {wanted}"),
+                None => format!("0 kW: waits for {time}, when power costs {price}; {wanted}"),
+            };
             return Some(reason(ReasonCode::NotWorth, text));
         }
         let kept = (plan.stored_after[t] - s.energy_min()).as_kwh();
@@ -267,7 +296,11 @@ impl<'a> Facts<'a> {
 
     /// What the energy of a step is for, and the step in which that is: the next wish that is only just met, or the next use.
     fn wanted(&self, s: &Storage, plan: &StorageSchedule, t: usize) -> Option<(usize, String)> {
-        let target = s.targets.iter().filter(|target| target.step >= t).min_by_key(|target| target.step);
+        // Wishes of a hundredth of that only say early what a later target or use wants.
+        let of_use = s.dynamics.draw.as_ref().map(|draw| draw.price);
+        let dearest = s.targets.iter().map(|target| target.price).chain(of_use).fold(Price::ZERO, Price::max);
+        let counts = |target: &&SocTarget| target.step >= t && target.price * 100.0 >= dearest;
+        let target = s.targets.iter().filter(counts).min_by_key(|target| target.step);
         let target = target
             .filter(|target| (plan.stored_after[target.step] - target.soc * s.capacity).as_kwh() < TRACE);
         let used = (t..self.times.len()).find(|&later| s.draw(later) > TRACE);
@@ -287,7 +320,7 @@ impl<'a> Facts<'a> {
 
     fn then(&self, view: &View, later: Option<usize>) -> String {
         match later {
-            Some(t) => format!("{} at {}", price(view.prices[t]), self.times[t]),
+            Some(t) => format!("{} at {}", view.costs(t), self.times[t]),
             None => "more after the planned time".into(),
         }
     }
@@ -327,11 +360,22 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn charging(&self, s: &Storage, view: &View, t: usize, later: Option<usize>) -> Reason {
+    /// The limit on import of a point behind which something lies, where it is reached and more would be worth its price.
+    fn full(&self, view: &View, t: usize) -> Option<String> {
+        view.points.iter().find_map(|&index| {
+            let point = &self.points[index];
+            let limit = point.connection.import_limit[t]?.as_kw();
+            let reached = (point.flow[t] - limit).abs() <= IDLE && self.is_dear(index, t, true);
+            reached.then(|| format!("import limit {limit:.1} kW{}", point.of()))
+        })
+    }
+
+    fn charging(&self, s: &Storage, view: &View, t: usize, power: f64, later: Option<usize>) -> Reason {
         let taking = s.taking();
         if let Some((point, limit, over)) = self.limit(view, t, false) {
-            let of = point.of();
-            let text = format!("{taking}: export limit {limit:.1} kW{of} would be exceeded by {over:.1} kW");
+            let (of, still) = (point.of(), still(-point.flow[t] - limit));
+            let text =
+                format!("{taking}: export limit {limit:.1} kW{of} would be exceeded by {over:.1} kW{still}");
             return reason(ReasonCode::ChargeForLimit, text);
         }
         // What would flow out at the innermost point is surplus of its own.
@@ -341,15 +385,18 @@ impl<'a> Facts<'a> {
             let text = format!("{taking}: solar surplus now, power costs {then} later");
             return reason(ReasonCode::ChargeSurplus, text);
         }
-        let text = format!("{taking}: power costs {} now, {}", price(view.prices[t]), self.then(view, later));
+        let full = self.full(view, t).filter(|_| -power < s.max_charge.as_kw() - IDLE);
+        let full = full.map_or_else(String::new, |full| format!("; {full} allows no more"));
+        let text = format!("{taking}: power costs {} now, {}{full}", view.costs(t), self.then(view, later));
         reason(ReasonCode::ChargeCheap, text)
     }
 
     fn discharging(&self, view: &View, t: usize) -> Reason {
         if let Some((point, limit, over)) = self.limit(view, t, true) {
-            let of = point.of();
-            let text =
-                format!("discharging: import limit {limit:.1} kW{of} would be exceeded by {over:.1} kW");
+            let (of, still) = (point.of(), still(point.flow[t] - limit));
+            let text = format!(
+                "discharging: import limit {limit:.1} kW{of} would be exceeded by {over:.1} kW{still}"
+            );
             return reason(ReasonCode::DischargeForLimit, text);
         }
         if let Some((point, charge)) = self.peak(view, t) {
@@ -364,7 +411,7 @@ impl<'a> Facts<'a> {
             let earns = price(view.earns[t]);
             return reason(ReasonCode::DischargeExport, format!("discharging: export earns {earns} now"));
         }
-        let text = format!("discharging: power costs {} now", price(view.prices[t]));
+        let text = format!("discharging: power costs {} now", view.costs(t));
         reason(ReasonCode::DischargeDear, text)
     }
 
@@ -381,7 +428,7 @@ impl<'a> Facts<'a> {
             return reason(ReasonCode::Empty, "0 kW: empty, and charging now would not pay".into());
         }
         if let Some(later) = later {
-            let (time, price) = (&self.times[later], price(view.prices[later]));
+            let (time, price) = (&self.times[later], view.costs(later));
             let text = format!("0 kW: keeping {kept:.1} kWh for {time}, when power costs {price}");
             return reason(ReasonCode::Keep, text);
         }
@@ -392,6 +439,9 @@ impl<'a> Facts<'a> {
         }
         if (s.energy_max() - plan.stored_after[t]).as_kwh() < TRACE {
             return reason(ReasonCode::Full, "0 kW: full".into());
+        }
+        if let Some(full) = self.full(view, t) {
+            return reason(ReasonCode::NotWorth, format!("0 kW: {full} is reached"));
         }
         reason(ReasonCode::NotWorth, "0 kW: moving energy now would cost more than it saves".into())
     }
@@ -514,15 +564,14 @@ impl<'a> Facts<'a> {
             return reason(ReasonCode::WorkGoesOn, "runs: started already and may not be interrupted".into());
         }
         let surplus = view.points.last().is_some_and(|&point| self.points[point].flow[t] < IDLE);
-        let what =
-            if surplus { "own power".into() } else { format!("power costs {}", price(view.prices[t])) };
+        let what = if surplus { "own power".into() } else { format!("power costs {}", view.costs(t)) };
         reason(ReasonCode::WorkRuns, format!("runs: cheapest time before its deadline, {what}"))
     }
 
     fn waits(&self, view: &View, next: Option<usize>, lost: bool) -> Reason {
         match next {
             Some(t) => {
-                let (time, price) = (&self.times[t], price(view.prices[t]));
+                let (time, price) = (&self.times[t], view.costs(t));
                 reason(ReasonCode::WorkWaits, format!("waits for {time}, when power costs {price}"))
             }
             None if lost => {

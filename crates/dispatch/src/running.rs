@@ -57,20 +57,21 @@ pub(crate) fn check_generator(
     found
 }
 
-/// What a plan of a generator costs: fuel, carbon and starts.
-pub(crate) fn generator_cost(problem: &Problem, generator: &Generator, plan: &GeneratorSchedule) -> f64 {
-    let carbon = problem.connection.carbon_price.as_per_kg() * generator.emissions.as_kg_per_kwh();
-    let mut total = 0.0;
+/// What a plan of a generator costs: fuel, carbon, starts.
+pub(crate) fn generator_cost(problem: &Problem, generator: &Generator, plan: &GeneratorSchedule) -> [f64; 3] {
+    let per_kwh = problem.connection.carbon_price.as_per_kg() * generator.emissions.as_kg_per_kwh();
+    let [mut fuel, mut carbon, mut starts] = [0.0; 3];
     let mut was_on = generator.before.on;
     for ((&on, power), step) in plan.on.iter().zip(&plan.power).zip(&problem.steps) {
         if on {
             let power = power.as_kw();
-            total += (hour_at(generator, power) + carbon * power) * step.duration.get();
-            total += if was_on { 0.0 } else { generator.start_cost.get() };
+            fuel += hour_at(generator, power) * step.duration.get();
+            carbon += per_kwh * power * step.duration.get();
+            starts += if was_on { 0.0 } else { generator.start_cost.get() };
         }
         was_on = on;
     }
-    total
+    [fuel, carbon, starts]
 }
 
 /// Cost of an hour at a power, along the curve.

@@ -1,16 +1,15 @@
-//! Checks a schedule without the solver that made it, and shares no formula with it: every constraint, and the objective added up
-//! again from prices and powers. What no plan can be cheaper than is in `bound.rs`.
+//! Checks a schedule without the solver that made it, and shares no formula with it: every constraint. The objective is added up
+//! again in `recount.rs`, what no plan can be cheaper than in `bound.rs`.
 
 use serde::{Deserialize, Serialize};
 use sos_units::{FlexibleWork, Money};
 
 use crate::bound::Bound;
-use crate::connection::Meter;
 use crate::covering::uncovered;
-use crate::generator::Generator;
 use crate::problem::{Problem, Step, Storage};
-use crate::running::{check_generator, generator_cost};
-use crate::schedule::{Breach, BreachKind, Schedule, StorageSchedule};
+use crate::recount::recount;
+use crate::running::check_generator;
+use crate::schedule::{Breach, BreachKind, Costs, Schedule, StorageSchedule};
 
 /// A constraint that does not hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +29,8 @@ pub struct Verification {
     pub violations: Vec<Violation>,
     /// The objective, added up again; the price of a missing reserve for the import limit is not part of it.
     pub objective: Money,
+    /// The same by cause.
+    pub costs: Costs,
     /// No plan costs less than this; absent without marginal values. Reserves are left out, which only lowers it.
     pub bound: Option<Money>,
 }
@@ -43,10 +44,10 @@ pub fn verify(problem: &Problem, schedule: &Schedule) -> Verification {
     if let Err(invalid) = problem.validate() {
         let what = format!("the problem is invalid: {invalid}");
         let violations = vec![Violation { what, step: None, by: f64::INFINITY }];
-        return Verification { violations, objective: Money::ZERO, bound: None };
+        return Verification { violations, objective: Money::ZERO, costs: Costs::default(), bound: None };
     }
     let mut check = Checker { problem, schedule, violations: Vec::new() };
-    let objective = if check.shape() {
+    let costs = if check.shape() {
         check.storages();
         check.generation();
         check.generators();
@@ -54,12 +55,12 @@ pub fn verify(problem: &Problem, schedule: &Schedule) -> Verification {
         check.balance();
         check.breaches();
         check.spinning();
-        check.objective()
+        recount(problem, schedule)
     } else {
-        0.0
+        Costs::default()
     };
     let bound = Bound::new(problem, schedule).map(|bound| Money::new(bound.value()));
-    Verification { violations: check.violations, objective: Money::new(objective), bound }
+    Verification { violations: check.violations, objective: costs.total(), costs, bound }
 }
 
 struct Checker<'a> {
@@ -206,7 +207,9 @@ impl Checker<'_> {
                 });
             }
         }
-        let short = if power < -TOLERANCE { d.min_charge.as_kw() + power } else { 0.0 };
+        // What people order, or what a device on hold does by itself, is as it is.
+        let chosen = power < -TOLERANCE && s.ordered_in(t).is_none();
+        let short = if chosen { d.min_charge.as_kw() + power } else { 0.0 };
         self.at_most_zero(short, t, || format!("least charging power of {}, kW", s.id));
     }
 
@@ -230,11 +233,6 @@ impl Checker<'_> {
         }
     }
 
-    fn generator_costs(&self) -> f64 {
-        let cost = |g: &Generator| generator_cost(self.problem, g, &self.schedule.generators[&g.id]);
-        self.problem.generators.iter().map(cost).sum()
-    }
-
     fn work(&mut self) {
         for work in &self.problem.work {
             let power: Vec<f64> = self.schedule.work[&work.id].iter().map(|p| p.as_kw()).collect();
@@ -253,7 +251,7 @@ impl Checker<'_> {
 
     fn work_energy(&mut self, work: &FlexibleWork, power: &[f64]) {
         let energy = work.energy.as_kwh();
-        let done = self.energy_of(power);
+        let done = energy_of(self.problem, power);
         let undone = self.schedule.work_not_done.get(&work.id).map_or(0.0, |e| e.as_kwh());
         let slack = 1e-5 * (1.0 + energy);
         if done > energy + slack {
@@ -281,15 +279,11 @@ impl Checker<'_> {
             let off = (expected - found).max(0.0);
             self.at_most_zero(off, t, || format!("power of {}, which may not be interrupted, kW", work.id));
         }
-        let done = self.energy_of(power);
+        let done = energy_of(self.problem, power);
         let rest = work.energy.as_kwh() - done;
         if last + 1 < power.len() && rest > 1e-5 * (1.0 + done) {
             self.fail(format!("{} stops before it is done, kWh", work.id), Some(last), rest);
         }
-    }
-
-    fn energy_of(&self, power: &[f64]) -> f64 {
-        power.iter().zip(&self.problem.steps).map(|(p, step)| p * step.duration.get()).sum()
     }
 
     /// What is left over at each connection: everything that flows in less everything that flows out.
@@ -361,108 +355,11 @@ impl Checker<'_> {
             self.at_most_zero((lacks - owned).abs(), t, || "spinning reserve and what is listed, kW".into());
         }
     }
+}
 
-    fn spinning_costs(&self) -> f64 {
-        let price = self.problem.spinning.as_ref().map_or(0.0, |spinning| spinning.price.as_per_kwh());
-        let lacks = uncovered(self.problem, self.schedule);
-        lacks.iter().zip(&self.problem.steps).map(|(kw, step)| kw * step.duration.get() * price).sum()
-    }
-
-    fn objective(&self) -> f64 {
-        let exchanged: f64 = self.problem.meters().map(|meter| self.exchanged(&meter)).sum();
-        let above_cap = self.problem.carbon_cap.map_or(0.0, |cap| {
-            let counted = (0..self.problem.steps.len()).filter(|&t| cap.counts(t));
-            let emitted: f64 = counted.map(|t| emitted(self.problem, self.schedule, t)).sum();
-            (emitted - cap.kg).max(0.0) * cap.price.as_per_kg()
-        });
-        exchanged
-            + above_cap
-            + self.spinning_costs()
-            + self.storage_costs()
-            + self.generator_costs()
-            + self.work_costs()
-    }
-
-    /// What is paid for the flow through a meter.
-    fn exchanged(&self, meter: &Meter<'_>) -> f64 {
-        let (c, flow) = (meter.connection, self.schedule.flow(meter));
-        let mut total = 0.0;
-        for (t, step) in self.problem.steps.iter().enumerate() {
-            let kwh = flow[t].as_kw() * step.duration.get();
-            let carbon = c.carbon_price.as_per_kg() * c.carbon_intensity[t].as_kg_per_kwh();
-            total += match kwh > 0.0 {
-                true => kwh * (c.import_price[t].as_per_kwh() + carbon),
-                false => kwh * c.export_price[t].as_per_kwh(),
-            };
-            let above = |limit: Option<sos_units::Power>, kwh: f64| {
-                limit.map_or(0.0, |limit| (kwh - limit.as_kw() * step.duration.get()).max(0.0))
-            };
-            let over = above(c.import_limit[t], kwh) + above(c.export_limit[t], -kwh);
-            total += over * c.breach_price.as_per_kwh();
-        }
-        for charge in &c.charges {
-            let mut highest = charge.free;
-            for sum in &charge.sums {
-                let drawn = sum.steps.iter().map(|&(t, weight)| flow[t].as_kw().max(0.0) * weight);
-                highest = highest.max(sum.so_far + drawn.sum::<f64>());
-            }
-            total += (highest - charge.free) * charge.price;
-        }
-        if let Some(ramping) = c.ramping {
-            let mut before = ramping.before.map(sos_units::Power::as_kw);
-            for flow in flow.iter().map(|flow| flow.as_kw()) {
-                total += before.map_or(0.0, |before| (flow - before).abs()) * ramping.price;
-                before = Some(flow);
-            }
-        }
-        total
-    }
-
-    fn storage_costs(&self) -> f64 {
-        let mut total = 0.0;
-        for s in &self.problem.storages {
-            let plan = &self.schedule.storage[&s.id];
-            for (power, step) in plan.power.iter().zip(&self.problem.steps) {
-                let power = power.as_kw().abs();
-                let more = |&(above, price): &(sos_units::Power, sos_units::Price)| {
-                    (power - above.as_kw()).max(0.0) * price.as_per_kwh()
-                };
-                let more: f64 = s.dynamics.wear_above.iter().map(more).sum();
-                total += (s.wear_cost.as_per_kwh() * power + more) * step.duration.get();
-            }
-            for (stored, step) in plan.stored_after.iter().zip(&self.problem.steps) {
-                total += s.dynamics.holding_cost.as_per_kwh() * stored.as_kwh() * step.duration.get();
-            }
-            let price = s.dynamics.draw.as_ref().map_or(0.0, |draw| draw.price.as_per_kwh());
-            total += price * plan.missing.iter().map(|e| e.as_kwh().max(0.0)).sum::<f64>();
-            let end = plan.stored_after.last().map_or(0.0, |e| e.as_kwh());
-            total -= end * s.end_value.as_per_kwh();
-            for target in &s.targets {
-                let wanted = target.soc.as_fraction() * s.capacity.as_kwh();
-                let missing = wanted - plan.stored_after[target.step].as_kwh();
-                total += missing.max(0.0) * target.price.as_per_kwh();
-            }
-        }
-        total
-    }
-
-    fn work_costs(&self) -> f64 {
-        let mut total = 0.0;
-        for work in &self.problem.work {
-            let power: Vec<f64> = self.schedule.work[&work.id].iter().map(|p| p.as_kw()).collect();
-            let undone = self.schedule.work_not_done.get(&work.id).map_or(0.0, |e| e.as_kwh());
-            let energy = work.energy.as_kwh();
-            let late = work.running && !work.interruptible;
-            let rest = (energy - self.energy_of(&power)).max(0.0);
-            let room = work.max_power.as_kw() * hours_left(self.problem, work);
-            let later = if late { rest.min(room) } else { (rest - undone).clamp(0.0, room) };
-            total += later * mean_price(self.problem);
-            if undone > 0.0 {
-                total += work.value.get() * if work.interruptible { undone / energy } else { 1.0 };
-            }
-        }
-        total
-    }
+/// The energy of a list of powers, kWh.
+pub(crate) fn energy_of(problem: &Problem, power: &[f64]) -> f64 {
+    power.iter().zip(&problem.steps).map(|(p, step)| p * step.duration.get()).sum()
 }
 
 /// Most mean power of work in a step: its highest power for the part of the step inside its window.
@@ -482,29 +379,6 @@ pub(crate) fn hours_left(problem: &Problem, work: &FlexibleWork) -> f64 {
     let from_last_start = work.deadline.duration_since(last.start).as_secs_f64() / 3600.0;
     let window = work.deadline.duration_since(work.earliest).as_secs_f64() / 3600.0;
     (from_last_start - last.duration.get()).min(window).max(0.0)
-}
-
-/// Emissions of a plan, kg: of what flows in wherever it counts, and of generators.
-///
-/// # Panics
-/// When the schedule is not one of the problem.
-#[must_use]
-pub fn emissions(problem: &Problem, schedule: &Schedule) -> f64 {
-    (0..problem.steps.len()).map(|t| emitted(problem, schedule, t)).sum()
-}
-
-/// The same of one step.
-fn emitted(problem: &Problem, schedule: &Schedule, t: usize) -> f64 {
-    let mut per_hour = 0.0;
-    for meter in problem.meters() {
-        let into = schedule.flow(&meter)[t].as_kw().max(0.0);
-        per_hour += into * meter.connection.carbon_intensity[t].as_kg_per_kwh();
-    }
-    for generator in &problem.generators {
-        let power = schedule.generators[&generator.id].power[t].as_kw();
-        per_hour += power * generator.emissions.as_kg_per_kwh();
-    }
-    per_hour * problem.steps[t].duration.get()
 }
 
 /// Mean import price with carbon over the horizon.

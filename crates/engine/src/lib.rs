@@ -17,6 +17,7 @@ pub mod policy;
 pub mod query;
 pub mod report;
 pub mod resources;
+pub mod rules;
 pub mod services;
 pub mod signals;
 pub mod site;

@@ -28,6 +28,8 @@ pub struct SiteState {
     pub speed: Speed,
     /// ISO code.
     pub currency: String,
+    /// Whether there is no connection: what would be imported lacks then, what would be exported is lost.
+    pub island: bool,
     /// Mean exchange over the last step, import positive.
     pub grid: Reading<Power>,
     /// Limit on import.

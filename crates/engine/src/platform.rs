@@ -18,6 +18,7 @@ use crate::clock::{Speed, wall_now};
 use crate::live::SiteState;
 use crate::people::{self, Held};
 use crate::relock;
+use crate::rules::{Rules, RunningRules};
 use crate::services::board::{Board, Orders};
 use crate::services::{Drivers, Places, ServiceLoop, ServiceOrders, Stop};
 use crate::site::model::SiteModel;
@@ -65,6 +66,7 @@ pub struct Platform {
     services: Mutex<Option<tokio::task::JoinHandle<()>>>,
     sites: Mutex<BTreeMap<String, SiteHandle>>,
     watch: OnceLock<Watch>,
+    rules: OnceLock<RunningRules>,
     calls: RunningCalls,
     runs: RunningRuns,
     channels: RunningChannels,
@@ -140,6 +142,7 @@ impl Platform {
             services: Mutex::default(),
             sites: Mutex::default(),
             watch: OnceLock::new(),
+            rules: OnceLock::new(),
             calls,
             runs,
             channels,
@@ -291,6 +294,24 @@ impl Platform {
             tracing::error!("watching was started twice");
         }
         Ok(())
+    }
+
+    /// Starts to follow rules: after watching, because they tell people. Once, from within the runtime.
+    pub fn start_rules(self: &Arc<Self>) {
+        if self.rules.set(RunningRules::start(self)).is_err() {
+            tracing::error!("rules were started twice");
+        }
+    }
+
+    /// The rules, once they were started.
+    #[must_use]
+    pub fn rules(&self) -> Option<&Rules> {
+        Some(&self.rules.get()?.rules)
+    }
+
+    /// The latest time that all sites have reached.
+    pub(crate) fn now_of_sites(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.site_now()?.now_ms).ok()
     }
 
     /// Calls of services.

@@ -167,6 +167,11 @@ pub fn anchor(declared: &mut Declared, base: &Path) {
                 absolute(file);
             }
         }
-        Spec::Site(_) | Spec::Asset(_) | Spec::AlertRule(_) | Spec::Machine(_) | Spec::Override(_) => {}
+        Spec::Site(_)
+        | Spec::Asset(_)
+        | Spec::AlertRule(_)
+        | Spec::Machine(_)
+        | Spec::Override(_)
+        | Spec::Rule(_) => {}
     }
 }

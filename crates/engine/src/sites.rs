@@ -198,7 +198,8 @@ fn fingerprint(declared: &[Declared], ticked: &[Ticked]) -> String {
             | Spec::Channel(_)
             | Spec::Machine(_)
             | Spec::Override(_)
-            | Spec::Workflow(_) => false,
+            | Spec::Workflow(_)
+            | Spec::Rule(_) => false,
             Spec::Site(_) | Spec::Asset(_) | Spec::Signal(_) => true,
         })
         .map(|one| one.to_json().to_string())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sos_units::Power;
+use sos_units::{CarbonIntensity, CarbonPrice, Power};
 
 use crate::currency::Currency;
 use crate::declared::{Declared, Outline, Spec};
@@ -10,8 +10,8 @@ use crate::kind::Kind;
 use crate::kinds::{
     AssetModel, AssetSpec, AssetType, Battery, CarbonSource, Charge, Charged, Connection, DeviceHost,
     Dimension, EnvSource, Generator, HeatPump, Heated, Mode, NotifierSpec, NumberSource, OverrideSpec,
-    OverrideValue, PowerSource, PriceSource, ProbeAction, Receiver, SecretKey, ServiceSpec, SiteSpec,
-    TemperatureSource, ValueFrom, WorkflowSpec,
+    OverrideValue, PowerSource, PriceSource, ProbeAction, Receiver, RuleAction, RuleOrder, RuleSpec,
+    RuleWhen, SecretKey, ServiceSpec, SiteSpec, TemperatureSource, ValueFrom, WorkflowSpec,
 };
 use crate::problem::{Problem, did_you_mean, known_list, shown};
 use crate::reference::{Reference, references};
@@ -81,6 +81,7 @@ fn checked<'a>(
             }
             Spec::Override(spec) => checker.overriding(one, spec),
             Spec::Workflow(spec) => checker.workflow(one, spec),
+            Spec::Rule(spec) => checker.rule(one, spec),
             Spec::Signal(_) | Spec::Secret(_) | Spec::AlertRule(_) | Spec::Machine(_) => {}
         }
     }
@@ -341,6 +342,29 @@ impl<'a> Checker<'a> {
             }
         }
         self.feeders(one, spec);
+        self.counts_carbon(one, spec);
+    }
+
+    /// A price or a limit on emissions has something to count. An island may get its generators later.
+    fn counts_carbon(&mut self, one: &'a Declared, spec: &'a SiteSpec) {
+        let Some(connection) = &spec.connection else { return };
+        let feeders = spec.feeders.iter().map(|feeder| &feeder.carbon_intensity);
+        let assets = self.index.get(&Kind::Asset).into_iter().flat_map(BTreeMap::values);
+        let mut assets = assets.filter_map(|entry| entry.resource?.asset());
+        let emits = |asset: &AssetSpec| {
+            let AssetModel::Generator(generator) = asset.model() else { return false };
+            asset.site.as_str() == one.name.as_str() && generator.emissions > CarbonIntensity::ZERO
+        };
+        let counted = std::iter::once(&connection.carbon_intensity).chain(feeders).any(Option::is_some);
+        if counted || assets.any(emits) {
+            return;
+        }
+        let priced = spec.carbon_price.is_some_and(|price| price.value > CarbonPrice::ZERO);
+        let fields = [("spec.carbonPrice", priced), ("spec.carbonCap", spec.carbon_cap.is_some())];
+        for (field, _) in fields.iter().filter(|(_, set)| *set) {
+            let help = "set spec.connection.carbonIntensity, such as { fixed: 0.35 kg/kWh } or { signal: NAME }, or take it out";
+            self.report(one, field, "nothing is known to emit: without it all emissions count as 0 kg", help);
+        }
     }
 
     fn connection(&mut self, one: &'a Declared, connection: &'a Connection) {
@@ -599,13 +623,53 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// An order about an asset: one at a time, and only what the asset can ever do.
+    fn rule(&mut self, one: &'a Declared, spec: &RuleSpec) {
+        if let RuleWhen::Event(event) = &spec.when
+            && event.channel() != WorkflowSpec::CHANNEL
+        {
+            self.find(one, "spec.when.event.channel", Kind::Channel, event.channel());
+        }
+        for (index, action) in spec.then.iter().enumerate() {
+            let at = |field: &str| format!("spec.then[{index}].{field}");
+            match action {
+                RuleAction::Workflow(action) => {
+                    self.find(one, &at("workflow.name"), Kind::Workflow, &action.name)
+                }
+                RuleAction::Call(action) => {
+                    self.find(one, &at("call.service"), Kind::Service, &action.service)
+                }
+                RuleAction::Notify(action) => {
+                    self.find(one, &at("notify.notifier"), Kind::Notifier, &action.notifier)
+                }
+                RuleAction::Publish(action) if action.channel() == WorkflowSpec::CHANNEL => continue,
+                RuleAction::Publish(action) => {
+                    self.find(one, &at("publish.channel"), Kind::Channel, action.channel())
+                }
+                // Which one an expression names is known when something happens.
+                RuleAction::Override(action) if action.asset.contains("${") => continue,
+                RuleAction::Override(action) => {
+                    let asset = self.find(one, &at("override.asset"), Kind::Asset, &action.asset);
+                    let (Some(asset), RuleOrder::Power(power)) =
+                        (asset.and_then(Declared::asset), &action.what)
+                    else {
+                        continue;
+                    };
+                    if let Some((message, help)) = refused(&action.asset, asset, *power) {
+                        self.report(one, &at("override.power"), message, help);
+                    }
+                    continue;
+                }
+            };
+        }
+    }
+
     fn workflow(&mut self, one: &'a Declared, spec: &WorkflowSpec) {
         if spec.channel() != WorkflowSpec::CHANNEL {
             self.find(one, "spec.channel", Kind::Channel, spec.channel());
         }
     }
 
+    /// An order about an asset: one at a time, and only what the asset can ever do.
     fn overriding(&mut self, one: &'a Declared, spec: &OverrideSpec) {
         let asset = self.find(one, "spec.asset", Kind::Asset, &spec.asset).and_then(Declared::asset);
         let others = self.index.get(&Kind::Override).into_iter().flat_map(BTreeMap::values);
@@ -703,9 +767,26 @@ fn refused(name: &str, asset: &AssetSpec, power: Power) -> Option<(String, Strin
             return Some((message, help.to_owned()));
         }
     };
-    let outside = power < low || power > high;
     let message = format!("Asset/{name} can never have {power:.3}");
-    outside.then(|| (message, format!("expected {low:.3} … {high:.3}; above zero flows into the site")))
+    if power < low || power > high {
+        return Some((message, format!("expected {low:.3} … {high:.3}; above zero flows into the site")));
+    }
+    let least = least(asset.model(), power);
+    (power != Power::ZERO && power.abs() < least).then(|| {
+        let help = format!("expected 0 kW, or at least {least:.3}, the least it runs with");
+        (message, help)
+    })
+}
+
+/// The least that something runs with in the direction of a power, as a size.
+fn least(model: AssetModel<'_>, power: Power) -> Power {
+    let charging = power < Power::ZERO;
+    match model {
+        AssetModel::Generator(generator) => generator.min_power,
+        AssetModel::Vehicle(vehicle) if charging => vehicle.min_charge,
+        AssetModel::HeatPump(pump) => pump.min_power,
+        _ => Power::ZERO,
+    }
 }
 
 /// The circles of a graph, each starting at its smallest member; circles that share members count once.

@@ -9,8 +9,8 @@ use crate::declare::record;
 use crate::field::{Cx, Field};
 use crate::kind::{API_VERSION, Kind};
 use crate::kinds::{
-    AlertRuleSpec, AssetSpec, ChannelSpec, MachineSpec, NotifierSpec, OverrideSpec, SecretSpec, ServiceSpec,
-    SignalSpec, SiteSpec, WorkflowSpec,
+    AlertRuleSpec, AssetSpec, ChannelSpec, MachineSpec, NotifierSpec, OverrideSpec, RuleSpec, SecretSpec,
+    ServiceSpec, SignalSpec, SiteSpec, WorkflowSpec,
 };
 use crate::node::{Key, Node, Value};
 use crate::problem::{Position, Problem, did_you_mean, known_list, shown};
@@ -55,6 +55,8 @@ pub enum Spec {
     Override(Box<OverrideSpec>),
     /// Work in steps.
     Workflow(Box<WorkflowSpec>),
+    /// A rule.
+    Rule(Box<RuleSpec>),
 }
 
 /// A declared resource with the place it was read from.
@@ -109,6 +111,7 @@ impl Spec {
             Self::Machine(_) => Kind::Machine,
             Self::Override(_) => Kind::Override,
             Self::Workflow(_) => Kind::Workflow,
+            Self::Rule(_) => Kind::Rule,
         }
     }
 
@@ -125,6 +128,7 @@ impl Spec {
             Kind::Machine => MachineSpec::read(node, cx).map(Self::Machine),
             Kind::Override => Box::read(node, cx).map(Self::Override),
             Kind::Workflow => Box::read(node, cx).map(Self::Workflow),
+            Kind::Rule => Box::read(node, cx).map(Self::Rule),
         }
     }
 
@@ -141,6 +145,7 @@ impl Spec {
             Self::Machine(spec) => spec.write(),
             Self::Override(spec) => spec.write(),
             Self::Workflow(spec) => spec.write(),
+            Self::Rule(spec) => spec.write(),
         }
     }
 
@@ -157,6 +162,7 @@ impl Spec {
             Kind::Machine => MachineSpec::schema(),
             Kind::Override => OverrideSpec::schema(),
             Kind::Workflow => WorkflowSpec::schema(),
+            Kind::Rule => RuleSpec::schema(),
         }
     }
 }
@@ -186,6 +192,7 @@ impl Declared {
     spec_getter!(machine, Machine, MachineSpec);
     spec_getter!(overriding, Override, OverrideSpec);
     spec_getter!(workflow, Workflow, WorkflowSpec);
+    spec_getter!(rule, Rule, RuleSpec);
 
     /// The kind.
     #[must_use]

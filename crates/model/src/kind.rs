@@ -30,6 +30,8 @@ pub enum Kind {
     Override,
     /// Work in steps.
     Workflow,
+    /// What is done when something happens.
+    Rule,
 }
 
 /// A kind that `sos` writes and people only read.
@@ -58,7 +60,7 @@ pub enum AnyKind {
 
 impl Kind {
     /// All declared kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Service,
         Self::Site,
         Self::Asset,
@@ -70,6 +72,7 @@ impl Kind {
         Self::Machine,
         Self::Override,
         Self::Workflow,
+        Self::Rule,
     ];
 
     /// The name as in `kind:`.
@@ -87,6 +90,7 @@ impl Kind {
             Self::Machine => "Machine",
             Self::Override => "Override",
             Self::Workflow => "Workflow",
+            Self::Rule => "Rule",
         }
     }
 
@@ -105,6 +109,7 @@ impl Kind {
             Self::Machine => "machines",
             Self::Override => "overrides",
             Self::Workflow => "workflows",
+            Self::Rule => "rules",
         }
     }
 
@@ -123,6 +128,7 @@ impl Kind {
             Self::Machine => &["mc"],
             Self::Override => &["ovr"],
             Self::Workflow => &["wf"],
+            Self::Rule => &["rl"],
         }
     }
 
@@ -223,7 +229,7 @@ mod tests {
         assert_eq!(AnyKind::resolve("ev"), Ok(AnyKind::ReadOnly(ReadOnlyKind::Event)));
         assert_eq!(
             Kind::resolve("Servce").unwrap_err(),
-            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel, Machine, Override, Workflow"
+            "unknown kind \"Servce\"; did you mean \"Service\"?; known: Service, Site, Asset, Signal, Secret, AlertRule, Notifier, Channel, Machine, Override, Workflow, Rule"
         );
     }
 }

@@ -13,6 +13,16 @@ pub(crate) fn exchange(power_kw: f64) -> String {
     word(power_kw, "imports", "exports", "no exchange")
 }
 
+/// What an island does without a connection.
+fn alone(power_kw: f64) -> String {
+    word(power_kw, "lacks", "loses", "in balance")
+}
+
+/// What flows through a connection, or what becomes of it on an island.
+pub(crate) fn connection(island: bool) -> fn(f64) -> String {
+    if island { alone } else { exchange }
+}
+
 /// What a battery does; discharge is above zero.
 pub(crate) fn battery(power_kw: f64) -> String {
     word(power_kw, "discharging", "charging", "idle")
@@ -22,7 +32,11 @@ pub(crate) fn battery(power_kw: f64) -> String {
 pub(crate) fn asset(kind: &str, power_kw: f64) -> String {
     match kind {
         "battery" => battery(power_kw),
+        "vehicle" => word(power_kw, "discharging", "charging", "not charging"),
+        "heatPump" => word(power_kw, "delivers", "heats with", "not heating"),
         "solar" => word(power_kw, "generates", "uses", "no sun"),
+        "wind" => word(power_kw, "generates", "uses", "no wind"),
+        "generator" => word(power_kw, "generates", "uses", "at rest"),
         _ => word(power_kw, "generates", "uses", "off"),
     }
 }
@@ -111,6 +125,7 @@ mod tests {
     fn power_is_told_in_words() {
         assert_eq!(exchange(2.04), "imports 2.0 kW");
         assert_eq!(exchange(-0.6), "exports 0.6 kW");
+        assert_eq!([0.3, 0.004, -2.0].map(connection(true)), ["lacks 0.3 kW", "in balance", "loses 2.0 kW"]);
         assert_eq!(battery(-1.5), "charging 1.5 kW");
         assert_eq!(battery(-0.01), "idle");
         assert_eq!(asset("load", -2.0), "uses 2.0 kW");

@@ -21,6 +21,7 @@ mod path;
 mod problem;
 pub mod program;
 mod read;
+pub mod rule;
 mod scalar;
 mod shape;
 mod task;

@@ -112,6 +112,7 @@ impl Fake {
             currency: "USD".into(),
             mode_note: None,
             connection: Connection {
+                island: false,
                 power_kw: Some(grid),
                 import_limit_kw: Some(LIMIT_KW),
                 export_limit_kw: None,

@@ -85,6 +85,20 @@ fn a_charger_gives_its_least_power_or_none() {
     assert_eq!(because[1], "charging: 40 % are wanted by 10:00, power costs 0.10 now");
 }
 
+/// What people order, or what a device on hold does by itself, may be less than it would be told to do.
+#[test]
+fn an_order_below_the_least_power_is_planned_as_it_is() {
+    let mut problem = make::problem(1.0, &[0.3, 0.1, 0.2], &[0.0; 3]);
+    let charger = Dynamics { min_charge: Power::kw(4.0), ..Dynamics::default() };
+    let mut storage = Storage { max_discharge: Power::ZERO, ..store(20.0, 6.0, 0.0, charger) };
+    storage.targets = vec![SocTarget { step: 2, soc: Soc::fraction(0.25), price: Price::per_kwh(9.0) }];
+    let until = problem.steps[0].end();
+    let ordered = sos_dispatch::Ordered::new(&storage, &problem.steps, Power::kw(-0.5), until, "held".into());
+    storage.ordered = Some(ordered);
+    problem.storages = vec![storage];
+    assert_eq!(kw(&solved(&problem).schedule.storage["s"].power), [-0.5, -4.5, 0.0]);
+}
+
 #[test]
 fn use_is_served_from_store_and_what_lacks_is_told() {
     let mut problem = make::problem(1.0, &[0.1, 0.5], &[0.0; 2]);

@@ -287,6 +287,7 @@ proptest! {
         for t in 0..n {
             let import = match plan.because["b"][t].code {
                 ReasonCode::DischargeForLimit => true,
+                _ if plan.because["b"][t].text.contains("allows no more") => true,
                 ReasonCode::ChargeForLimit => false,
                 _ => continue,
             };

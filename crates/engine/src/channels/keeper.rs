@@ -61,9 +61,12 @@ async fn follow(channels: &Channels) {
         let resources = all.0.store.list("Channel", &Selector::default())?;
         let mut declared: Vec<Declared> =
             resources.iter().map(resources::declared).filter_map(Result::ok).collect();
-        // Workflows hear and publish events without anything more being declared.
+        // Workflows and rules hear and publish events without anything more being declared.
         let named = declared.iter().any(|one| *one.name == *WorkflowSpec::CHANNEL);
-        if !named && !all.0.store.list("Workflow", &Selector::default())?.is_empty() {
+        let used = |kind: &str| {
+            Ok::<_, sos_store::StoreError>(!all.0.store.list(kind, &Selector::default())?.is_empty())
+        };
+        if !named && (used("Workflow")? || used("Rule")?) {
             declared.extend(usual());
         }
         Ok::<_, sos_store::StoreError>(declared)

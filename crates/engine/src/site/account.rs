@@ -339,7 +339,8 @@ impl Accounts {
             Kind::Battery(battery) => self.initial_soc(index, battery),
             Kind::Vehicle(vehicle) => self.initial_soc(index, &vehicle.battery),
             Kind::HeatPump(heat) => {
-                self.initial.get(&index).copied().unwrap_or_else(|| super::storages::initial_heat(heat))
+                let declared = || super::storages::initial_heat(heat).max(Soc::ZERO);
+                self.initial.get(&index).copied().unwrap_or_else(declared)
             }
             _ => Soc::ZERO,
         }

@@ -21,6 +21,9 @@ use crate::folder::{self, Series};
 /// The most steps of a case: a year of quarter-hours and some.
 const MOST_STEPS: i64 = 40_000;
 
+/// No power, price or intensity is as large.
+const LARGEST: f64 = 1e9;
+
 /// A site with its problem.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -37,6 +40,8 @@ pub struct Case {
 /// Manifests that are read and checked, with their series.
 #[derive(Clone, Debug)]
 pub struct Read {
+    /// The first path that was given.
+    path: String,
     declared: Vec<Declared>,
     series: Series,
 }
@@ -47,7 +52,8 @@ pub struct Read {
 /// All problems of all files at once.
 pub fn read(paths: &[PathBuf]) -> Result<Read, Vec<sos_model::Problem>> {
     let (declared, series) = folder::read_with_series(paths, &[])?;
-    Ok(Read { declared, series })
+    let path = paths.first().map_or_else(String::new, |path| path.display().to_string());
+    Ok(Read { path, declared, series })
 }
 
 /// The one site that is declared, from `from` on: RFC 3339, or a local time of the site. Without it from `replay.from` of the
@@ -127,16 +133,16 @@ impl Read {
     /// # Errors
     /// None, or more than one.
     pub(super) fn site(&self) -> Result<&Declared, sos_model::Problem> {
-        only_site(&self.declared)
+        only_site(&self.path, &self.declared)
     }
 }
 
-fn only_site(declared: &[Declared]) -> Result<&Declared, sos_model::Problem> {
+fn only_site<'a>(path: &str, declared: &'a [Declared]) -> Result<&'a Declared, sos_model::Problem> {
     let sites: Vec<&Declared> = declared.iter().filter(|one| one.site().is_some()).collect();
     match sites.as_slice() {
         [one] => Ok(one),
         [] => {
-            let path = declared.first().map_or("", |one| one.source.path.as_str());
+            let path = declared.first().map_or(path, |one| one.source.path.as_str());
             let help = "expected one Site with its Assets and Signals";
             Err(sos_model::Problem::in_file(path, "no Site is declared", help))
         }
@@ -216,7 +222,7 @@ fn work(declared: &[Declared], site: &str, zone: &TimeZone, steps: &[Step]) -> V
     offers
 }
 
-/// Targets whose time is not within the steps.
+/// What people may not have meant: targets whose time is not within the steps, generators that burn for nothing.
 fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
     let outside = model.stores().flat_map(|(_, asset, battery)| {
@@ -231,7 +237,10 @@ fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
         );
         format!("Asset/{name}: the target at {by} is outside {from} … {to} and plays no part")
     };
-    outside.map(note).collect()
+    let free = model.generators().filter(|(_, _, declared)| declared.fuel_cost.is_empty());
+    let free =
+        free.map(|(_, asset, _)| format!("Asset/{}: no fuelCost, so its power costs nothing", asset.name));
+    outside.map(note).chain(free).collect()
 }
 
 /// What is declared, read over the steps.
@@ -404,6 +413,14 @@ impl Data<'_> {
             Value::Series(series) => series,
         };
         let mean = |step: &Step| series.mean(step.start, step.end());
+        let large = |(step, value): (&Step, f64)| (value.abs() > LARGEST).then_some((step.start, value));
+        let found = self.steps.iter().filter_map(|step| large((step, mean(step).ok()?))).next();
+        if let Some((time, value)) = found {
+            let (name, time) = (series.name(), crate::time_text(time, &self.model.zone));
+            let message = format!("signal {name} is {value:e} at {time}");
+            let help = format!("expected at most {LARGEST:e}: check its unit and its file");
+            return Err(sos_model::Problem::in_file(&self.file(name), message, help));
+        }
         self.steps.iter().map(mean).collect::<Result<_, _>>().map_err(|time| {
             let zone = &self.model.zone;
             let shown = |time| crate::time_text(time, zone);

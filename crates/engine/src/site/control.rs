@@ -439,8 +439,8 @@ fn share(asset: &Asset, measured: &Measured) -> Option<Soc> {
         let sos_model::Heated::Building(building) = &heat.pump.heats else { return None };
         Some(building.share_at(sos_model::Temperature::celsius(measured.temperature.ok()?)))
     };
-    let soc = measured.soc.ok().or_else(by_temperature)?;
-    Some(soc.clamp(Soc::ZERO, Soc::fraction(1.0)))
+    let share = |soc: Soc| soc.clamp(Soc::ZERO, Soc::fraction(1.0));
+    measured.soc.ok().map(share).or_else(by_temperature)
 }
 
 const fn is_forecast(kind: &Kind) -> bool {

@@ -296,7 +296,8 @@ impl Case {
     fn alone(&mut self, tick: &TickFlows, grid: ExactEnergy) -> Option<Excess> {
         self.unserved += grid.positive_part();
         self.spilled += grid.negative_part();
-        excess(grid.positive_part(), Some(Power::ZERO), tick.seconds, true)
+        let lacks = grid.as_watt_seconds() > ROUNDING_W * tick.seconds;
+        excess(grid.positive_part(), Some(Power::ZERO).filter(|_| lacks), tick.seconds, true)
     }
 
     fn exchange(&mut self, tick: &TickFlows, grid: ExactEnergy) -> Option<Excess> {
@@ -336,6 +337,9 @@ impl FeederSums {
         }
     }
 }
+
+/// Devices measure in whole watts, and nothing flows over a connection that could be measured: less than this lacks in no step.
+const ROUNDING_W: i64 = 10;
 
 fn excess(flow: ExactEnergy, limit: Option<Power>, seconds: i64, import: bool) -> Option<Excess> {
     let allowed = ExactEnergy::from_power(limit?, seconds);
@@ -423,10 +427,11 @@ mod tests {
             ledger.settle(&tick)
         };
         assert_eq!(island(-3.0, 4.0), None, "a surplus is no breach");
+        assert_eq!(island(-3.0, 2.995), None, "devices round to watts");
         let excess = island(-3.0, 2.0).unwrap();
         assert!((excess.over.as_kw() - 1.0).abs() < 1e-9);
-        let kwh = ExactEnergy::from_power(Power::kw(1.0), 900);
-        assert_eq!((ledger.actual.unserved, ledger.actual.spilled), (kwh, kwh));
+        let energy = |kw: f64| ExactEnergy::from_power(Power::kw(kw), 900);
+        assert_eq!((ledger.actual.unserved, ledger.actual.spilled), (energy(1.005), energy(1.0)));
         assert_eq!((ledger.actual.import, ledger.actual.export), (ExactEnergy::ZERO, ExactEnergy::ZERO));
         assert_eq!((ledger.actual.limit_violations, ledger.imbalance()), (1, ExactEnergy::ZERO));
     }

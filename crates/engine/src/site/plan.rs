@@ -107,7 +107,13 @@ impl Expected {
     pub(super) fn add_curtailable(&mut self, model: &SiteModel, asset: usize, powers: Vec<Power>) {
         let used: Vec<Power> = powers.iter().map(|power| power.min(Power::ZERO)).collect();
         self.add(model, asset, &used);
-        self.curtailable.insert(asset, powers.into_iter().map(|power| power.max(Power::ZERO)).collect());
+        // More than its most is not taken of it by any set-point.
+        let most = match model.assets[asset].kind {
+            Kind::Solar { peak, .. } => peak,
+            _ => Power::kw(f64::INFINITY),
+        };
+        let powers = powers.into_iter().map(|power| power.max(Power::ZERO).min(most));
+        self.curtailable.insert(asset, powers.collect());
     }
 }
 
@@ -126,6 +132,8 @@ pub struct SitePlan {
     pub fallback: bool,
     /// What plants that may be turned down could give, whatever people order of them, by name.
     pub could: BTreeMap<String, Vec<Power>>,
+    /// Names of its batteries: what is in store is told of them.
+    pub batteries: BTreeSet<String>,
     /// Assets that it could plan with.
     pub(super) with: BTreeSet<usize>,
     /// What people ordered then.
@@ -336,9 +344,9 @@ pub fn make(problem: Problem, made_at: Timestamp) -> Result<SitePlan, String> {
     let planned = solve_or_fallback(&problem, &budget()).map_err(|error| error.to_string())?;
     let (Planned { schedule, source, .. }, _) = verified(&problem, planned)?;
     let fallback = source != PlanSource::Solver;
-    let (could, with, standing) = Default::default();
+    let (could, batteries, with, standing) = Default::default();
     let source = source_text(&source);
-    Ok(SitePlan { made_at, schedule, problem, source, fallback, could, with, standing })
+    Ok(SitePlan { made_at, schedule, problem, source, fallback, could, batteries, with, standing })
 }
 
 /// The plan when the verifier passes it, else that of the rule; with what the verifier found about it.
@@ -421,8 +429,10 @@ impl SitePlan {
         for storage in &self.problem.storages {
             if let Some(plan) = self.schedule.storage.get(&storage.id) {
                 power.insert(storage.id.clone(), plan.power.get(t).copied().unwrap_or(Power::ZERO));
-                stored += plan.stored_after.get(t).copied().unwrap_or(Energy::ZERO);
-                capacity += storage.capacity;
+                if self.batteries.contains(&storage.id) {
+                    stored += plan.stored_after.get(t).copied().unwrap_or(Energy::ZERO);
+                    capacity += storage.capacity;
+                }
             }
         }
         for (id, plan) in &self.schedule.generators {

@@ -414,7 +414,7 @@ fn all_storages(model: &SiteModel, period: &Period, rows: &[Row], steps: &[Step]
                 Some(driven(storage, vehicle, index, period.worth, rows))
             }
             Kind::HeatPump(heat) if plans_with(model, index) => {
-                let soc = initial(storages::initial_heat(heat));
+                let soc = initial(storages::initial_heat(heat).max(Soc::ZERO));
                 Some(storages::heat_pump(asset, heat, soc, steps, &flowed(heat, index, rows), defaults))
             }
             _ => None,

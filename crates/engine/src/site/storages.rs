@@ -173,12 +173,13 @@ pub(super) fn heat_store(heat: &Heat) -> (Energy, f64) {
     (store.capacity, store.retention)
 }
 
-/// The share of heat that is declared to be in store at the start.
+/// The share of heat that is declared to be in store at the start; below zero for a building that is colder than it may be.
 pub(super) fn initial_heat(heat: &Heat) -> Soc {
     Store::of(heat).soc
 }
 
-/// A heat pump with what it heats: a store that takes in electricity and holds heat, `soc` of it now.
+/// A heat pump with what it heats: a store that takes in electricity and holds heat, `soc` of it now. A building that is colder than
+/// its lowest temperature (`soc` below zero) counts from where it is, and what it lacks is wanted at the end of each step.
 pub(super) fn heat_pump(
     asset: &Asset,
     heat: &Heat,
@@ -188,7 +189,8 @@ pub(super) fn heat_pump(
     defaults: Defaults,
 ) -> Storage {
     let pump = &heat.pump;
-    let store = Store::of(heat);
+    let (store, lacks) = Store::of(heat).down_to(soc);
+    let soc = soc.max(Soc::ZERO);
     let mut efficiency = Vec::with_capacity(steps.len());
     let mut drawn = Vec::with_capacity(steps.len());
     for (t, step) in steps.iter().enumerate() {
@@ -200,6 +202,11 @@ pub(super) fn heat_pump(
     }
     let used = drawn.iter().any(|energy| energy.as_kwh().abs() > 0.0);
     let lack = pump.lack_price.map_or(defaults.breach, |amount| amount.value);
+    let wish = |(step, length): (usize, &Step)| {
+        let price = lack * length.duration.get().min(LONGEST_LACK);
+        SocTarget { step, soc: Soc::fraction(lacks / store.capacity), price }
+    };
+    let targets = steps.iter().enumerate().filter(|_| lacks > Energy::ZERO).map(wish).collect();
     Storage {
         id: asset.name.clone(),
         capacity: store.capacity,
@@ -213,7 +220,7 @@ pub(super) fn heat_pump(
         end_value: pump.end_value.map_or(Price::ZERO, |amount| amount.value),
         wear_cost: Price::ZERO,
         available: None,
-        targets: Vec::new(),
+        targets,
         ordered: None,
         dynamics: Dynamics {
             retention: store.retention,
@@ -225,6 +232,9 @@ pub(super) fn heat_pump(
         },
     }
 }
+
+/// For how many hours of a step heat that lacks is priced, at most: below one, so that it never counts as a limit.
+const LONGEST_LACK: f64 = 0.9;
 
 /// What stores energy as it is now, with its declared wear; none for what does not.
 pub(super) fn live(asset: &Asset, soc: Soc, now: Timestamp) -> Option<LiveStorage> {
@@ -261,6 +271,8 @@ struct Store {
     per_kelvin: f64,
     /// The lowest temperature, °C.
     base: f64,
+    /// Degrees between empty and full; none for a tank.
+    span: f64,
 }
 
 impl Store {
@@ -273,7 +285,7 @@ impl Store {
 
     fn of_tank(tank: &Tank) -> Self {
         let retention = 1.0 - tank.standing_loss.get();
-        Self { capacity: tank.capacity, soc: tank.initial, retention, per_kelvin: 0.0, base: 0.0 }
+        Self { capacity: tank.capacity, soc: tank.initial, retention, per_kelvin: 0.0, base: 0.0, span: 0.0 }
     }
 
     /// `C · dT/dt = heat − K · (T − outside)`, with the heat above the lowest temperature as what is stored.
@@ -287,7 +299,16 @@ impl Store {
             retention: (-loss / capacity).exp(),
             per_kelvin: loss,
             base: min,
+            span: max - min,
         }
+    }
+
+    /// The same counted from where it is, if that is below empty; with the heat that lacks up to what was empty.
+    fn down_to(self, soc: Soc) -> (Self, Energy) {
+        let below = (-soc.as_fraction()).max(0.0);
+        let lacks = self.capacity * below;
+        let store = Self { capacity: self.capacity + lacks, base: self.base - below * self.span, ..self };
+        (store, lacks)
     }
 
     /// Heat that flows evenly over a step is lost less than heat that is there from its start: how much more of it is left, as a

@@ -36,6 +36,7 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         step: model.tick,
         speed: site.task.clock.speed,
         currency: model.currency.clone(),
+        island: model.connection.is_island(),
         grid: grid(model, &site.own, site.work_power),
         import_limit: model.connection.import_limit,
         export_limit: model.connection.export_limit,
@@ -46,8 +47,8 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
             .as_ref()
             .filter(|cap| cap.per.is_some())
             .map(|cap| (cap.most.as_kg(), site.carried.emissions(model, ended).as_kg())),
-        price: Ok(super::account::price(&model.connection.import_price, now)),
-        carbon: Ok(carbon_now(model, ended)),
+        price: connected(model, || super::account::price(&model.connection.import_price, now)),
+        carbon: connected(model, || carbon_now(model, ended)),
         totals: site.accounts.totals(model, stored, site.worth(), site.task.work.unserved().1),
         solar: sum(|kind| matches!(kind, Kind::Solar { .. })),
         load: sum(|kind| matches!(kind, Kind::Load { .. } | Kind::Vehicle(_) | Kind::HeatPump(_))),
@@ -60,6 +61,11 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         fallbacks: site.stats.fallbacks,
         forecasts: site.outlook.states(model),
     }
+}
+
+/// A figure of the connection; an island has none.
+fn connected<T>(model: &SiteModel, figure: impl Fn() -> T) -> Reading<T> {
+    if model.connection.is_island() { Err(Missing::Unavailable) } else { Ok(figure()) }
 }
 
 /// The stored share of all batteries' capacity, when every state of charge is known.

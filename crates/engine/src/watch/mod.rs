@@ -22,6 +22,7 @@ mod watcher;
 use std::sync::{Arc, OnceLock, Weak};
 
 use sos_store::{Store, StoreError};
+use sos_watch::alerts::Notification;
 use tokio::task::JoinHandle;
 
 pub use rules::{RunningGroup, SiteNow};
@@ -90,6 +91,16 @@ impl Watch {
         let scraper = Scraper::start(store, how.boards, how.own);
         let upkeep = tokio::spawn(upkeep::keep(store.clone(), how.retention));
         Ok(Self { watcher, outbox, scraper, upkeep, store: store.clone() })
+    }
+
+    /// Has somebody told of something that no alert is about.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn tell(&self, notification: &Notification) -> Result<(), StoreError> {
+        self.store.commit(|tx| outbox::put(tx, notification))?;
+        self.outbox.wake(std::slice::from_ref(&notification.notifier));
+        Ok(())
     }
 
     /// Ends it after a last look at the rules; what waits to be delivered goes out after the next start.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sos_runtime::{DriverError, OnceContainer, OnceOutcome, PullPolicy, docker_socket, run_once};
 use sos_workflow::ErrorType;
 use sos_workflow::machine::Fault;
 
 use super::executor::{Executor, text, wrong};
-use super::shell::{plain, script_of};
+use super::shell::{plain, returned, script_of};
 use crate::clock::wall_now;
 
 /// Within what containers run.
@@ -45,7 +45,8 @@ pub(super) async fn run(executor: &Executor, key: &str, with: &Value, awaits: bo
         let detail = format!("the container took longer than {:?} and was ended", allowed.timeout);
         return Err(Fault::of(ErrorType::Timeout, "Timeout", detail));
     };
-    returned(with, outcome)
+    let OnceOutcome { code, stdout, stderr } = outcome;
+    returned(with, "container", (code, stdout, stderr))
 }
 
 fn declared(key: &str, own: &Value, allowed: Containers) -> Result<OnceContainer, Fault> {
@@ -109,25 +110,6 @@ fn name(text: &str) -> String {
     name.trim_start_matches(['-', '.', '_']).to_owned()
 }
 
-fn returned(with: &Value, outcome: OnceOutcome) -> Result<Value, Fault> {
-    let OnceOutcome { code, stdout, stderr } = outcome;
-    Ok(match with.get("return").and_then(Value::as_str).unwrap_or("stdout") {
-        "none" => Value::Null,
-        "code" => json!(code),
-        "all" => json!({ "code": code, "stdout": stdout, "stderr": stderr }),
-        "stderr" => json!(stderr),
-        _ if code != 0 => {
-            let said: String = stderr.trim().chars().take(400).collect();
-            return Err(Fault::of(
-                ErrorType::Runtime,
-                "The container failed",
-                format!("exit code {code}: {said}"),
-            ));
-        }
-        _ => json!(stdout),
-    })
-}
-
 fn failed(error: &DriverError) -> Fault {
     let kind = match error {
         DriverError::Daemon { .. } => ErrorType::Communication,
@@ -138,6 +120,8 @@ fn failed(error: &DriverError) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -265,19 +265,31 @@ impl<H: Host> Driver<'_, H> {
         }
         let mut performing = BTreeMap::new();
         let mut paused = false;
+        // Of a run on its own: who was still to hear an event that it emitted.
+        let mut owed: Vec<(Id, Id, Data)> = Vec::new();
         for (event, at) in entries {
             match &event {
                 Event::Done { id, .. } => drop(performing.remove(id)),
                 Event::Continued => paused = false,
                 Event::Due { id, timer } => self.timers.done(*id, *timer),
-                Event::Received { event, .. } => self.consumed.extend(identity(event)),
+                Event::Received { id, event } => {
+                    self.consumed.extend(identity(event));
+                    let heard = owed.iter().position(|(_, by, owed)| by == id && owed == event);
+                    heard.map(|place| owed.remove(place));
+                }
                 _ => {}
             }
             for action in self.run.apply(event, at) {
                 match action {
-                    Action::Perform { id, .. } => drop(performing.insert(id, action)),
+                    Action::Perform { id, .. } => {
+                        if let Action::Perform { effect: Effect::Emit(event), .. } = &action {
+                            owed.extend(self.wanting(event).map(|by| (id, by, event.clone())));
+                        }
+                        performing.insert(id, action);
+                    }
                     Action::Drop { id } => {
                         performing.remove(&id);
+                        owed.retain(|(_, by, _)| *by != id);
                         self.act(action, at);
                     }
                     Action::Pause => paused = true,
@@ -289,6 +301,9 @@ impl<H: Host> Driver<'_, H> {
         if paused {
             self.ready.push(Event::Continued);
         }
+        // One that is emitted again is heard then.
+        owed.retain(|(emitted, ..)| !performing.contains_key(emitted));
+        self.ready.extend(owed.into_iter().map(|(_, id, event)| Event::Received { id, event }));
         for (id, action) in performing {
             match action {
                 Action::Perform { once: true, key, .. } => {
@@ -336,9 +351,9 @@ impl<H: Host> Driver<'_, H> {
     fn act(&mut self, action: Action, at: Timestamp) {
         match action {
             Action::Perform { id, effect: Effect::Emit(event), .. } if self.outside.is_none() => {
+                let wanting: Vec<Id> = self.wanting(&event).collect();
                 self.ready.push(Event::Done { id, outcome: Ok(event.clone()) });
-                let wanting = self.listening.iter().filter(|id| self.run.wants(**id, &event));
-                self.ready.extend(wanting.map(|id| Event::Received { id: *id, event: event.clone() }));
+                self.ready.extend(wanting.into_iter().map(|id| Event::Received { id, event: event.clone() }));
             }
             Action::Perform { id, key, effect: Effect::Call { what: CallKind::Human, with, .. }, .. }
                 if self.outside.is_some() =>
@@ -375,6 +390,12 @@ impl<H: Host> Driver<'_, H> {
             Action::Trace(trace) => self.host.trace(at, &trace),
             Action::End(_) => {}
         }
+    }
+
+    /// Those of a run on its own that an event is for.
+    fn wanting<'e>(&'e self, event: &'e Data) -> impl Iterator<Item = Id> + 'e {
+        let listening = self.listening.iter().filter(|_| self.outside.is_none());
+        listening.copied().filter(|id| self.run.wants(*id, event))
     }
 
     /// An event that came, once.
@@ -484,7 +505,7 @@ impl<H: Host> Driver<'_, H> {
 }
 
 /// Waits for a time, however the clock is set meanwhile; for ever without one.
-pub(super) async fn until(at: Option<Timestamp>) {
+pub(crate) async fn until(at: Option<Timestamp>) {
     const LONGEST: Duration = Duration::from_mins(1);
     let Some(at) = at else { return std::future::pending().await };
     loop {

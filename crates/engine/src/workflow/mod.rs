@@ -17,6 +17,7 @@ mod uri;
 use jiff::Timestamp;
 
 pub use container::Containers;
+pub(crate) use drive::until;
 pub use drive::{Drove, Entry, Host, Outside, Page, Perform, Rest, Start, Told, drive};
 pub use executor::{Allowed, Executor, Reach};
 pub use file::{Beginning, Found, Journal};

@@ -69,20 +69,26 @@ pub(super) async fn run(executor: &Executor, with: &Value, awaits: bool) -> Resu
     let late =
         |_| Fault::of(ErrorType::Timeout, "Timeout", format!("the command took longer than {LONGEST:?}"));
     let (status, stdout, stderr) = done.map_err(late)?.map_err(failed)?;
-    let code = status.code().unwrap_or(-1);
+    returned(with, "command", (i64::from(status.code().unwrap_or(-1)), stdout, stderr))
+}
+
+/// What a command or a container gives, as its task asks for it. Only who asks for what it writes when all is well takes another
+/// exit code for a failure.
+pub(super) fn returned(
+    with: &Value,
+    what: &str,
+    (code, stdout, stderr): (i64, String, String),
+) -> Result<Value, Fault> {
     Ok(match with.get("return").and_then(Value::as_str).unwrap_or("stdout") {
         "none" => Value::Null,
         "code" => json!(code),
-        "all" => json!({"code": code, "stdout": stdout, "stderr": stderr}),
+        "all" => json!({ "code": code, "stdout": stdout, "stderr": stderr }),
+        "stderr" => json!(stderr),
         _ if code != 0 => {
             let said: String = stderr.trim().chars().take(400).collect();
-            return Err(Fault::of(
-                ErrorType::Runtime,
-                "The command failed",
-                format!("exit code {code}: {said}"),
-            ));
+            let detail = format!("exit code {code}: {said}");
+            return Err(Fault::of(ErrorType::Runtime, &format!("The {what} failed"), detail));
         }
-        "stderr" => json!(stderr),
         _ => json!(stdout),
     })
 }

@@ -200,6 +200,12 @@ fn check_site(site: &SiteSpec, node: &Node, cx: &mut Cx<'_>) {
         } else if every.as_secs() > 0 && site.horizon.as_secs() / every.as_secs() > MAX_PLAN_STEPS {
             let message = format!("horizon has more than {MAX_PLAN_STEPS} steps of planEvery");
             cx.report(at("horizon"), message, "shorten horizon or lengthen planEvery");
+        } else if every.as_secs() > 0 && site.horizon.as_secs() % every.as_secs() != 0 {
+            cx.report(
+                at("horizon"),
+                "horizon is not a multiple of planEvery",
+                "expected whole steps of the plan",
+            );
         }
     }
 }

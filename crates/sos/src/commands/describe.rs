@@ -16,7 +16,8 @@ const EVENTS: usize = 10;
 /// Longer values of a decision are left to `-o json`, in characters.
 const LONGEST_VALUE: usize = 80;
 /// Parts of a status that have their own section.
-const SECTIONS: [&str; 5] = ["conditions", "deployments", "replicaStatuses", "limits", "message"];
+const SECTIONS: [&str; 6] =
+    ["conditions", "deployments", "replicaStatuses", "limits", "message", "decisions"];
 
 /// Arguments of `sos describe`.
 #[derive(Debug, clap::Args)]
@@ -114,11 +115,13 @@ async fn now(client: &Client, kind: AnyKind, object: &Value) -> Result<Vec<Strin
 
 fn site_now(live: &SiteLive) -> Vec<String> {
     let unknown = || "not known".to_owned();
+    let (head, words) =
+        (if live.connection.island { "Island:" } else { "Grid:" }, words::connection(live.connection.island));
     let limit = live.connection.import_limit_kw;
     let limit = limit.map(|kw| format!(" of at most {}", words::kw(kw))).unwrap_or_default();
     let mut lines = vec![
         format!("Time:       {} (speed {})", live.time, live.speed),
-        format!("Grid:       {}{limit}", live.connection.power_kw.map_or_else(unknown, words::exchange)),
+        format!("{head:<12}{}{limit}", live.connection.power_kw.map_or_else(unknown, words)),
         format!("Solar:      {}", live.solar_kw.map_or_else(unknown, |kw| words::asset("solar", kw))),
         format!("Load:       {}", live.load_kw.map_or_else(unknown, |kw| words::asset("load", kw))),
         format!("Batteries:  {}", live.battery_kw.map_or_else(unknown, words::battery)),
@@ -145,7 +148,7 @@ fn site_now(live: &SiteLive) -> Vec<String> {
     if let Some(plan) = &live.plan {
         lines.push(format!("Plan:       made at {} by {}", plan.made_at, plan.source));
         if let Some(step) = plan.steps.first() {
-            lines.push(format!("            {}: {}", words::exchange(step.grid_kw), step.because));
+            lines.push(format!("            {}: {}", words(step.grid_kw), step.because));
         }
     }
     lines
@@ -189,6 +192,7 @@ fn description(object: &Value, now: &[String], forecasts: &[String], events: &[E
     section(&mut out, "Forecasts (how good those of the last weeks were)", forecasts);
     section(&mut out, "Conditions", &table_lines(&conditions(status)));
     section(&mut out, "Replicas", &table_lines(&replicas(status)));
+    section(&mut out, "Acted, or not, and why (the latest first)", &acted(status));
     for deployment in status["deployments"].as_array().into_iter().flatten() {
         let title = format!("Deployment of {} (generated)", text(deployment, &["replica"]));
         section(&mut out, &title, &yaml_lines(deployment));
@@ -276,6 +280,20 @@ fn replicas(status: &Value) -> Table {
     table
 }
 
+/// What a rule decided: when, whether it acted, what it did or why not, on what.
+fn acted(status: &Value) -> Vec<String> {
+    let decisions = status["decisions"].as_array().into_iter().flatten();
+    let line = |decision: &Value| {
+        let did: Vec<&str> =
+            decision["did"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let why = if did.is_empty() { text(decision, &["why"]).to_owned() } else { did.join("; ") };
+        let (at, outcome, cause) =
+            (text(decision, &["at"]), text(decision, &["outcome"]), text(decision, &["cause"]));
+        vec![format!("{at}  {outcome}: {why}"), format!("  on {cause}")]
+    };
+    decisions.flat_map(line).collect()
+}
+
 /// Entries of the audit record: when, what, from what to what, and why. A command to the assets of a site has a line for
 /// each that is told something else.
 fn decisions(object: &Value) -> Vec<String> {
@@ -305,9 +323,10 @@ fn command(before: &Value, after: &Value) -> String {
     let (was, is) = (told(before.as_f64()), told(after["kw"].as_f64()));
     let before = if before.is_null() || was == is { String::new() } else { format!(", before {was}") };
     let because = text(after, &["because"]);
-    // A reason for nothing begins with the nothing.
-    let because = if is == "idle" { because.strip_prefix("0 kW: ").unwrap_or(because) } else { because };
-    format!("{is}{before}: {because}")
+    // A reason begins with what is done, which has been said.
+    let said = ["0 kW: ", "charging: ", "discharging: ", "heating: "];
+    let rest = said.iter().find_map(|said| because.strip_prefix(said)).unwrap_or(because);
+    format!("{is}{before}: {rest}")
 }
 
 /// What a decision changed, when it is short enough to read.

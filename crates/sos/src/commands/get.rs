@@ -71,6 +71,9 @@ fn table(kind: AnyKind, objects: &[Value]) -> Table {
         AnyKind::Declared(Kind::Workflow) => {
             (&["NAME", "VERSION", "STARTS", "NEXT", "RUNNING", "READY", "MESSAGE"], workflow)
         }
+        AnyKind::Declared(Kind::Rule) => {
+            (&["NAME", "WHEN", "DOES", "PRIORITY", "ACTED", "LAST", "READY", "MESSAGE"], rule)
+        }
         AnyKind::ReadOnly(ReadOnlyKind::Run) => (&RUN, run_of),
         AnyKind::ReadOnly(ReadOnlyKind::Alert) => {
             (&["ALERT", "STATE", "SEVERITY", "SINCE", "SUMMARY", "ID"], alert)
@@ -265,6 +268,26 @@ fn workflow(object: &Value) -> Vec<String> {
         shown(&status["next"]),
         shown(&status["running"]),
         status_ready,
+        message,
+    ]
+}
+
+fn rule(object: &Value) -> Vec<String> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let keys = |value: &Value| {
+        value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>()
+    };
+    let does: Vec<String> = spec["then"].as_array().into_iter().flatten().flat_map(keys).collect();
+    let [is_ready, message] = ready(object);
+    let dry = if spec["dryRun"] == true { " (dry run)" } else { "" };
+    vec![
+        name(object),
+        keys(&spec["when"]).concat(),
+        format!("{}{dry}", does.join(", ")),
+        spec["priority"].as_u64().unwrap_or(0).to_string(),
+        status["acted"].as_u64().unwrap_or(0).to_string(),
+        shown(&status["lastActed"]),
+        is_ready,
         message,
     ]
 }

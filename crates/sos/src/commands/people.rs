@@ -157,8 +157,10 @@ pub(crate) fn ordered(order: &Value) -> String {
     let power = sos_model::read_power(text(order, &["spec", "power"]));
     let power = power.map_or(0.0, Power::as_kw);
     match text(order, &["status", "type"]) {
-        "solar" => format!("at most {}", words::kw(power)),
-        _ => words::battery(power),
+        "solar" | "wind" => format!("at most {}", words::kw(power)),
+        // A server that does not say what it is.
+        "" => words::battery(power),
+        kind => words::asset(kind, power),
     }
 }
 

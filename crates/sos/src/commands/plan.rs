@@ -35,6 +35,9 @@ struct Plan {
     made_at: String,
     source: String,
     currency: String,
+    /// Whether there is no connection to a grid.
+    #[serde(default)]
+    island: bool,
     import_limit_kw: Option<f64>,
     export_limit_kw: Option<f64>,
     #[serde(default)]
@@ -127,7 +130,8 @@ fn table(plan: &Plan, plain: bool) -> Table {
             (step.grid_kw.to_string(), soc(|soc| soc.to_string()), step.price_per_kwh.to_string())
         } else {
             let price = format!("{:.3} {}/kWh", step.price_per_kwh, plan.currency);
-            (words::exchange(step.grid_kw), soc(words::percent), price)
+            let price = if plan.island { String::new() } else { price };
+            (words::connection(plan.island)(step.grid_kw), soc(words::percent), price)
         };
         let flow = |feeder: &Feeder| match step.feeders_kw.get(&feeder.name) {
             Some(kw) if plain => kw.to_string(),

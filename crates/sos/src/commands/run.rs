@@ -304,7 +304,10 @@ impl Told {
     /// Ends the trace; the journal of a run that is over is put aside.
     fn finish(self, ended: Result<Ended, Failure>) -> Result<Ended, Failure> {
         if let (Ok(_), Some(path), Some(_)) = (&ended, &self.path, &self.journal) {
-            let aside = path.with_file_name(format!("ended-{}.jsonl", run_id(wall_now())));
+            // Behind the digest of document and input, by which it was found.
+            let digest = path.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("open-"));
+            let name = format!("ended-{}-{}.jsonl", digest.unwrap_or_default(), run_id(wall_now()));
+            let aside = path.with_file_name(name);
             let moved = std::fs::rename(path, aside);
             moved.map_err(|error| {
                 Failure::unsuccessful(format!("cannot rename {}: {error}", path.display()))

@@ -1,16 +1,18 @@
 //! `sos verify`: whether a solution of `sos optimize` holds, found without the solver that made it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sos_dispatch::{Schedule, Verification, relative_gap};
+use sos_dispatch::{Costs, Schedule, Verification, emissions, relative_gap};
 use sos_engine::site::case::Case;
 use sos_engine::time_text;
 
-use super::optimize::answer::{Answer, BoundBy, LimitName, Status, missed_targets, within};
+use super::optimize::answer::{Answer, BoundBy, Factor, GivenUp, Status, given_up};
 use super::optimize::case_of;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{self, Format, OutputArgs, Table};
+use crate::words;
 
 /// Arguments of `sos verify`.
 #[derive(Debug, clap::Args)]
@@ -36,6 +38,9 @@ struct Checked {
     bound: Option<f64>,
     /// Whether the stated bound is one that the multipliers have to prove.
     bound_checked: bool,
+    /// How far the plan may be from the best one, and how far it was allowed to be.
+    gap: f64,
+    wanted_gap: f64,
     currency: String,
 }
 
@@ -141,9 +146,10 @@ fn check(case: &Case, answer: &Answer) -> Checked {
     let whole = whole(case, &schedule);
     violations.extend(given(case, answer));
     if whole {
-        violations.extend(money(case, answer, &verification));
-        violations.extend(targets(case, answer, &schedule));
+        violations.extend(money(case, answer, &schedule, &verification));
+        violations.extend(owned(case, answer, &schedule));
     }
+    violations.extend(conflict(case, answer));
     let bound_checked = answer.bound_by == BoundBy::Multipliers;
     violations.extend(bound(case, answer, &schedule, &verification));
     Checked {
@@ -151,6 +157,8 @@ fn check(case: &Case, answer: &Answer) -> Checked {
         objective: whole.then(|| verification.objective.get()),
         bound: verification.bound.map(|bound| bound.get()),
         bound_checked,
+        gap: answer.gap,
+        wanted_gap: answer.wanted_gap,
         currency: case.model.currency.clone(),
     }
 }
@@ -196,40 +204,113 @@ fn given(case: &Case, answer: &Answer) -> Vec<Broken> {
     found
 }
 
-/// The objective, added up again, and by its causes.
-fn money(case: &Case, answer: &Answer, verification: &Verification) -> Vec<Broken> {
-    let mut found = Vec::new();
-    let (objective, causes) = (verification.objective.get(), answer.costs.total().get());
+/// The objective and each of its causes, added up again, and the emissions.
+fn money(case: &Case, answer: &Answer, schedule: &Schedule, verification: &Verification) -> Vec<Broken> {
     let currency = &case.model.currency;
-    for (what, other) in [("from prices and powers", objective), ("by its causes", causes)] {
-        let by = (answer.objective - other).abs();
-        if by.is_nan() || by > SAME * other.abs().max(1.0) {
-            found.push(broken(format!("objective against the sum {what}, {currency}"), by));
-        }
+    let mut sums = vec![
+        (
+            format!("objective against the sum from prices and powers, {currency}"),
+            answer.objective,
+            verification.objective.get(),
+        ),
+        (
+            format!("objective against the sum by its causes, {currency}"),
+            answer.objective,
+            answer.costs.total().get(),
+        ),
+        (
+            "emissions added up again, kg".to_owned(),
+            answer.carbon.emissions_kg,
+            emissions(&case.problem, schedule),
+        ),
+    ];
+    let (stated, added) = (by_cause(&answer.costs), by_cause(&verification.costs));
+    sums.extend(added.into_iter().map(|(cause, again)| {
+        let stated = stated.get(&cause).copied().unwrap_or(f64::NAN);
+        (format!("costs.{cause} added up again, {currency}"), stated, again)
+    }));
+    let mut found: Vec<Broken> = sums
+        .into_iter()
+        .map(|(what, stated, again)| (what, (stated - again).abs(), SAME * again.abs().max(1.0)))
+        .filter(|(_, by, room)| by.is_nan() || by > room)
+        .map(|(what, by, _)| broken(what, by))
+        .collect();
+    let declared = Factor::from(case.model.connection.carbon_factor);
+    if answer.carbon.factor != declared {
+        found.push(broken("carbon.factor against what is declared", 1.0));
     }
     found
 }
 
-/// Targets that are missed are owned up to.
-fn targets(case: &Case, answer: &Answer, schedule: &Schedule) -> Vec<Broken> {
+/// Costs by the names they have in an answer.
+fn by_cause(costs: &Costs) -> BTreeMap<String, f64> {
+    let fields = match serde_json::to_value(costs) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    fields.into_iter().filter_map(|(cause, amount)| Some((cause, amount.as_f64()?))).collect()
+}
+
+/// What is given up is owned up to: each limit, target, use and piece of work once, by how much and at which price.
+fn owned(case: &Case, answer: &Answer, schedule: &Schedule) -> Vec<Broken> {
+    let expected = given_up(&case.problem, schedule, &case.model.zone);
+    let key = |one: &GivenUp| (format!("{:?}", one.limit), one.name.clone(), one.step.clone());
+    let mut stated: BTreeMap<_, &GivenUp> = answer.given_up.iter().map(|one| (key(one), one)).collect();
     let mut found = Vec::new();
-    for (name, step, missing, _) in missed_targets(&case.problem, schedule) {
-        let start = answer.steps.get(step);
-        let listed = answer.given_up.iter().filter(|given| {
-            given.limit == LimitName::Target
-                && given.name.as_ref() == Some(&name)
-                && given.step.as_ref() == start
-        });
-        let listed: f64 = listed.filter_map(|given| given.by_kwh).sum();
-        if (missing - listed).abs() > TOLERANCE {
-            let what = format!("target of {name} and what is listed as given up, kWh");
-            found.push(Broken { what, step: start.cloned(), by: (missing - listed).abs() });
+    if stated.len() != answer.given_up.len() {
+        found.push(broken(
+            "something is listed twice as given up",
+            (answer.given_up.len() - stated.len()) as f64,
+        ));
+    }
+    let amount = |one: &GivenUp| one.by_kw.or(one.by_kwh).unwrap_or(f64::NAN);
+    for one in &expected {
+        let listed = stated.remove(&key(one));
+        let by = (amount(one) - listed.map_or(0.0, amount)).abs();
+        let mut say = |what: &str, by: f64| {
+            let of = one.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
+            let what = format!("{}{of} and what is listed as given up{what}", one.limit.word());
+            found.push(Broken { what, step: one.step.clone(), by });
+        };
+        if by.is_nan() || by > TOLERANCE {
+            say(if one.by_kw.is_some() { ", kW" } else { ", kWh" }, by);
         }
+        let prices =
+            (one.price_per_kwh.unwrap_or(0.0), listed.and_then(|one| one.price_per_kwh).unwrap_or(0.0));
+        let off = (prices.0 - prices.1).abs();
+        if listed.is_some() && (off.is_nan() || off > SAME * prices.0.abs().max(1.0)) {
+            say(": its price per kWh", off);
+        }
+    }
+    for one in stated.into_values().filter(|one| amount(one).abs() > TOLERANCE || amount(one).is_nan()) {
+        let of = one.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
+        let what = format!("{}{of} is listed as given up and is not", one.limit.word());
+        found.push(Broken { what, step: one.step.clone(), by: amount(one).abs() });
     }
     found
 }
 
-/// The bound is proved, the gap is that of objective and bound, the status that of the gap.
+/// Limits in conflict are in conflict, and the status says so.
+fn conflict(case: &Case, answer: &Answer) -> Vec<Broken> {
+    let mut found = Vec::new();
+    if let Some(stated) = &answer.conflict
+        && let Err(why) = sos_dispatch::confirm(&case.problem, &stated.limits(&case.problem))
+    {
+        found.push(broken(format!("conflict: {why}"), 1.0));
+    }
+    let expected = Status::of(answer.conflict.is_some(), answer.gap, answer.wanted_gap);
+    if answer.status != expected {
+        let what = format!(
+            "status {} where gap, wanted gap and conflict say {}",
+            answer.status.word(),
+            expected.word()
+        );
+        found.push(broken(what, 1.0));
+    }
+    found
+}
+
+/// The bound is proved, the gap is that of objective and bound.
 fn bound(case: &Case, answer: &Answer, schedule: &Schedule, verification: &Verification) -> Vec<Broken> {
     let mut found = Vec::new();
     let currency = &case.model.currency;
@@ -257,9 +338,6 @@ fn bound(case: &Case, answer: &Answer, schedule: &Schedule, verification: &Verif
     if !same {
         found.push(broken("gap against objective and bound", (gap - answer.gap).abs()));
     }
-    if answer.status == Status::Optimal && !within(gap, answer.wanted_gap) {
-        found.push(broken("status optimal with a gap above the wanted one", gap - answer.wanted_gap));
-    }
     found
 }
 
@@ -271,6 +349,11 @@ fn table(checked: &Checked) -> Table {
     table
 }
 
+/// A small share as people read it.
+fn share(share: f64) -> String {
+    format!("{} %", words::figure(share * 100.0))
+}
+
 fn text(checked: &Checked) -> String {
     let Checked { currency, violations, .. } = checked;
     let money =
@@ -278,9 +361,11 @@ fn text(checked: &Checked) -> String {
     let proved =
         if checked.bound_checked { "" } else { "; the stated bound is the search's and was not checked" };
     let sums = format!(
-        "objective {}, bound by multipliers {}{proved}\n",
+        "objective {}, bound by multipliers {}{proved}; gap {} of at most {} asked for\n",
         money(checked.objective),
-        money(checked.bound)
+        money(checked.bound),
+        share(checked.gap),
+        share(checked.wanted_gap),
     );
     match violations.len() {
         0 => format!("holds: {sums}"),

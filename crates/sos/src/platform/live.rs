@@ -32,7 +32,10 @@ fn site_live(state: &SiteState, board: &Board) -> SiteLive {
         speed: state.speed.to_string(),
         currency: state.currency.clone(),
         mode_note: mode_note(&state.assets),
-        connection: connection(state.grid, (state.import_limit, state.export_limit)),
+        connection: Connection {
+            island: state.island,
+            ..connection(state.grid, (state.import_limit, state.export_limit))
+        },
         feeders: state.feeders.iter().map(feeder).collect(),
         charges: state.charges.iter().map(charge).collect(),
         carbon_cap: state.carbon_cap.map(|(most_kg, so_far_kg)| CarbonCapLive { most_kg, so_far_kg }),
@@ -84,7 +87,7 @@ fn connection(power: Reading<Power>, limits: (Option<Power>, Option<Power>)) -> 
     let over = |used: f64, limit: Option<f64>| limit.map_or(0.0, |limit| (used - limit).max(0.0));
     let over_limit_kw =
         power_kw.map_or(0.0, |power| over(power, import_limit_kw).max(over(-power, export_limit_kw)));
-    Connection { power_kw, import_limit_kw, export_limit_kw, over_limit_kw }
+    Connection { island: false, power_kw, import_limit_kw, export_limit_kw, over_limit_kw }
 }
 
 fn feeder(feeder: &live::FeederState) -> FeederLive {

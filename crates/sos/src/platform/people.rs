@@ -48,7 +48,8 @@ pub(super) fn order(
         manager: MANAGER,
         who,
         why: Some(&order.reason),
-        force: order.force,
+        // What a rule ordered gives way to a person.
+        force: order.force || before.as_ref().is_some_and(|before| is_of_rule(engine, before)),
         dry_run: false,
         prune: false,
         now: wall_now(),
@@ -56,6 +57,11 @@ pub(super) fn order(
     apply::apply(engine.store(), &[declared], &how).map_err(store_problem)?;
     engine.refresh_sites();
     Ok(AssetOrdered { order: object(engine, &name)?, replaced })
+}
+
+fn is_of_rule(engine: &Engine, order: &PersonsOrder) -> bool {
+    let stored = engine.store().get(Kind::Override.name(), &order.name).ok().flatten();
+    stored.is_some_and(|stored| stored.manager == sos_engine::rules::MANAGER)
 }
 
 /// The order as a resource that was checked like a manifest.

@@ -108,9 +108,12 @@ pub(super) fn object(engine: &Engine, resource: &Resource) -> Value {
     if resource.kind == Kind::Override.name() {
         super::people::describe(engine, &mut object, resource);
     }
-    if resource.kind == Kind::Workflow.name()
-        && let Some(Value::Object(more)) = engine.runs().status(&resource.name)
-    {
+    let more = match Kind::resolve(&resource.kind) {
+        Ok(Kind::Workflow) => engine.runs().status(&resource.name),
+        Ok(Kind::Rule) => engine.rules().and_then(|rules| rules.status(&resource.name)),
+        _ => None,
+    };
+    if let Some(Value::Object(more)) = more {
         if !object["status"].is_object() {
             object["status"] = json!({});
         }
@@ -298,6 +301,7 @@ fn plan(state: &SiteState) -> Option<Value> {
             "madeAt": time(plan.made_at),
             "source": plan.source,
             "currency": state.currency,
+            "island": state.island,
             "import_limit_kw": state.import_limit.map(|limit| limit.as_kw()),
             "export_limit_kw": state.export_limit.map(|limit| limit.as_kw()),
             "feeders": feeders,

@@ -41,15 +41,11 @@ pub(super) async fn start(
         return Ok(answer);
     }
     if let Ok(ended) = tokio::time::timeout(wait, engine.runs().ended(begun.id)).await {
-        match ended.map_err(Problem::unavailable)? {
-            Ok(output) => {
-                answer.state = Some(RunState::Completed.word().to_owned());
-                answer.output = Some(output);
-            }
-            Err(fault) => {
-                answer.state = Some(RunState::Faulted.word().to_owned());
-                answer.fault = Some(fault.to_json());
-            }
+        let (state, end) = ended.map_err(Problem::unavailable)?;
+        answer.state = Some(state.word().to_owned());
+        match end {
+            Ok(output) => answer.output = Some(output),
+            Err(fault) => answer.fault = Some(fault.to_json()),
         }
     }
     Ok(answer)

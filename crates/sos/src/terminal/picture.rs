@@ -96,7 +96,7 @@ pub(crate) fn render(
 /// One plain line for those who do not look at a terminal.
 pub(crate) fn line(state: &SiteState, board: &Board) -> String {
     let (ready, all) = ready(board);
-    let grid = told(state.grid, words::exchange);
+    let grid = told(state.grid, words::connection(state.island));
     let stored = state.soc.map_or_else(|_| "–".to_owned(), |soc| words::percent(soc.as_fraction()));
     let saved = words::money(saving(state), &state.currency);
     let time = sos_engine::time_text(state.time, &state.zone);
@@ -125,17 +125,17 @@ fn title(state: &SiteState) -> Line {
         |_| "carbon unknown".to_owned(),
         |carbon| format!("{:.0} g CO2/kWh", carbon.as_kg_per_kwh() * 1000.0),
     );
-    Line::default()
-        .add(Style::Bold, &state.site)
-        .add(Style::Plain, format!("  {time}  {speed}  {price}  {carbon}"))
+    let of_grid = if state.island { String::new() } else { format!("  {price}  {carbon}") };
+    Line::default().add(Style::Bold, &state.site).add(Style::Plain, format!("  {time}  {speed}{of_grid}"))
 }
 
 fn connection(state: &SiteState, width: usize) -> Line {
-    let line = Line::default().add(Style::Bold, "Grid   ");
-    let Ok(grid) = state.grid else { return line.add(Style::Warning, told(state.grid, words::exchange)) };
+    let words = words::connection(state.island);
+    let line = Line::default().add(Style::Bold, if state.island { "Island " } else { "Grid   " });
+    let Ok(grid) = state.grid else { return line.add(Style::Warning, told(state.grid, words)) };
     let used = grid.as_kw();
     let limit = if used >= 0.0 { state.import_limit } else { state.export_limit };
-    let line = line.add(Style::Plain, words::exchange(used));
+    let line = line.add(Style::Plain, words(used));
     let Some(limit) = limit.filter(|limit| *limit > Power::ZERO) else { return line };
     let share = used.abs() / limit.as_kw();
     let style = match share {
@@ -161,10 +161,11 @@ fn money(state: &SiteState) -> Line {
     };
     let (actual, baseline) = totals.limit_violations;
     let style = if saving < -0.005 { Style::Bad } else { Style::Good };
+    let over = if state.island { "not all served" } else { "over the limit" };
     Line::default()
         .add(Style::Bold, "Saved  ")
         .add(style, words::money(saving, &state.currency))
-        .add(Style::Plain, format!("{share}  over the limit: {actual} steps, without control {baseline}"))
+        .add(Style::Plain, format!("{share}  {over}: {actual} steps, without control {baseline}"))
 }
 
 /// What the assets of one home do together.
@@ -264,7 +265,7 @@ fn plan(state: &SiteState) -> Option<Line> {
     };
     let because = words::reasons(step.because.iter().map(|(name, why)| (name.as_str(), why.as_str())));
     Some(
-        line.add(Style::Plain, format!(": {}; ", words::exchange(step.grid.as_kw())))
+        line.add(Style::Plain, format!(": {}; ", words::connection(state.island)(step.grid.as_kw())))
             .add(Style::Dim, because),
     )
 }
@@ -379,6 +380,7 @@ mod tests {
             step: jiff::SignedDuration::from_mins(15),
             speed: Speed::Factor(600.0),
             currency: "USD".into(),
+            island: false,
             grid: Ok(Power::kw(2.0)),
             import_limit: Some(Power::kw(12.0)),
             export_limit: None,

@@ -167,6 +167,7 @@ fn apply_sends_complete_resources_that_fit_what_the_server_has() {
             empty("GET /api/v1/resources/Machine"),
             empty("GET /api/v1/resources/Override"),
             empty("GET /api/v1/resources/Workflow"),
+            empty("GET /api/v1/resources/Rule"),
             (
                 "POST /api/v1/apply?dryRun=true&force=false",
                 200,

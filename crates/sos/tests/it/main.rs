@@ -32,7 +32,9 @@ mod peer;
 #[path = "../../../../scripts/peers.rs"]
 mod peers;
 mod people;
+mod processes;
 mod replay;
+mod rules;
 mod runtimes;
 mod services;
 #[path = "../../../../scripts/skipped.rs"]

@@ -407,6 +407,21 @@ fn tampering_is_found_by_name_step_and_size() {
             None,
         ),
         ("no multipliers", "/multipliers/site_price", json!([]), "multipliers are missing", None),
+        (
+            "another status",
+            "/status",
+            json!("feasible"),
+            "status feasible where gap, wanted gap and conflict",
+            None,
+        ),
+        ("fewer emissions", "/carbon/emissions_kg", json!(-1.0), "emissions added up again, kg", None),
+        (
+            "another factor",
+            "/carbon/factor",
+            json!("marginal"),
+            "carbon.factor against what is declared",
+            None,
+        ),
         ("a smaller gap", "/gap", json!(0.9), "gap against objective and bound", None),
         (
             "a short list",
@@ -442,6 +457,23 @@ fn a_hidden_breach_and_a_missed_target_that_is_not_listed_are_found() {
     found["given_up"] = json!([]);
     let told = verify(&folder, "input.yaml", &found, &[]).stdout;
     assert!(told.contains("target of battery and what is listed as given up, kWh"), "{told}");
+    let good = optimize(&folder, "input.yaml", &[], 1);
+    let claims: &[(&str, Value, &str)] = &[
+        ("/given_up/0/price_per_kwh", json!(0.01), "its price per kWh"),
+        ("/conflict", Value::Null, "status infeasible where gap, wanted gap and conflict say"),
+        (
+            "/conflict/limits/1/name",
+            json!("other"),
+            "conflict: a limit in conflict that the problem does not have",
+        ),
+        ("/conflict/limits", json!([]), "conflict: limits said to be in conflict that one plan holds"),
+    ];
+    for (place, value, words) in claims {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap_or_else(|| panic!("{place}: {good:#}")) = value.clone();
+        let ran = verify(&folder, "input.yaml", &bad, &[]);
+        assert!(ran.code == 1 && ran.stdout.contains(words), "{place}: {}{}", ran.stdout, ran.stderr);
+    }
     let claimed = optimize(&root().join("cases/optimize/job-waits-for-cheap-hours"), "input.yaml", &[], 0);
     let mut late = claimed.clone();
     late["solution"]["backup/2026-01-05"]["power_kw"] = json!([0.0, 0.0, 0.0, -1.0, 0.0, 0.0]);

@@ -62,9 +62,14 @@ pub(crate) struct Rig {
 impl Rig {
     /// The example as shipped.
     pub(crate) fn new() -> Self {
+        Self::at(fontana())
+    }
+
+    /// A folder as it is.
+    pub(crate) fn at(manifests: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        Self { manifests: fontana(), data, dir }
+        Self { manifests, data, dir }
     }
 
     /// A copy of the example, each manifest changed by `edit` (name of the file, its text).
@@ -352,9 +357,14 @@ impl Server {
 
     /// Over a folder that may have been served before.
     pub(crate) fn over(rig: Rig) -> Self {
+        Self::over_with(rig, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn over_with(rig: Rig, args: &[&str]) -> Self {
         // An address that an earlier one left is not that of this one.
         drop(std::fs::remove_file(rig.data.join("server")));
-        let up = rig.up_with(&[]);
+        let up = rig.up_with(args);
         let file = |rig: &Rig, name: &str| std::fs::read_to_string(rig.data.join(name)).unwrap_or_default();
         wait_for("the server", || file(&rig, "server").ends_with('\n').then_some(()));
         let address = file(&rig, "server").trim().to_owned();

@@ -18,7 +18,7 @@ impl Runs {
     /// # Errors
     /// [`StoreError::NotFound`] for a run that is not there, [`StoreError::Invalid`] for entries that do not follow on those
     /// kept, [`StoreError::Full`].
-    pub fn write(&self, writes: Vec<RunWrite>) -> Result<Vec<RunWritten>> {
+    pub fn write(&self, writes: impl Into<Arc<[RunWrite]>>) -> Result<Vec<RunWritten>> {
         let writes: Arc<[RunWrite]> = writes.into();
         self.0.write(move |conn| writes.iter().map(|write| one(conn, write)).collect())
     }

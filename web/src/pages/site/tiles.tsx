@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import type { SiteLive } from "../../contract";
-import { gridWords, kw, mass, money, number, percent, powerWords, share } from "../../format";
+import { gridWords, islandWords, kw, mass, money, number, percent, powerWords, share } from "../../format";
 import { Meter } from "../../parts/meter";
 import { Value } from "../../parts/value";
 
@@ -13,6 +13,15 @@ function Tile({ name, children, note, wide }: { name: string; children: Componen
       <dd class="figure">{children}</dd>
       {note === undefined ? null : <dd class="note">{note}</dd>}
     </div>
+  );
+}
+
+function IslandTile({ live }: { live: SiteLive }) {
+  const power = live.connection.power_kw;
+  return (
+    <Tile name="Island" wide note="no connection to a grid">
+      <Value field="connection.power_kw" value={power} text={islandWords(power)} />
+    </Tile>
   );
 }
 
@@ -53,11 +62,11 @@ export function Tiles({ live }: { live: SiteLive }) {
   const steps = (n: number) => `${number(n, 0)} ${n === 1 ? "step" : "steps"}`;
   return (
     <dl class="tiles">
-      <GridTile live={live} />
+      {live.connection.island ? <IslandTile live={live} /> : <GridTile live={live} />}
       <Tile name="Solar" note={<><Value field="totals.self_consumption" value={self} text={percent(self)} /> of it used on site</>}>
         <Value field="solar_kw" value={live.solar_kw} text={kw(live.solar_kw)} />
       </Tile>
-      <Tile name="Consumption" note={<>at <Value field="price_per_kwh" value={live.price_per_kwh} text={money(live.price_per_kwh, `${live.currency}/kWh`)} /></>}>
+      <Tile name="Consumption" note={live.connection.island ? undefined : <>at <Value field="price_per_kwh" value={live.price_per_kwh} text={money(live.price_per_kwh, `${live.currency}/kWh`)} /></>}>
         <Value field="load_kw" value={live.load_kw} text={kw(live.load_kw === null ? null : -live.load_kw)} />
       </Tile>
       <Tile
@@ -76,7 +85,7 @@ export function Tiles({ live }: { live: SiteLive }) {
         <Value field="totals.emissions_kg.saved" value={carbonSaved} text={mass(Math.abs(carbonSaved))} />
       </Tile>
       <Tile
-        name="Limit exceeded"
+        name={live.connection.island ? "Not all served" : "Limit exceeded"}
         note={<><Value field="totals.limit_violations.baseline" value={violations.baseline} text={steps(violations.baseline)} /> without control</>}
       >
         <Value field="totals.limit_violations.actual" value={violations.actual} text={violations.actual === 0 ? "never" : steps(violations.actual)} />

@@ -1,6 +1,6 @@
 //! Writes of many runs share a wait for the disk: one thread takes all that wait and writes them together.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use sos_store::{RunWrite, RunWritten, Runs as Log, StoreError};
 use tokio::sync::oneshot;
@@ -65,30 +65,37 @@ fn work(log: &Log, jobs: &mpsc::Receiver<Job>) {
 }
 
 fn perform(log: &Log, jobs: Vec<Job>) {
-    let all = jobs.iter().flat_map(|job| job.writes.iter().cloned()).collect();
-    match log.write(all) {
-        Ok(written) => {
-            let mut written = written.into_iter();
-            for job in jobs {
-                let own = written.by_ref().take(job.writes.len()).collect();
-                // Who asked may have gone.
-                let _gone = job.answer.send(Ok(own));
-            }
-        }
-        // One that cannot be written keeps no other from it.
-        Err(_) if jobs.len() > 1 => jobs.into_iter().for_each(|job| perform(log, vec![job])),
-        Err(error) => {
-            for job in jobs {
-                let _gone = job.answer.send(Err(error.to_string()));
-            }
-        }
+    let mut waiting = Vec::with_capacity(jobs.len());
+    let mut writes = Vec::new();
+    for job in jobs {
+        waiting.push((job.writes.len(), job.answer));
+        writes.extend(job.writes);
+    }
+    let writes: Arc<[RunWrite]> = writes.into();
+    let mut written = match log.write(Arc::clone(&writes)) {
+        Ok(written) => written.into_iter(),
+        Err(error) => return one_by_one(log, &writes, waiting, &error),
+    };
+    for (count, answer) in waiting {
+        // Who asked may have gone.
+        let _gone = answer.send(Ok(written.by_ref().take(count).collect()));
+    }
+}
+
+/// One that cannot be written keeps no other from it.
+fn one_by_one(log: &Log, writes: &[RunWrite], waiting: Vec<(usize, Answer)>, error: &StoreError) {
+    let (mut from, alone) = (0, waiting.len() == 1);
+    for (count, answer) in waiting {
+        let own = &writes[from..from + count];
+        let written =
+            if alone { Err(error.to_string()) } else { log.write(own).map_err(|error| error.to_string()) };
+        from += count;
+        let _gone = answer.send(written);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use jiff::Timestamp;
     use sos_store::{ChannelOptions, Channels, NewRun};
 

@@ -11,6 +11,7 @@ use super::definition::{self, Workflow};
 use super::hub::Followed;
 use super::{Runs, starts};
 use crate::clock::wall_now;
+use crate::relock;
 use crate::resources::{self, Ready};
 
 /// How often runs that have ended are looked at.
@@ -64,7 +65,7 @@ async fn tidy(runs: &Runs) {
 }
 
 async fn prune(runs: &Runs) {
-    for workflow in runs.workflows().into_values() {
+    for workflow in runs.workflows().values().cloned() {
         let log = runs.0.log.clone();
         let done = tokio::task::spawn_blocking(move || {
             let keep = &workflow.spec.keep;
@@ -99,7 +100,7 @@ async fn follow(runs: &Runs, seen: &mut Seen, started: &mut Followed) {
         Ok(Err(error)) => return tracing::error!(%error, "the declared workflows cannot be read"),
         Err(error) => return tracing::error!(%error, "the declared workflows cannot be read"),
     };
-    let mut now = runs.workflows();
+    let mut now = super::Workflows::clone(&runs.workflows());
     now.retain(|name, _| declared.iter().any(|one| *one.name == **name));
     seen.retain(|name, _| declared.iter().any(|one| *one.name == **name));
     started.0.retain(|name, task| {
@@ -124,11 +125,14 @@ async fn follow(runs: &Runs, seen: &mut Seen, started: &mut Followed) {
             changed.push(workflow);
         }
     }
-    *runs.0.workflows.write().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+    *runs.0.workflows.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(now);
     runs.0.loaded.send_replace(true);
     for workflow in changed {
+        let stranded = relock(&runs.0.stranded).remove(&workflow.name).unwrap_or_default();
+        stranded.into_iter().for_each(|run| relock(&runs.0.table).queue(run));
         begin(runs, started, workflow);
     }
+    runs.0.turn.notify_one();
 }
 
 /// Whether the file of a workflow is no longer what was read.

@@ -26,14 +26,14 @@ mod starts;
 mod table;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
 use serde_json::Value;
 use sos_call::Egress;
 use sos_model::{did_you_mean, known_list};
-use sos_store::{RunId, RunState, Runs as Log, Store, StoreError};
+use sos_store::{RunId, RunState, RunWrite, Runs as Log, Store, StoreError};
 use sos_workflow::ErrorType;
 use sos_workflow::machine::Fault;
 use sos_workflow::program::Program;
@@ -56,12 +56,18 @@ use table::Table;
 /// Calls, commands and containers of all runs at the same time; others wait for their turn.
 const MOST_BUSY: usize = 512;
 
-/// What came of a run.
+/// What came of a run: its output, or the fault with which it ended; one that was cancelled has one too.
 pub type RunEnd = Result<Value, Fault>;
 
 /// All runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Runs(Arc<Inner>);
+
+/// Where the end of a run is told.
+type Waiting = oneshot::Sender<(RunState, RunEnd)>;
+
+/// Workflows that can run, by name.
+type Workflows = BTreeMap<String, Arc<Workflow>>;
 
 struct Inner {
     store: Store,
@@ -71,7 +77,8 @@ struct Inner {
     channels: Channels,
     base: PathBuf,
     egress: Egress,
-    workflows: RwLock<BTreeMap<String, Arc<Workflow>>>,
+    /// Replaced as a whole when something changes.
+    workflows: RwLock<Arc<Workflows>>,
     /// Whether what is declared was looked at.
     loaded: watch::Sender<bool>,
     /// Programs of documents that runs go on with, by their number.
@@ -79,12 +86,16 @@ struct Inner {
     table: Mutex<Table>,
     /// Told when a run may be due, or there is room.
     turn: Notify,
+    /// Told when people are asked for something new.
+    asked: Notify,
     /// Who waits for the end of a run.
-    waiting: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunEnd>>>>,
+    waiting: Mutex<HashMap<RunId, Vec<Waiting>>>,
     /// Bounds what all runs do outside at the same time.
     busy: Arc<Semaphore>,
     /// Runs that are going on in some way, of each workflow.
     open: Mutex<BTreeMap<String, u64>>,
+    /// Runs that cannot go on until their workflow is there again, by its name.
+    stranded: Mutex<BTreeMap<String, BTreeSet<RunId>>>,
 }
 
 impl std::fmt::Debug for Runs {
@@ -164,9 +175,11 @@ impl RunningRuns {
             programs: Mutex::default(),
             table: Mutex::default(),
             turn: Notify::new(),
+            asked: Notify::new(),
             waiting: Mutex::default(),
             busy: Arc::new(Semaphore::new(MOST_BUSY)),
             open: Mutex::default(),
+            stranded: Mutex::default(),
         };
         let runs = Runs(Arc::new(inner));
         runs.recall()?;
@@ -189,8 +202,8 @@ impl Drop for RunningRuns {
 }
 
 impl Runs {
-    fn workflows(&self) -> BTreeMap<String, Arc<Workflow>> {
-        self.0.workflows.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    fn workflows(&self) -> Arc<Workflows> {
+        Arc::clone(&self.0.workflows.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// A workflow by its name; while the server starts, what is declared is looked at first.
@@ -220,13 +233,30 @@ impl Runs {
 
     /// A small value that is kept beside the runs.
     async fn mark_bytes(&self, name: &str) -> Option<Vec<u8>> {
-        let (log, name) = (self.0.log.clone(), name.to_owned());
-        tokio::task::spawn_blocking(move || log.mark(&name)).await.ok()?.ok()?
+        self.kept(name).await.ok()?
     }
 
     /// A number that is kept beside the runs.
     async fn mark(&self, name: &str) -> Option<u64> {
         String::from_utf8(self.mark_bytes(name).await?).ok()?.parse().ok()
+    }
+
+    /// A small value that others keep beside the runs.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn kept(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        let (log, name) = (self.0.log.clone(), name.to_owned());
+        let found = tokio::task::spawn_blocking(move || log.mark(&name)).await;
+        found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Keeps one; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn keep_mark(&self, name: String, value: Vec<u8>) -> Result<(), String> {
+        self.0.journal.write(vec![RunWrite::Mark { name, value }]).await.map(drop)
     }
 
     /// Whether there is a workflow of this name.
@@ -283,11 +313,11 @@ impl Runs {
         Ok(program)
     }
 
-    /// Waits for the end of a run.
+    /// Waits for the end of a run: how it stands then, and what came of it.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn ended(&self, run: RunId) -> Result<RunEnd, String> {
+    pub async fn ended(&self, run: RunId) -> Result<(RunState, RunEnd), String> {
         let (told, ended) = oneshot::channel();
         relock(&self.0.waiting).entry(run).or_default().push(told);
         if relock(&self.0.table).resident.contains_key(&run) {
@@ -298,13 +328,13 @@ impl Runs {
         let found = tokio::task::spawn_blocking(move || log.load(run)).await.map_err(|e| e.to_string())?;
         let (record, _) = found.map_err(|e| e.to_string())?.ok_or("there is no such run")?;
         if record.state.is_ended() {
-            return Ok(view::end(&record));
+            return Ok((record.state, view::end(&record)));
         }
         ended.await.map_err(|_| "the server stops".to_owned())
     }
 
     /// Tells those who wait for a run that it has ended.
-    fn tell_end(&self, run: RunId, end: &RunEnd) {
+    fn tell_end(&self, run: RunId, end: &(RunState, RunEnd)) {
         for told in relock(&self.0.waiting).remove(&run).into_iter().flatten() {
             // Who waited may have gone.
             let _gone = told.send(end.clone());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sos_store::{RunFilter, RunId, RunRecord, RunState, RunWrite};
+use sos_store::{RunChange, RunFilter, RunId, RunRecord, RunState, RunWrite};
 use sos_workflow::machine::Event;
 use tokio::sync::oneshot;
 
@@ -17,7 +17,7 @@ use crate::workflow::run_id;
 /// How long a run is waited for that is just being read.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked for meanwhile.
-pub(super) const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(2);
 /// The most runs of one order.
 const MOST: usize = 1_000;
 
@@ -172,25 +172,42 @@ impl Runs {
         if order == Order::Retry {
             return self.retry(record).await;
         }
+        if order == Order::Cancel && self.end_stranded(record).await? {
+            return Ok(());
+        }
+        let told = |answer| Told::Order(order.event(), answer);
+        self.insist(record.id, &record.name, told, Refusal::Failed).await
+    }
+
+    /// Tells a run something until it has kept it: one that rests is woken for it.
+    ///
+    /// # Errors
+    /// That it has ended or does not answer; what it says itself, as `refused`.
+    pub(super) async fn insist(
+        &self,
+        run: RunId,
+        name: &str,
+        told: impl Fn(oneshot::Sender<Result<(), String>>) -> Told,
+        refused: fn(String) -> Refusal,
+    ) -> Result<(), Refusal> {
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             let (answer, answered) = oneshot::channel();
-            let told = Told::Order(order.event(), answer);
-            let (sent, rests) = self.tell(record.id, told);
+            let (sent, rests) = self.tell(run, told(answer));
             if rests {
-                clock::wake(self, [record.id]).await;
+                clock::wake(self, [run]).await;
             }
             if sent {
                 // One that answers nothing ended, or was put aside, before it heard of it.
                 if let Ok(kept) = answered.await {
-                    return kept.map_err(Refusal::Failed);
+                    return kept.map_err(refused);
                 }
             }
-            if let Some(state) = self.state(record).await?.filter(|state| state.is_ended()) {
-                return Err(Refusal::Unfit(format!("run {} is {} by now", record.name, state.word())));
+            if let Some(state) = self.state(name).await?.filter(|state| state.is_ended()) {
+                return Err(Refusal::Unfit(format!("run {name} is {} by now", state.word())));
             }
             if tokio::time::Instant::now() > until {
-                return Err(Refusal::Failed(format!("run {} does not answer", record.name)));
+                return Err(Refusal::Failed(format!("run {name} does not answer")));
             }
             if !sent && !rests {
                 tokio::time::sleep(LOOK).await;
@@ -198,8 +215,25 @@ impl Runs {
         }
     }
 
+    /// Ends a run whose workflow is gone: nothing of it can be undone any more. Whether it was one.
+    async fn end_stranded(&self, record: &RunRecord) -> Result<bool, Refusal> {
+        let is_one =
+            relock(&self.0.stranded).get_mut(&record.owner).is_some_and(|runs| runs.remove(&record.id));
+        if !is_one {
+            return Ok(false);
+        }
+        let ended = Some((wall_now(), b"null".to_vec()));
+        let change = Some(RunChange { state: RunState::Cancelled, wake: None, hears: None, ended });
+        let write = RunWrite::Append { run: record.id, first: 1, entries: Vec::new(), change };
+        self.0.journal.write(vec![write]).await.map_err(Refusal::Failed)?;
+        relock(&self.0.table).rouse(record.id);
+        self.count(&record.owner, false);
+        self.tell_end(record.id, &(RunState::Cancelled, Err(super::view::cancelled())));
+        Ok(true)
+    }
+
     /// Tells a run that is in memory something; whether it was told, and whether it rested and is now to be woken.
-    pub(super) fn tell(&self, run: RunId, told: Told) -> (bool, bool) {
+    fn tell(&self, run: RunId, told: Told) -> (bool, bool) {
         let mut table = relock(&self.0.table);
         if let Some(resident) = table.resident.get(&run) {
             return (resident.inbox.send(told).is_ok(), false);
@@ -209,8 +243,8 @@ impl Runs {
         (false, rests)
     }
 
-    async fn state(&self, record: &RunRecord) -> Result<Option<RunState>, Refusal> {
-        let (log, name) = (self.0.log.clone(), record.name.clone());
+    async fn state(&self, name: &str) -> Result<Option<RunState>, Refusal> {
+        let (log, name) = (self.0.log.clone(), name.to_owned());
         let found = tokio::task::spawn_blocking(move || log.find(&name));
         let found = found.await.map_err(|error| Refusal::Failed(error.to_string()))?;
         Ok(found.map_err(|error| Refusal::Failed(error.to_string()))?.map(|record| record.state))

@@ -6,17 +6,14 @@ use sos_model::API_VERSION;
 use sos_store::{NewTask, RunId, RunWrite, Task};
 use sos_workflow::machine::Fault;
 use sos_workflow::{Duration, ErrorType};
-use tokio::sync::oneshot;
 
+use super::Runs;
 use super::orders::Refusal;
-use super::{Runs, clock};
 use crate::clock::wall_now;
 use crate::workflow::drive::{self, Told, until};
 
-/// How often tasks are looked at whose time may be over.
-const LOOK: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
-/// How long a run is waited for that is just being read.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// What could not be read or kept is tried again after this.
+const AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
 /// Who does something about a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,43 +149,47 @@ impl Runs {
 
     /// Tells the run what came of a task.
     async fn answer(&self, task: &Task, outcome: Result<Value, Fault>) -> Result<(), Refusal> {
-        let (run, end) = (task.task.run, tokio::time::Instant::now() + PATIENCE);
-        loop {
-            let (answer, answered) = oneshot::channel();
-            let told = Told::Done { key: task.task.key.clone(), outcome: outcome.clone(), answer };
-            let (sent, rests) = self.tell(run, told);
-            if rests {
-                clock::wake(self, [run]).await;
-            }
-            if sent && let Ok(kept) = answered.await {
-                kept.map_err(Refusal::Unfit)?;
-                let write = RunWrite::Forget { key: task.task.key.clone() };
-                return self.0.journal.write(vec![write]).await.map(drop).map_err(Refusal::Failed);
-            }
-            if tokio::time::Instant::now() > end {
-                return Err(Refusal::Failed(format!("run {} does not answer", task.run_name)));
-            }
-            if !sent && !rests {
-                tokio::time::sleep(super::orders::LOOK).await;
-            }
-        }
+        let (run, key) = (task.task.run, &task.task.key);
+        let told = |answer| Told::Done { key: key.clone(), outcome: outcome.clone(), answer };
+        self.insist(run, &task.run_name, told, Refusal::Unfit).await?;
+        let write = RunWrite::Forget { key: key.clone() };
+        self.0.journal.write(vec![write]).await.map(drop).map_err(Refusal::Failed)
     }
 }
 
 /// Passes tasks on that nobody did in time, until it is aborted.
 pub(super) async fn escalate(runs: Runs) {
     loop {
-        until(wall_now().checked_add(LOOK).ok()).await;
-        let tasks = runs.open_tasks().await.unwrap_or_default();
         let now = wall_now();
-        let late = tasks.into_iter().filter(|task| task.task.due.is_some_and(|due| due <= now));
-        for task in late {
-            pass_on(&runs, task, now).await;
+        let again = || now.checked_add(AGAIN).ok();
+        let mut next;
+        match runs.open_tasks().await {
+            Ok(tasks) => {
+                let (late, later): (Vec<Task>, Vec<Task>) = tasks
+                    .into_iter()
+                    .filter(|task| task.task.due.is_some())
+                    .partition(|task| task.task.due <= Some(now));
+                next = later.iter().filter_map(|task| task.task.due).min();
+                for task in late {
+                    if !pass_on(&runs, task, now).await {
+                        next = again();
+                    }
+                }
+            }
+            Err(why) => {
+                tracing::warn!(why, "tasks of people cannot be read; tried again");
+                next = again();
+            }
+        }
+        tokio::select! {
+            () = runs.0.asked.notified() => {}
+            () = until(next) => {}
         }
     }
 }
 
-async fn pass_on(runs: &Runs, task: Task, now: Timestamp) {
+/// Passes one on; whether that was kept.
+async fn pass_on(runs: &Runs, task: Task, now: Timestamp) -> bool {
     let Task { id, run_name, owner, task } = task;
     let mut body = task.body.clone();
     let to = body.get("escalate").cloned().unwrap_or(Value::Null);
@@ -206,7 +207,8 @@ async fn pass_on(runs: &Runs, task: Task, now: Timestamp) {
     body["escalated"] = json!(now.to_string());
     let write = RunWrite::Retell { task: id, due: None, body };
     if let Err(why) = runs.0.journal.write(vec![write]).await {
-        return tracing::warn!(task = id, why, "a task cannot be passed on; tried again");
+        tracing::warn!(task = id, why, "a task cannot be passed on; tried again");
+        return false;
     }
     let to = assignee
         .or(role)
@@ -224,6 +226,7 @@ async fn pass_on(runs: &Runs, task: Task, now: Timestamp) {
     if let Err(error) = runs.0.store.commit(|tx| tx.record_event(&event)) {
         tracing::warn!(%error, "an event cannot be recorded");
     }
+    true
 }
 
 #[cfg(test)]

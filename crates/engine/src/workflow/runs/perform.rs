@@ -115,7 +115,7 @@ async fn run_workflow(
         return Ok(json!({ "id": begun.name }));
     }
     match runs.ended(begun.id).await {
-        Ok(ended) => ended,
+        Ok((_, end)) => end,
         Err(why) => Err(Fault::of(ErrorType::Runtime, "The workflow cannot be followed", why)),
     }
 }

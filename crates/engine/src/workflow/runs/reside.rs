@@ -63,7 +63,7 @@ struct Keeper {
 /// Where a run is kept.
 enum Place {
     /// Nowhere yet; told when it is.
-    New(Box<NewRun>, Option<(String, Vec<u8>)>, Option<oneshot::Sender<Result<Begun, String>>>),
+    New(Option<Box<NewRun>>, Option<(String, Vec<u8>)>, Option<oneshot::Sender<Result<Begun, String>>>),
     /// With the number of its next entry; and whether the store may take it for one that rests.
     At(RunId, u64, bool),
     /// Another run with its key had begun before.
@@ -94,7 +94,7 @@ impl Runs {
         if start.depth == 0 && !relock(&self.0.table).has_room() {
             return self.queue(new, start.mark).await;
         }
-        let place = Place::New(Box::new(new), start.mark, Some(told));
+        let place = Place::New(Some(Box::new(new)), start.mark, Some(told));
         let program = Arc::clone(&workflow.kept.program);
         self.reside(Residing { workflow, program, name, at, origin, entries: Vec::new(), place })?;
         begun.await.map_err(|_| "the run did not begin".to_owned())?
@@ -126,7 +126,12 @@ impl Runs {
         if record.state.is_ended() {
             return Ok(());
         }
-        let workflow = self.workflow(&record.owner).await?;
+        let Ok(workflow) = self.workflow(&record.owner).await else {
+            // It rests until the workflow is there again; `describe` says so.
+            relock(&self.0.table).rest(run, None, None);
+            relock(&self.0.stranded).entry(record.owner).or_default().insert(run);
+            return Ok(());
+        };
         let program = self.program(record.document)?;
         let origin = Origin::read(&record.start).ok_or("what it began with cannot be read")?;
         let mut entries = Vec::with_capacity(kept.len());
@@ -227,10 +232,11 @@ impl Host for Keeper {
                 self.runs.0.journal.write(vec![write]).await.map(drop)
             }
             Place::New(new, mark, told) => {
-                let (new, told) = (new.clone(), told.take());
+                let Some(new) = new.take() else { return Err("its beginning could not be kept".to_owned()) };
+                let (name, told) = (new.name.clone(), told.take());
                 let mark = mark.take().map(|(name, value)| RunWrite::Mark { name, value });
                 let count = lines.len() as u64;
-                let mut writes = vec![RunWrite::Begin(new.clone(), lines, change)];
+                let mut writes = vec![RunWrite::Begin(new, lines, change)];
                 writes.extend(mark);
                 let written = self.runs.0.journal.write(writes).await;
                 let outcome = match written.as_deref() {
@@ -240,7 +246,7 @@ impl Host for Keeper {
                         if ended.is_none() {
                             self.settle(*run);
                         }
-                        Ok(Begun { id: *run, name: new.name.clone(), is_new: true })
+                        Ok(Begun { id: *run, name, is_new: true })
                     }
                     Ok([RunWritten::Known(run, name), ..]) => {
                         self.kept = Place::Elsewhere;
@@ -265,7 +271,13 @@ impl Host for Keeper {
 
     fn ask(&mut self, key: &str, with: Value) {
         let Place::At(run, ..) = self.kept else { return };
-        self.write_later(super::people::asked(run, key, with));
+        let kept = self.runs.0.journal.queue(vec![super::people::asked(run, key, with)]);
+        let runs = self.runs.clone();
+        tokio::spawn(async move {
+            // Without it the run asks again when it is restored.
+            let _kept = kept.await;
+            runs.0.asked.notify_one();
+        });
     }
 
     fn take_back(&mut self, key: &str) {
@@ -317,10 +329,10 @@ impl Keeper {
             Ok(Drove::Ended(ended)) => {
                 relock(&self.runs.0.table).resident.remove(&run);
                 self.runs.count(&self.owner, false);
-                let end: RunEnd = match ended {
-                    Ended::Completed(output) => Ok(to_json(&output)),
-                    Ended::Faulted(fault) => Err(fault),
-                    Ended::Cancelled => Err(super::view::cancelled()),
+                let end: (RunState, RunEnd) = match ended {
+                    Ended::Completed(output) => (RunState::Completed, Ok(to_json(&output))),
+                    Ended::Faulted(fault) => (RunState::Faulted, Err(fault)),
+                    Ended::Cancelled => (RunState::Cancelled, Err(super::view::cancelled())),
                 };
                 self.runs.tell_end(run, &end);
                 self.runs.0.turn.notify_one();

@@ -110,6 +110,15 @@ impl Runs {
             }
             Err(why) => shown["status"]["problem"] = json!(why),
         }
+        let stranded =
+            crate::relock(&self.0.stranded).get(&record.owner).is_some_and(|runs| runs.contains(&record.id));
+        if stranded {
+            let why = format!(
+                "it rests until Workflow/{} is there again and can run; cancel it if that is over",
+                record.owner
+            );
+            shown["status"]["problem"] = json!(why);
+        }
         Ok(Some(shown))
     }
 

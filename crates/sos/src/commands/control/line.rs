@@ -50,6 +50,10 @@ pub(super) struct Written<'a> {
 /// # Errors
 /// What is wrong with it, with its column.
 pub(super) fn read(text: &[u8]) -> Result<(String, Line), String> {
+    // A list would be read as the fields in their order.
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err("column 1: a list; expected an object such as {\"time\": …, \"measured\": …}".into());
+    }
     let given: Given = serde_json::from_slice(text).map_err(|error| refused(text, &error))?;
     let measured = |(name, asset): (String, Option<GivenAsset>)| {
         let measured = asset.map_or_else(Measured::default, |asset| Measured {

@@ -67,6 +67,26 @@ pub(crate) enum Status {
     Infeasible,
 }
 
+impl Status {
+    /// That of a plan with this gap; `conflict`: whether limits are known that no plan holds.
+    pub(crate) fn of(conflict: bool, gap: f64, wanted: f64) -> Self {
+        match (conflict, within(gap, wanted)) {
+            (true, _) => Self::Infeasible,
+            (false, true) => Self::Optimal,
+            (false, false) => Self::Feasible,
+        }
+    }
+
+    /// As it is written.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Optimal => "optimal",
+            Self::Feasible => "feasible",
+            Self::Infeasible => "infeasible",
+        }
+    }
+}
+
 /// What proves the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -168,6 +188,20 @@ pub(crate) enum LimitName {
     SpinningReserve,
 }
 
+impl LimitName {
+    /// For people.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Import => "import limit",
+            Self::Export => "export limit",
+            Self::Target => "target",
+            Self::Use => "use",
+            Self::Work => "work",
+            Self::SpinningReserve => "spinning reserve",
+        }
+    }
+}
+
 /// Limits that cannot hold together, neighbouring steps as one range.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,7 +233,7 @@ pub(crate) struct Found {
 }
 
 /// Whether a gap is within what was wanted, solver's rounding aside.
-pub(crate) fn within(gap: f64, wanted: f64) -> bool {
+pub(super) fn within(gap: f64, wanted: f64) -> bool {
     gap <= wanted.max(1e-6)
 }
 
@@ -232,11 +266,7 @@ impl Answer {
         let zone = &model.zone;
         let start = |step: &sos_dispatch::Step| time_text(step.start, zone);
         Self {
-            status: match (&found.conflict, within(gap, found.wanted_gap)) {
-                (Some(_), _) => Status::Infeasible,
-                (None, true) => Status::Optimal,
-                (None, false) => Status::Feasible,
-            },
+            status: Status::of(found.conflict.is_some(), gap, found.wanted_gap),
             objective,
             bound,
             bound_by,
@@ -396,7 +426,8 @@ pub(crate) fn exceeds(problem: &Problem, schedule: &Schedule) -> bool {
     !schedule.breaches.is_empty() || !missed_targets(problem, schedule).is_empty()
 }
 
-fn given_up(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<GivenUp> {
+/// Everything that a schedule does not hold or leaves undone, each with its price.
+pub(crate) fn given_up(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<GivenUp> {
     let start = |step: usize| Some(time_text(problem.steps[step].start, zone));
     let breach = |breach: &Breach| {
         let limit = match breach.kind {
@@ -460,7 +491,7 @@ fn lacking(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<Given
 }
 
 /// Targets that are missed: battery, step, kWh and price of each.
-pub(crate) fn missed_targets(problem: &Problem, schedule: &Schedule) -> Vec<(String, usize, f64, Price)> {
+fn missed_targets(problem: &Problem, schedule: &Schedule) -> Vec<(String, usize, f64, Price)> {
     let mut missed = Vec::new();
     for storage in &problem.storages {
         let Some(plan) = schedule.storage.get(&storage.id) else { continue };
@@ -495,6 +526,33 @@ fn ranges(problem: &Problem, conflict: &Conflict, zone: &TimeZone) -> ConflictRa
     ConflictRanges {
         limits: places.chunk_by(adjoin).filter_map(range).collect(),
         irreducible: conflict.irreducible,
+    }
+}
+
+impl ConflictRanges {
+    /// The limits that the ranges stand for. A range that names no step of the problem stands for none.
+    pub(crate) fn limits(&self, problem: &Problem) -> Conflict {
+        let limits = self.limits.iter().flat_map(|range| range.steps(problem)).collect();
+        Conflict { limits, irreducible: self.irreducible }
+    }
+}
+
+impl LimitRange {
+    fn steps(&self, problem: &Problem) -> Vec<Limit> {
+        let (Ok(from), Ok(to)) = (self.from.parse::<Timestamp>(), self.to.parse::<Timestamp>()) else {
+            return Vec::new();
+        };
+        let inside = |step: &usize| {
+            let step = problem.steps[*step];
+            step.start >= from && step.end() <= to
+        };
+        let limit = |step: usize| match self.limit {
+            LimitName::Import => Some(Limit::Import { step, feeder: self.name.clone() }),
+            LimitName::Export => Some(Limit::Export { step, feeder: self.name.clone() }),
+            LimitName::Target => Some(Limit::Target { storage: self.name.clone()?, step }),
+            LimitName::Use | LimitName::Work | LimitName::SpinningReserve => None,
+        };
+        (0..problem.len()).filter(inside).filter_map(limit).collect()
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let answer = solve(args, &case, read, build)?;
     let tell = match args.output.format() {
         Format::Table => {
-            let shown = show::summary(&answer) + "\n" + &show::table(&answer, &case.problem).aligned();
+            let shown = show::summary(&answer) + "\n" + &show::table(&answer, &case).aligned();
             output::text(&shown)
         }
         Format::Csv => output::csv(&show::rows(&answer)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sos_dispatch::{CarbonCap, Planned, Problem, emissions};
 use sos_engine::site::case::Case;
-use sos_units::CarbonPrice;
+use sos_units::{CarbonIntensity, CarbonPrice};
 
 use super::answer::Factor;
 use super::search::{self, Deadline};
@@ -47,6 +47,11 @@ pub(super) fn run(
     limit: Duration,
     output: &OutputArgs,
 ) -> Result<(), Failure> {
+    if !emits(&case.problem) {
+        let site = &case.model.name;
+        let help = "set spec.connection.carbonIntensity of the Site, or emissions of its generators";
+        return Err(Failure::input(format!("--pareto: nothing of Site/{site} is known to emit; {help}")));
+    }
     let deadline = Deadline::after(limit);
     let plan = |problem: Problem| -> Result<(Problem, Planned), Failure> {
         let problem = Arc::new(problem);
@@ -71,6 +76,16 @@ pub(super) fn run(
         points: curve,
     };
     answer(output.format(), &table(&curve), &curve).map(drop)
+}
+
+/// Whether anything is known to emit at any time.
+fn emits(problem: &Problem) -> bool {
+    let feeders = problem.feeders.iter().map(|feeder| &feeder.connection);
+    let mut intensities = std::iter::once(&problem.connection)
+        .chain(feeders)
+        .flat_map(|connection| &connection.carbon_intensity);
+    intensities.any(|intensity| *intensity > CarbonIntensity::ZERO)
+        || problem.generators.iter().any(|generator| generator.emissions > CarbonIntensity::ZERO)
 }
 
 /// The problem with this price on carbon and this cap.

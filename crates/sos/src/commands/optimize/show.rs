@@ -1,6 +1,6 @@
 //! The answer for people: a summary, then a line per step.
 
-use sos_dispatch::Problem;
+use sos_engine::site::case::Case;
 
 use super::answer::{Answer, Factor, GivenUp, LimitName, LimitRange, Status};
 use crate::output::Table;
@@ -66,7 +66,7 @@ pub(crate) fn summary(answer: &Answer) -> String {
 fn given_up(given: &GivenUp, currency: &str) -> String {
     let step = given.step.as_deref().unwrap_or_default();
     let name = given.name.as_deref().unwrap_or_default();
-    let kw = words::kw(given.by_kw.unwrap_or_default());
+    let kw = format!("{} kW", words::figure(given.by_kw.unwrap_or_default()));
     let kwh = format!("{} kWh", words::figure(given.by_kwh.unwrap_or_default()));
     let of = given.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
     let what = match given.limit {
@@ -97,9 +97,12 @@ fn limit(range: &LimitRange) -> String {
 }
 
 /// A line per step.
-pub(crate) fn table(answer: &Answer, problem: &Problem) -> Table {
+pub(crate) fn table(answer: &Answer, case: &Case) -> Table {
+    let (problem, island) = (&case.problem, case.model.connection.is_island());
     let mut table = Table::new(&["TIME", "GRID", "STORED", "PRICE", "BECAUSE"]);
     let capacity: f64 = problem.storages.iter().map(|storage| storage.capacity.as_kwh()).sum();
+    let price =
+        |t: usize| format!("{:.3} {}/kWh", problem.connection.import_price[t].as_per_kwh(), answer.currency);
     for (t, time) in answer.steps.iter().enumerate() {
         let stored = problem.storages.iter().filter_map(|storage| {
             Some(answer.solution.get(&storage.id)?.soc.get(t)? * storage.capacity.as_kwh())
@@ -111,9 +114,9 @@ pub(crate) fn table(answer: &Answer, problem: &Problem) -> Table {
             .filter_map(|(name, part)| Some((name.as_str(), part.because.get(t)?.as_str())));
         table.row(vec![
             time.clone(),
-            words::exchange(answer.grid_kw[t]),
+            words::connection(island)(answer.grid_kw[t]),
             if capacity > 0.0 { words::percent(stored / capacity) } else { String::new() },
-            format!("{:.3} {}/kWh", problem.connection.import_price[t].as_per_kwh(), answer.currency),
+            if island { String::new() } else { price(t) },
             words::reasons(because),
         ]);
     }

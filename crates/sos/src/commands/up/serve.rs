@@ -81,6 +81,7 @@ pub(super) fn start(
     engine
         .start_watching(external.to_owned(), Arc::new(own), watching.retention)
         .map_err(Failure::unsuccessful)?;
+    engine.start_rules();
     let task = tokio::spawn(sos_api::serve(listener, platform, Options::new(address), stop.clone()));
     let address_file = data_dir.join(ADDRESS_FILE);
     let server = Server { stop, task, address_file };

@@ -3,7 +3,7 @@
 
 mod feature;
 mod server;
-mod stub;
+pub(crate) mod stub;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn features(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn run(scenario: &Scenario, stub: &Stub) -> Ran {
+fn run(scenario: &Scenario, stub: &Stub, data: Option<&Path>) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     let (document, input, trace) =
         (folder.path().join("w.yaml"), folder.path().join("i.yaml"), folder.path().join("t"));
@@ -50,6 +50,9 @@ fn run(scenario: &Scenario, stub: &Stub) -> Ran {
     if let Some(text) = &scenario.input {
         std::fs::write(&input, text).unwrap();
         command.arg("--input").arg(format!("@{}", input.display()));
+    }
+    if let Some(data) = data {
+        command.arg("--data-dir").arg(data);
     }
     for secret in &scenario.secrets {
         command.arg("--secret").arg(secret);
@@ -173,7 +176,7 @@ fn hold(folder: &Path, least: usize) {
     let failed: Vec<String> = scenarios
         .iter()
         .filter_map(|scenario| {
-            let ran = run(scenario, &stub);
+            let ran = run(scenario, &stub, None);
             let objection = objection(scenario, &ran)?;
             Some(format!("{}: {objection}\n{}", scenario.name, ran.stderr))
         })
@@ -194,6 +197,70 @@ fn scenarios_of_the_official_kit_hold() {
         return;
     };
     hold(&Path::new(&folder).join("ctk/features"), 21);
+}
+
+/// A run that is broken off after any line of its journal, in the middle of the next, comes to the same end, and calls with the keys that
+/// it had before.
+fn hold_after_any_line(folder: &Path) {
+    let Some(stub) = Stub::start() else { return };
+    let heard = || -> BTreeSet<String> {
+        std::mem::take(&mut *stub.calls.heard.lock().unwrap()).into_iter().map(|(_, key)| key).collect()
+    };
+    let (mut broken, mut failed) = (0, Vec::new());
+    for scenario in features(folder).iter().flat_map(|file| feature::read(file)) {
+        let data = tempfile::tempdir().unwrap();
+        heard();
+        let whole = run(&scenario, &stub, Some(data.path()));
+        let keys = heard();
+        // A document that is refused has none.
+        let Some(journal) = std::fs::read_dir(data.path()).ok().and_then(|mut files| files.next()) else {
+            continue;
+        };
+        let journal = journal.unwrap().path();
+        let name = journal.file_stem().unwrap().to_str().unwrap().to_owned();
+        let digest = name.strip_prefix("ended-").and_then(|rest| rest.split_once('-')).unwrap().0;
+        let text = std::fs::read_to_string(&journal).unwrap();
+        std::fs::remove_file(&journal).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for kept in 1..=lines.len() {
+            broken += 1;
+            let torn = lines.get(kept).map_or("", |line| &line[..line.len() / 2]);
+            let open = data.path().join(format!("open-{digest}.jsonl"));
+            std::fs::write(open, lines[..kept].join("\n") + "\n" + torn).unwrap();
+            let again = run(&scenario, &stub, Some(data.path()));
+            let more: Vec<String> = heard().difference(&keys).cloned().collect();
+            // What ran before is not in its trace.
+            let said = |then: &&Then| {
+                matches!(
+                    then,
+                    Then::Completes(_) | Then::Faults(_) | Then::HasProperties(_) | Then::HasProperty(..)
+                )
+            };
+            let objection = scenario.then.iter().filter(said).find_map(|then| self::broken(then, &again));
+            let objection =
+                objection.or_else(|| (again.exit != whole.exit).then(|| format!("exit {}", again.exit)));
+            let objection = objection.or_else(|| (!more.is_empty()).then(|| format!("new keys {more:?}")));
+            if let Some(why) = objection {
+                failed.push(format!("{} after line {kept}: {why}\n{}", scenario.name, again.stderr));
+            }
+        }
+    }
+    eprintln!("{broken} runs were broken off, {} came to another end", failed.len());
+    assert!(broken > 50 && failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn own_scenarios_broken_off_after_any_line_of_their_journals_come_to_the_same_end() {
+    hold_after_any_line(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cases/workflow/kit"));
+}
+
+#[test]
+fn official_scenarios_broken_off_after_any_line_of_their_journals_come_to_the_same_end() {
+    let Some(folder) = std::env::var_os("WORKFLOW_CASES_DIR") else {
+        skipped("WORKFLOW_CASES_DIR names no folder of the official kit");
+        return;
+    };
+    hold_after_any_line(&Path::new(&folder).join("ctk/features"));
 }
 
 /// Calls one after the other, side by side, in a loop, again after an error, and a wait between them.

@@ -75,7 +75,7 @@ impl Stub {
 }
 
 /// The same services without TLS: their port, and what they were asked.
-pub(super) fn plain() -> (u16, Arc<Calls>) {
+pub(crate) fn plain() -> (u16, Arc<Calls>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let calls = Arc::<Calls>::default();
@@ -91,9 +91,9 @@ pub(super) fn plain() -> (u16, Arc<Calls>) {
 
 /// What was asked so far, and who is to be killed when.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     /// Paths and idempotency keys.
-    pub(super) heard: Mutex<Vec<(String, String)>>,
+    pub(crate) heard: Mutex<Vec<(String, String)>>,
     pub(super) kill: Mutex<Option<Kill>>,
 }
 
