@@ -54,5 +54,7 @@ export const api = {
   silences: () => call("silences") as Promise<SilenceRecord[]>,
   acknowledge: (fingerprint: string, comment: string) => call(`alarms/${name(fingerprint)}/acknowledge`, post({ comment })),
   silence: (request: SilenceRequest) => call("silences", post(request)) as Promise<SilenceRecord>,
+  tasks: () => call("tasks"),
+  attend: (id: string, done: object) => call(`tasks/${name(id)}`, post(done)),
   endSilence: (id: string) => call(`silences/${name(id)}`, { method: "DELETE" }),
 };

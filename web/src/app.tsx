@@ -7,6 +7,7 @@ import { LoginPage } from "./pages/login";
 import { SitePage } from "./pages/site/page";
 import { AlertCount, Alerts } from "./parts/alerts/section";
 import { Badge } from "./parts/badge";
+import { Tasks } from "./parts/tasks/section";
 import { routeOfSite } from "./route";
 
 function Mark() {
@@ -76,6 +77,7 @@ export function App({ state }: { state: State }) {
       {state.problem === undefined ? null : <p class="banner bad" role="alert">{state.problem}</p>}
       <main id="main" class={state.link === "lost" ? "stale" : ""}>
         <Alerts state={state} />
+        <Tasks state={state} />
         <SitePage state={state} />
       </main>
     </>

@@ -5,6 +5,7 @@ import { api, ApiError } from "./api";
 import type { Alarms, EventRecord, SilenceRecord, SilenceRequest, SiteLive } from "./contract";
 import { loginCode, siteOfRoute } from "./route";
 import { chartKey, INITIAL, reduce, type Message } from "./state";
+import { read } from "./tasks";
 
 export const state = signal(INITIAL);
 
@@ -16,7 +17,7 @@ export function send(message: Message): void {
 const SILENCE_MS = 25_000;
 /** The chart is read at most this often. */
 const CHART_MS = 1_500;
-/** Alerts are read as often as this when nothing tells of them, and at most once in the time after it. */
+/** Alerts and tasks are read as often as this when nothing tells of them, and at most once in the time after it. */
 const ALERTS_MS = 15_000;
 const ALERTS_SOON_MS = 1_000;
 
@@ -181,7 +182,7 @@ function alertsSoon(): void {
 async function readAlerts(): Promise<void> {
   clearTimeout(alertsTimer);
   alertsAgain = false;
-  alertsReading = fetchAlerts();
+  alertsReading = Promise.all([fetchAlerts(), fetchTasks()]).then(() => undefined);
   await alertsReading;
   alertsReading = undefined;
   alertsRead = Date.now();
@@ -203,12 +204,20 @@ async function fetchAlerts(): Promise<void> {
   }
 }
 
+async function fetchTasks(): Promise<void> {
+  try {
+    send({ type: "tasks", tasks: read(await api.tasks()) });
+  } catch (error) {
+    send({ type: "tasks-unread", problem: note(error) });
+  }
+}
+
 async function silencesOf(alarms: Alarms): Promise<SilenceRecord[]> {
   const any = alarms.alarms.some((alarm) => alarm.muted?.by === "silence");
   return any ? api.silences().catch(() => []) : [];
 }
 
-/** Performs a command about alerts; the words of its refusal, if any. What it changed is on the page when this returns. */
+/** Performs a command about alerts or tasks; the words of its refusal, if any. What it changed is on the page when this returns. */
 async function command(ask: () => Promise<unknown>): Promise<string | undefined> {
   try {
     await ask();
@@ -219,6 +228,11 @@ async function command(ask: () => Promise<unknown>): Promise<string | undefined>
   while (alertsReading) await alertsReading;
   await readAlerts();
   return undefined;
+}
+
+/** Does something about a task of a person. */
+export function attend(id: string, done: object): Promise<string | undefined> {
+  return command(() => api.attend(id, done));
 }
 
 export function acknowledge(fingerprint: string, comment: string): Promise<string | undefined> {

@@ -1,6 +1,7 @@
 // What the page knows, and how each message changes it. Pure: the effects are in live.ts.
 
 import { announcement } from "./alerts";
+import type { Task } from "./tasks";
 import type {
   Alarms, EventRecord, NotificationRecord, Session, SeriesForecast, SilenceRecord, SiteChart, SiteForecasts, SiteLive,
 } from "./contract";
@@ -26,6 +27,14 @@ export interface State {
   /** A failure that is not about the connection. */
   problem: string | undefined;
   alerts: AlertState;
+  tasks: TaskState;
+}
+
+export interface TaskState {
+  /** What people are asked to do, the oldest first. */
+  known: Task[];
+  /** Why what is known may be old. */
+  problem: string | undefined;
 }
 
 export interface AlertState {
@@ -54,7 +63,9 @@ export type Message =
   | { type: "events"; events: EventRecord[] }
   | { type: "problem"; problem: string | undefined }
   | { type: "alerts"; alarms: Alarms; notifications: NotificationRecord[] | undefined; silences: SilenceRecord[] }
-  | { type: "alerts-unread"; problem: string };
+  | { type: "alerts-unread"; problem: string }
+  | { type: "tasks"; tasks: Task[] }
+  | { type: "tasks-unread"; problem: string };
 
 /** Events kept on the page. */
 export const EVENTS = 50;
@@ -72,6 +83,7 @@ export const INITIAL: State = {
   events: [],
   problem: undefined,
   alerts: { known: undefined, problem: undefined, notifications: undefined, silences: [], announcement: "" },
+  tasks: { known: [], problem: undefined },
 };
 
 export function reduce(state: State, message: Message): State {
@@ -107,6 +119,10 @@ export function reduce(state: State, message: Message): State {
     case "alerts-unread":
       // An answer that comes after the logout is not for this reader any more.
       return state.session ? { ...state, alerts: alertsAfter(state.alerts, message) } : state;
+    case "tasks":
+      return state.session ? { ...state, tasks: { known: message.tasks, problem: undefined } } : state;
+    case "tasks-unread":
+      return state.session ? { ...state, tasks: { ...state.tasks, problem: message.problem } } : state;
   }
 }
 

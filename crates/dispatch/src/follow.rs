@@ -494,13 +494,18 @@ fn describe(wish: &Wish, power: f64, able: &Able, input: &FollowInput) -> Reason
             let kept = input.reserve.as_kwh();
             (
                 wish.code,
-                format!("{power:.1} kW: keeping {kept:.1} kWh because the import limit may be exceeded"),
+                format!("{}: keeping {kept:.1} kWh because the import limit may be exceeded", size(power)),
             )
         }
         _ if power == 0.0 && able.deliverable < 1e-2 => (ReasonCode::Empty, "0 kW: empty".into()),
-        _ => (ReasonCode::Keep, format!("{power:.1} kW: keeping {:.1} kWh for later", able.deliverable)),
+        _ => (ReasonCode::Keep, format!("{}: keeping {:.1} kWh for later", size(power), able.deliverable)),
     };
     Reason { code, text }
+}
+
+/// A power in words; nothing is `0 kW`, whatever its sign.
+fn size(power: f64) -> String {
+    if power.abs() < 0.05 { "0 kW".to_owned() } else { format!("{power:.1} kW") }
 }
 
 /// The sentence for a power that a limit moved to `power`; `empty` when it should discharge and has nothing to give.

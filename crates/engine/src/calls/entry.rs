@@ -82,6 +82,11 @@ impl Entry {
         }
     }
 
+    /// Whether there is somewhere to go.
+    pub(super) fn has_endpoint(&self) -> bool {
+        !relock(&self.endpoints).is_empty()
+    }
+
     pub(super) fn basis(&self) -> &Basis {
         &self.basis
     }

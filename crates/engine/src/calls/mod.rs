@@ -205,9 +205,8 @@ impl Calls {
         // While the server starts, what is declared is looked at first. The sender is held here: nothing can fail.
         let mut loaded = self.0.loaded.subscribe();
         drop(loaded.wait_for(|loaded| *loaded).await);
-        let entry = self.entry(service).ok_or_else(|| self.unknown(service));
         let told = |error: CallError| error.of(service, &wanted.operation);
-        let entry = entry.map_err(told)?;
+        let entry = self.placed(service, wanted.timeout).await.map_err(told)?;
         let caller = entry.caller().map_err(told)?;
         let headers = entry
             .basis()
@@ -227,6 +226,25 @@ impl Calls {
             timeout: wanted.timeout,
         };
         caller.call(&request).await
+    }
+
+    /// A service with somewhere to go. A managed one that should run may be nowhere for a moment, as when the server has just been started
+    /// and looks at what runs: nothing is sent meanwhile, for as long as an attempt may take.
+    async fn placed(&self, service: &str, timeout: Option<Duration>) -> Result<Arc<Entry>, CallError> {
+        /// How often it is looked for.
+        const LOOK: Duration = Duration::from_millis(20);
+        let began = tokio::time::Instant::now();
+        loop {
+            let entry = self.entry(service).ok_or_else(|| self.unknown(service))?;
+            let spec = &entry.basis().spec;
+            let longest = duration(spec.calls.timeout).min(timeout.unwrap_or(Duration::MAX));
+            let rests =
+                self.0.boards.borrow().services.get(service).is_some_and(|view| view.status.replicas == 0);
+            if spec.external.is_some() || entry.has_endpoint() || rests || began.elapsed() >= longest {
+                return Ok(entry);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// What was measured of the calls of each service.

@@ -27,6 +27,8 @@ const RESERVE_PRICE: f64 = 0.1;
 const MISSING_RESERVE: f64 = 0.1;
 /// Wear that is planned with where none is declared, so that energy is not moved for nothing.
 const NO_GAIN: f64 = 1e-5;
+/// Heat that is kept above the lowest temperature: what a quarter of an hour may lose beside what was expected.
+const WARMTH: f64 = 0.03;
 /// What a kWh for a trip may cost more for each hour by which it is charged earlier, as a share of the cheapest price: the guard may
 /// leave less for charging than is planned, and a vehicle does not wait.
 const AN_HOUR_EARLIER: f64 = 0.01;
@@ -42,19 +44,26 @@ pub struct Caution {
     pub least_wear: Price,
     /// What a kWh for a trip may cost more for each hour by which it is charged earlier, as a share of the cheapest, 0…1.
     pub early: f64,
+    /// Heat that it would rather keep above the lowest temperature, as a share of what there is room for, 0…1.
+    pub warmth: f64,
 }
 
 impl Caution {
     /// Of the loop, which plans with forecasts.
     #[must_use]
     pub const fn of_forecasts() -> Self {
-        Self { limit_margin: LIMIT_MARGIN, least_wear: Price::per_kwh(NO_GAIN), early: AN_HOUR_EARLIER }
+        Self {
+            limit_margin: LIMIT_MARGIN,
+            least_wear: Price::per_kwh(NO_GAIN),
+            early: AN_HOUR_EARLIER,
+            warmth: WARMTH,
+        }
     }
 
     /// None: what is expected comes true.
     #[must_use]
     pub const fn none() -> Self {
-        Self { limit_margin: 0.0, least_wear: Price::ZERO, early: 0.0 }
+        Self { limit_margin: 0.0, least_wear: Price::ZERO, early: 0.0, warmth: 0.0 }
     }
 }
 
@@ -247,6 +256,7 @@ pub fn problem(
         cheapest,
         wear: caution.least_wear,
         early: cheapest.max(Price::ZERO) * caution.early,
+        warmth: caution.warmth,
     };
     let batteries = model.batteries().filter_map(|(index, asset, battery)| {
         Some(storages::planned(asset, battery, *socs.get(&index)?, &steps, defaults))

@@ -400,6 +400,7 @@ fn all_storages(model: &SiteModel, period: &Period, rows: &[Row], steps: &[Step]
         cheapest: Price::ZERO,
         wear: Price::ZERO,
         early: Price::ZERO,
+        warmth: 0.0,
     };
     let one = |(index, asset): (usize, &Asset)| {
         let initial = |declared: Soc| period.initial.get(&asset.name).copied().unwrap_or(declared);

@@ -50,6 +50,8 @@ pub(super) struct Defaults {
     /// Of each kWh that a trip needs and that is not there an hour before, two hours before, … up to [`EARLY`]: what nobody can be
     /// sure to charge in the last hour is charged before where that costs hardly more.
     pub(super) early: Price,
+    /// Heat that it would rather keep above the lowest temperature, as a share of what there is room for, 0…1.
+    pub(super) warmth: f64,
 }
 
 /// For how many hours before a trip its energy is wanted, if it costs hardly more.
@@ -202,11 +204,13 @@ pub(super) fn heat_pump(
     }
     let used = drawn.iter().any(|energy| energy.as_kwh().abs() > 0.0);
     let lack = pump.lack_price.map_or(defaults.breach, |amount| amount.value);
+    let (wanted, worth) =
+        if lacks > Energy::ZERO { (lacks / store.capacity, 1.0) } else { (defaults.warmth, RATHER) };
     let wish = |(step, length): (usize, &Step)| {
-        let price = lack * length.duration.get().min(LONGEST_LACK);
-        SocTarget { step, soc: Soc::fraction(lacks / store.capacity), price }
+        let price = lack * (worth * length.duration.get().min(LONGEST_LACK));
+        SocTarget { step, soc: Soc::fraction(wanted), price }
     };
-    let targets = steps.iter().enumerate().filter(|_| lacks > Energy::ZERO).map(wish).collect();
+    let targets = steps.iter().enumerate().filter(|_| wanted > 0.0).map(wish).collect();
     Storage {
         id: asset.name.clone(),
         capacity: store.capacity,
@@ -233,6 +237,8 @@ pub(super) fn heat_pump(
     }
 }
 
+/// What is rather kept is worth this share of what lacks: so little that no reason speaks of it.
+const RATHER: f64 = 0.009;
 /// For how many hours of a step heat that lacks is priced, at most: below one, so that it never counts as a limit.
 const LONGEST_LACK: f64 = 0.9;
 

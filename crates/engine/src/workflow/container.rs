@@ -8,26 +8,9 @@ use sos_runtime::{DriverError, OnceContainer, OnceOutcome, PullPolicy, docker_so
 use sos_workflow::ErrorType;
 use sos_workflow::machine::Fault;
 
-use super::executor::{Executor, text, wrong};
+use super::executor::{Executor, Within, text, wrong};
 use super::shell::{plain, returned, script_of};
 use crate::clock::wall_now;
-
-/// Within what containers run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Containers {
-    /// The most memory of one, bytes.
-    pub memory: u64,
-    /// Whether they may use a network.
-    pub network: bool,
-    /// The longest that one may take.
-    pub timeout: Duration,
-}
-
-impl Default for Containers {
-    fn default() -> Self {
-        Self { memory: 512 << 20, network: false, timeout: Duration::from_secs(3600) }
-    }
-}
 
 pub(super) async fn run(executor: &Executor, key: &str, with: &Value, awaits: bool) -> Result<Value, Fault> {
     let Some(allowed) = executor.allowed.containers else {
@@ -49,7 +32,7 @@ pub(super) async fn run(executor: &Executor, key: &str, with: &Value, awaits: bo
     returned(with, "container", (code, stdout, stderr))
 }
 
-fn declared(key: &str, own: &Value, allowed: Containers) -> Result<OnceContainer, Fault> {
+fn declared(key: &str, own: &Value, allowed: Within) -> Result<OnceContainer, Fault> {
     let map = |name: &str| -> BTreeMap<String, String> {
         let entries = own.get(name).and_then(Value::as_object).into_iter().flatten();
         entries.map(|(name, value)| (name.clone(), plain(value))).collect()
@@ -130,14 +113,14 @@ mod tests {
             "image": "alpine", "command": "echo $1", "arguments": ["a", 2], "environment": {"A": 1},
             "ports": {"8080": 80}, "name": "/hello world", "lifetime": {"cleanup": "eventually", "after": "PT30M"},
         });
-        let container = declared("k", &own, Containers::default()).unwrap();
+        let container = declared("k", &own, Within::default()).unwrap();
         assert_eq!(container.command, ["/bin/sh", "-c", "echo $1", "sh", "a", "2"]);
         assert_eq!(container.environment, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
         assert_eq!(container.ports, BTreeMap::from([(8080, 80)]));
         assert_eq!(container.name.as_deref(), Some("hello-world"));
         let after = container.removed_after.unwrap().as_secs();
         assert!((1799..=1800).contains(&after), "{after}");
-        let wrong = declared("k", &json!({"image": "a", "ports": {"x": 1}}), Containers::default());
+        let wrong = declared("k", &json!({"image": "a", "ports": {"x": 1}}), Within::default());
         assert!(wrong.unwrap_err().detail.unwrap().contains("`x`"));
     }
 }

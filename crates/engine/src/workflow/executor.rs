@@ -14,7 +14,6 @@ use sos_workflow::machine::{Effect, Fault};
 use sos_workflow::program::{CallKind, RunKind};
 use sos_workflow::template::json;
 
-use super::container::Containers;
 use super::drive::Perform;
 use super::{calls, container, http, local, shell};
 
@@ -38,9 +37,26 @@ pub struct Reach {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Commands.
-    pub shell: bool,
+    pub shell: Option<Within>,
     /// Containers.
-    pub containers: Option<Containers>,
+    pub containers: Option<Within>,
+}
+
+/// Within what commands and containers run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// The most memory of one, bytes.
+    pub memory: u64,
+    /// Whether they may use a network.
+    pub network: bool,
+    /// The longest that one may take.
+    pub timeout: Duration,
+}
+
+impl Default for Within {
+    fn default() -> Self {
+        Self { memory: 512 << 20, network: false, timeout: Duration::from_secs(3600) }
+    }
 }
 
 /// Performs effects. Cheap to clone; clones share their connections.

@@ -16,10 +16,9 @@ mod uri;
 
 use jiff::Timestamp;
 
-pub use container::Containers;
 pub(crate) use drive::until;
 pub use drive::{Drove, Entry, Host, Outside, Page, Perform, Rest, Start, Told, drive};
-pub use executor::{Allowed, Executor, Reach};
+pub use executor::{Allowed, Executor, Reach, Within};
 pub use file::{Beginning, Found, Journal};
 pub use resources::{Unloaded, load};
 pub use runs::{

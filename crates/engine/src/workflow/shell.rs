@@ -1,7 +1,6 @@
 //! `run: shell`: a command, where the operator allowed it.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use sos_workflow::ErrorType;
@@ -9,10 +8,8 @@ use sos_workflow::machine::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::executor::{Executor, text, wrong};
+use super::executor::{Executor, Within, text, wrong};
 
-/// The longest that a command may take whose task says nothing else.
-const LONGEST: Duration = Duration::from_secs(3600);
 /// The most bytes that are kept of what it writes.
 const MOST: u64 = 4 << 20;
 
@@ -30,17 +27,17 @@ impl Drop for Group {
 }
 
 pub(super) async fn run(executor: &Executor, with: &Value, awaits: bool) -> Result<Value, Fault> {
-    if !executor.allowed.shell {
-        let detail = "commands are run only where the operator allowed it (`--allow-shell`)";
+    let Some(within) = executor.allowed.shell else {
+        let detail = "commands are run only where the operator allowed it (`--allow-shell`, `spec.shell`)";
         return Err(Fault::of(ErrorType::Authorization, "Not allowed", detail));
-    }
+    };
     if !awaits {
         return Err(wrong("commands are always waited for here; leave `await: false` out"));
     }
     let own = with.get("with").unwrap_or(&Value::Null);
     let (script, arguments) = script_of(own)?;
-    let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(script).arg("sh").args(arguments);
+    let mut command = limited(within);
+    command.arg(script).arg("sh").args(arguments);
     command.env_clear().process_group(0).current_dir(&executor.base);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     for (name, value) in own.get("environment").and_then(Value::as_object).into_iter().flatten() {
@@ -64,12 +61,32 @@ pub(super) async fn run(executor: &Executor, with: &Value, awaits: bool) -> Resu
         let ((), stdout, stderr) = tokio::join!(feed, read(out), read(err));
         Ok((child.wait().await?, stdout?, stderr?))
     };
-    let done = tokio::time::timeout(LONGEST, work).await;
+    let done = tokio::time::timeout(within.timeout, work).await;
     drop(group);
-    let late =
-        |_| Fault::of(ErrorType::Timeout, "Timeout", format!("the command took longer than {LONGEST:?}"));
+    let late = |_| {
+        let detail = format!("the command took longer than {:?} and was ended", within.timeout);
+        Fault::of(ErrorType::Timeout, "Timeout", detail)
+    };
     let (status, stdout, stderr) = done.map_err(late)?.map_err(failed)?;
     returned(with, "command", (i64::from(status.code().unwrap_or(-1)), stdout, stderr))
+}
+
+/// A shell within limits, still without its script. Memory is what a process allocates for itself (`RLIMIT_DATA`): what is mapped
+/// and not used, which runtimes such as Node.js reserve plenty of, does not count. Without a network it has one of its own with nothing in it.
+fn limited(within: Within) -> Command {
+    const LIMITED: &str = "ulimit -d \"$1\" || exit 125; shift; exec /bin/sh -c \"$@\"";
+    let mut command = if within.network {
+        Command::new("/bin/sh")
+    } else {
+        let mut command = Command::new("unshare");
+        if !nix::unistd::geteuid().is_root() {
+            command.args(["--user", "--map-current-user"]);
+        }
+        command.args(["--net", "--", "/bin/sh"]);
+        command
+    };
+    command.args(["-c", LIMITED, "sh"]).arg((within.memory / 1024).to_string());
+    command
 }
 
 /// What a command or a container gives, as its task asks for it. Only who asks for what it writes when all is well takes another

@@ -19,10 +19,10 @@ record! {
         /// Addresses that its calls may reach beside those of declared services: hosts (`api.example.org`), or networks such
         /// as `10.1.0.0/16`.
         egress: Vec<String> = Vec::new();
-        /// Whether it may run commands on this machine.
-        allow_shell: bool = false;
+        /// Within what it may run commands on this machine; without it, it may not. `{}` for the usual limits.
+        shell: Option<WorkflowLimits>;
         /// Within what it may run containers of Docker; without it, it may not. `{}` for the usual limits.
-        containers: Option<WorkflowContainers>;
+        containers: Option<WorkflowLimits>;
         /// How long its runs are kept after their end.
         keep: WorkflowKeep = WorkflowKeep::default();
     }
@@ -39,8 +39,8 @@ choice! {
 }
 
 record! {
-    /// Within what a workflow runs containers.
-    pub struct WorkflowContainers {
+    /// Within what a workflow runs commands or containers.
+    pub struct WorkflowLimits {
         /// The most memory of one.
         memory: Bytes = Bytes(512 << 20), in Range { min: Some(6_291_456.0), above: false, max: None };
         /// Whether they may use a network.

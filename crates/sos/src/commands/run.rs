@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use sos_call::{Egress, Trust};
 use sos_engine::clock::wall_now;
 use sos_engine::workflow::{
-    Allowed, Beginning, Containers, Drove, Entry, Executor, Found, Host, Journal, Reach, Start, Unloaded,
-    drive, load, run_id,
+    Allowed, Beginning, Drove, Entry, Executor, Found, Host, Journal, Reach, Start, Unloaded, Within, drive,
+    load, run_id,
 };
 use sos_model::read_duration;
 use sos_workflow::machine::{Begin, Ended, Trace};
@@ -150,8 +150,10 @@ fn executor(args: &Args) -> Result<Executor, Failure> {
     let resolve = args.resolve.iter().map(|text| resolved(text)).collect::<Result<_, _>>()?;
     let reach = Reach { egress: Egress::open(), resolve, trust };
     let base = args.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let containers = args.allow_containers.then(Containers::default);
-    let allowed = Allowed { shell: args.allow_shell, containers };
+    // Who runs a document by hand may reach the network by hand.
+    let shell = args.allow_shell.then(|| Within { network: true, ..Within::default() });
+    let containers = args.allow_containers.then(Within::default);
+    let allowed = Allowed { shell, containers };
     Executor::new(&reach, allowed, base.to_owned()).map_err(|error| Failure::input(error.to_string()))
 }
 

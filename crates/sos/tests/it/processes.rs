@@ -38,8 +38,14 @@ fn wait_ready(server: &Server) {
 fn wait_run(server: &Server, (key, value): (&str, &str), state: &str) -> Value {
     wait_for(&format!("the run of {value} to be {state}"), || {
         let runs = server.answer(&["get", "runs"]);
-        let found = |run: &&Value| run["spec"]["input"][key] == value && run["status"]["state"] == state;
-        runs.as_array().unwrap().iter().find(found).cloned()
+        let found = |run: &&Value| run["spec"]["input"][key] == value;
+        let run = runs.as_array().unwrap().iter().find(found).cloned()?;
+        let is = run["status"]["state"].as_str().unwrap_or_default();
+        assert!(
+            is == state || !["completed", "faulted", "cancelled"].contains(&is),
+            "{is} instead of {state}: {run}"
+        );
+        (is == state).then_some(run)
     })
 }
 

@@ -97,7 +97,7 @@ limit: {most: 2, per: 1 h}",
     wait_for("the note to the notifier", || (asked.heard.lock().unwrap().len() == 1).then_some(()));
     // What is decided outlives a power cut, and so does the limit; what came meanwhile is heard.
     server = server.restart();
-    assert_eq!(decisions(&server, "shedding"), found);
+    assert_eq!(wait_decisions(&server, "shedding", 2), found);
     publish(&server, "grid.reduce", "4", &json!({"level": 4}));
     publish(&server, "grid.reduce", "5", &json!({"level": 5}));
     let found = wait_decisions(&server, "shedding", 4);

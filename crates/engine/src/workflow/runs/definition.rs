@@ -7,12 +7,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sos_call::{Egress, Trust};
-use sos_model::{Declared, Problem, WorkflowSource, WorkflowSpec};
+use sos_model::{Declared, Problem, WorkflowLimits, WorkflowSource, WorkflowSpec};
 use sos_workflow::Document;
 use sos_workflow::program::{Program, Resources};
 
-use crate::workflow::container::Containers;
-use crate::workflow::executor::{Allowed, Executor, Reach};
+use crate::workflow::executor::{Allowed, Executor, Reach, Within};
 use crate::workflow::resources::{Unloaded, load};
 
 /// A workflow that can run.
@@ -116,12 +115,13 @@ pub(super) async fn read(declared: &Declared, base: &Path, egress: &Egress) -> R
         egress = egress.allow(rule).map_err(|why| format!("spec.egress: {why}"))?;
     }
     let reach = Reach { egress, resolve: Vec::new(), trust: Trust::System };
-    let containers = spec.containers.as_ref().map(|limits| Containers {
+    let within = |limits: &WorkflowLimits| Within {
         memory: limits.memory.0,
         network: limits.network,
         timeout: crate::calls::duration(limits.timeout),
-    });
-    let allowed = Allowed { shell: spec.allow_shell, containers };
+    };
+    let allowed =
+        Allowed { shell: spec.shell.as_ref().map(within), containers: spec.containers.as_ref().map(within) };
     let executor = Executor::new(&reach, allowed, folder).map_err(|error| error.to_string())?;
     let loaded = load(&executor, &definition).await;
     let (program, resources) = loaded.map_err(|why| match why {

@@ -335,3 +335,54 @@ fn people_do_what_runs_ask_them_to_and_are_held_to_the_form() {
     let fault = wait_state(&server, &refused, "faulted");
     assert!(fault["status"]["fault"]["detail"].as_str().unwrap().contains("no papers"), "{fault}");
 }
+
+#[test]
+fn commands_of_a_server_have_limits_of_memory_time_and_network() {
+    let (port, asked) = stub::plain();
+    let script = |name: &str, text: &str, limits: &str| {
+        let document =
+            document(name, &format!("do:\n- s: {{run: {{shell: {{command: {}}}}}}}\n", json!(text)));
+        workflow(name, &document, &format!("  shell: {{{limits}}}\n"))
+    };
+    let call =
+        format!("curl -s -m 5 http://127.0.0.1:{port}/anything >/dev/null && echo reached || echo alone");
+    let marked = format!("sleep {}.77", 4000 + u32::from(port) % 1000);
+    let all = [
+        script(
+            "large",
+            "python3 -c 'x = bytearray(300 << 20); print(len(x))'",
+            "memory: 64 MiB, network: true",
+        ),
+        script(
+            "small",
+            "python3 -c 'x = bytearray(300 << 20); print(len(x))'",
+            "memory: 1 GiB, network: true",
+        ),
+        script("late", &format!("{marked} & {marked}"), "timeout: 1 s, network: true"),
+        script("alone", &call, ""),
+        script("reaches", &call, "network: true"),
+        workflow("refused", &document("refused", "do:\n- s: {run: {shell: {command: echo hi}}}\n"), ""),
+    ];
+    let server = Server::start(&[("w.yaml", &all.concat())]);
+    let run = |name: &str| {
+        let run = start(&server, &[name]);
+        wait_for(&format!("the end of {name}"), || {
+            let run = server.answer(&["get", "run", &run]);
+            (run["status"]["state"] != "running").then_some(run)
+        })
+    };
+    let large = run("large");
+    assert!(large["status"]["fault"]["detail"].as_str().unwrap().contains("MemoryError"), "{large}");
+    assert_eq!(run("small")["status"]["output"], "314572800\n");
+    assert_eq!(run("late")["status"]["fault"]["status"], 408);
+    let found = std::process::Command::new("pgrep").args(["-f", &marked]).output().unwrap();
+    assert!(found.stdout.is_empty(), "nothing of it is left: {}", String::from_utf8_lossy(&found.stdout));
+    assert_eq!(run("refused")["status"]["fault"]["status"], 403);
+    assert_eq!(run("reaches")["status"]["output"], "reached\n");
+    if std::process::Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|ran| ran.success()) {
+        assert_eq!(run("alone")["status"]["output"], "alone\n");
+        assert_eq!(asked.heard.lock().unwrap().len(), 1, "only the one that may");
+    } else {
+        crate::skipped::skipped("networks of their own need a privilege (`unshare --net`)");
+    }
+}
