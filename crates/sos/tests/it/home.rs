@@ -56,8 +56,8 @@ fn a_vehicle_leaves_as_full_as_it_should_and_the_house_stays_warm() {
     keeps_the_limit(&site);
     let left = left_with(&rig);
     assert_eq!(left.len(), 3, "on Monday, Tuesday and Wednesday");
-    // On Wednesday it leaves ten minutes before anybody expects it to.
-    assert!(left[..2].iter().all(|soc| *soc > SEEN) && left[2] > 0.7, "{left:?}");
+    // On Wednesday it leaves ten minutes before anybody expects it to, and the guard had kept room for loads.
+    assert!(left[..2].iter().all(|soc| *soc > SEEN) && left[2] > 0.65, "{left:?}");
     let heat = socs(&rig, "heating");
     assert!(
         heat.iter().all(|(_, soc)| soc.is_some_and(|soc| soc > 0.0)),
