@@ -15,23 +15,13 @@ fn example(name: &str) -> Option<Rig> {
     Some(Rig::at(fontana().with_file_name(name)))
 }
 
-fn publish(server: &Server, kind: &str, id: &str, data: &Value) {
-    let data = data.to_string();
-    let ran = server.sos(&["publish", "events", &data, "--type", kind, "--source", "/test", "--id", id]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-}
-
 fn wait_ready(server: &Server) {
     wait_for("the services", || {
         let services = server.answer(&["get", "services"]);
         let ready = |one: &Value| one["status"]["phase"] == "Running" && one["status"]["readyReplicas"] == 1;
         services.as_array().unwrap().iter().all(ready).then_some(())
     });
-    wait_for("the rules", || {
-        let rules = server.answer(&["get", "rules"]);
-        let ready = |rule: &Value| rule["status"]["conditions"][0]["status"] == "True";
-        rules.as_array().unwrap().iter().all(ready).then_some(())
-    });
+    server.wait_rules();
 }
 
 /// The run whose input has this value below a key, once it is in a state.
@@ -54,10 +44,10 @@ fn loans_are_granted_asked_about_and_undone() {
     let Some(rig) = example("loan-approval") else { return };
     let mut server = Server::over(rig);
     wait_ready(&server);
-    publish(&server, "loan.wanted", "l1", &json!({"id": "l1", "customer": "anna", "amount": 2000}));
+    server.publish("loan.wanted", "l1", &json!({"id": "l1", "customer": "anna", "amount": 2000}));
     let run = wait_run(&server, ("id", "l1"), "completed");
     assert_eq!(run["status"]["output"]["granted"], true, "{run}");
-    publish(&server, "loan.wanted", "l2", &json!({"id": "l2", "customer": "ben", "amount": 50000}));
+    server.publish("loan.wanted", "l2", &json!({"id": "l2", "customer": "ben", "amount": 50000}));
     let task = wait_for("a task", || {
         let tasks = server.answer(&["tasks"]);
         tasks.as_array().unwrap().first().cloned()
@@ -72,13 +62,13 @@ fn loans_are_granted_asked_about_and_undone() {
     let done = server.sos(&["tasks", "complete", number, "--data", "{\"approved\": true}"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     wait_run(&server, ("id", "l2"), "completed");
-    publish(&server, "loan.wanted", "l3", &json!({"id": "l3", "customer": "blocked-carl", "amount": 900}));
+    server.publish("loan.wanted", "l3", &json!({"id": "l3", "customer": "blocked-carl", "amount": 900}));
     let run = wait_run(&server, ("id", "l3"), "faulted");
     assert_eq!(run["status"]["fault"]["status"], 409, "{run}");
-    publish(&server, "loan.wanted", "l4", &json!({"id": "l4", "customer": "poor-dora", "amount": 900}));
+    server.publish("loan.wanted", "l4", &json!({"id": "l4", "customer": "poor-dora", "amount": 900}));
     let run = wait_run(&server, ("id", "l4"), "completed");
     assert_eq!(run["status"]["output"], json!({"id": "l4", "granted": false, "score": 350}));
-    publish(&server, "loan.wanted", "l5", &json!({"id": "l5", "customer": "eva", "amount": 0}));
+    server.publish("loan.wanted", "l5", &json!({"id": "l5", "customer": "eva", "amount": 0}));
     wait_for("the decision about l5", || {
         let told = server.sos(&["describe", "rule", "loan-wanted"]).stdout;
         told.contains("passed: `if` does not hold").then_some(())
@@ -106,8 +96,8 @@ fn a_street_follows_the_grid_reports_once_and_survives_a_power_cut_meanwhile() {
     wait_ready(&server);
     wait_for("a plan", || (server.sos(&["plan", "street"]).code == 0).then_some(()));
     // Too little to do anything about.
-    publish(&server, "grid.reduce", "e0", &json!({"kw": 0.5, "minutes": 30}));
-    publish(&server, "grid.reduce", "e1", &json!({"kw": 6, "minutes": 30}));
+    server.publish("grid.reduce", "e0", &json!({"kw": 0.5, "minutes": 30}));
+    server.publish("grid.reduce", "e1", &json!({"kw": 6, "minutes": 30}));
     let run = wait_run(&server, ("event", "e1"), "running");
     let name = run["metadata"]["name"].as_str().unwrap();
     wait_for("the run to listen", || {

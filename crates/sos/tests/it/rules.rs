@@ -21,12 +21,6 @@ fn rule(name: &str, spec: &str) -> String {
     format!("apiVersion: sos.energy/v1alpha1\nkind: Rule\nmetadata: {{name: {name}}}\nspec:\n{spec}---\n")
 }
 
-fn publish(server: &Server, kind: &str, id: &str, data: &Value) {
-    let data = data.to_string();
-    let ran = server.sos(&["publish", "events", &data, "--type", kind, "--source", "/test", "--id", id]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-}
-
 /// What a rule decided, the oldest first: outcome, and what it did or why not.
 fn decisions(server: &Server, name: &str) -> Vec<(String, String)> {
     let rule = server.answer(&["get", "rule", name]);
@@ -71,16 +65,12 @@ limit: {most: 2, per: 1 h}",
     );
     let files = [WORKFLOW.to_owned(), notifier, acts, dry, heard].concat();
     let mut server = Server::start(&[("rules.yaml", &files)]);
-    wait_for("the rules to look", || {
-        let rules = server.answer(&["get", "rules"]);
-        let ready = |rule: &Value| rule["status"]["conditions"][0]["status"] == "True";
-        rules.as_array().unwrap().iter().all(ready).then_some(())
-    });
-    publish(&server, "grid.reduce", "1", &json!({"level": 1}));
-    publish(&server, "other", "2", &json!({"level": 3}));
-    publish(&server, "grid.reduce", "3", &json!({"level": 2}));
+    server.wait_rules();
+    server.publish("grid.reduce", "1", &json!({"level": 1}));
+    server.publish("other", "2", &json!({"level": 3}));
+    server.publish("grid.reduce", "3", &json!({"level": 2}));
     // The same event again is none.
-    publish(&server, "grid.reduce", "3", &json!({"level": 2}));
+    server.publish("grid.reduce", "3", &json!({"level": 2}));
     let found = wait_decisions(&server, "shedding", 2);
     assert_eq!(found[0], ("passed".to_owned(), "`if` does not hold".to_owned()));
     assert_eq!(found[1].0, "acted", "{found:?}");
@@ -98,8 +88,8 @@ limit: {most: 2, per: 1 h}",
     // What is decided outlives a power cut, and so does the limit; what came meanwhile is heard.
     server = server.restart();
     assert_eq!(wait_decisions(&server, "shedding", 2), found);
-    publish(&server, "grid.reduce", "4", &json!({"level": 4}));
-    publish(&server, "grid.reduce", "5", &json!({"level": 5}));
+    server.publish("grid.reduce", "4", &json!({"level": 4}));
+    server.publish("grid.reduce", "5", &json!({"level": 5}));
     let found = wait_decisions(&server, "shedding", 4);
     assert_eq!(found[2].0, "acted");
     assert!(
@@ -189,7 +179,7 @@ fn orders_of_rules_give_way_by_priority_and_to_people() {
         orders.as_array().unwrap().iter().map(one).collect()
     };
     let say = |kind: &str, kw: f64, count: usize| {
-        publish(&server, kind, &format!("{kind}{count}"), &json!({ "kw": kw }));
+        server.publish(kind, &format!("{kind}{count}"), &json!({ "kw": kw }));
         wait_decisions(&server, kind, count).pop().unwrap()
     };
     assert_eq!(say("low", 0.0, 1).0, "acted");

@@ -384,6 +384,22 @@ impl Server {
         crate::cli::sos(&self.rig.manifests, &[args, server.as_slice()].concat())
     }
 
+    /// Publishes an event, which must succeed.
+    pub(crate) fn publish(&self, kind: &str, id: &str, data: &Value) {
+        let data = data.to_string();
+        let ran = self.sos(&["publish", "events", &data, "--type", kind, "--source", "/test", "--id", id]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+
+    /// Waits until all declared rules look.
+    pub(crate) fn wait_rules(&self) {
+        wait_for("the rules", || {
+            let rules = self.answer(&["get", "rules"]);
+            let ready = |rule: &Value| rule["status"]["conditions"][0]["status"] == "True";
+            rules.as_array().unwrap().iter().all(ready).then_some(())
+        });
+    }
+
     /// What a command answers as JSON, which must succeed.
     pub(crate) fn answer(&self, args: &[&str]) -> Value {
         let ran = self.sos(&[args, &["-o", "json"]].concat());
