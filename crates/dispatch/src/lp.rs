@@ -11,7 +11,7 @@ pub(crate) struct Lp {
     pub(crate) low: Vec<f64>,
     pub(crate) high: Vec<f64>,
     pub(crate) integer: Vec<bool>,
-    starts: Vec<usize>,
+    starts: Vec<u32>,
     rows: Vec<u32>,
     values: Vec<f64>,
     /// Entries added to columns that were finished before: column, row, value.
@@ -73,7 +73,7 @@ impl Lp {
         self.low.push(low);
         self.high.push(high);
         self.integer.push(false);
-        self.starts.push(self.rows.len());
+        self.starts.push(self.rows.len() as u32);
         for &(row, value) in entries {
             if value != 0.0 {
                 self.rows.push(row as u32);
@@ -111,7 +111,7 @@ impl Lp {
         let mut starts = Vec::with_capacity(self.starts.len());
         let mut next = late.into_iter().peekable();
         for column in 0..self.columns() {
-            starts.push(rows.len());
+            starts.push(rows.len() as u32);
             for (row, value) in self.entries(column) {
                 rows.push(row as u32);
                 values.push(value);
@@ -130,8 +130,8 @@ impl Lp {
 
     /// Rows and values of a column.
     pub(crate) fn entries(&self, column: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
-        let end = self.starts.get(column + 1).copied().unwrap_or(self.rows.len());
-        let range = self.starts[column]..end;
+        let end = self.starts.get(column + 1).map_or(self.rows.len(), |&end| end as usize);
+        let range = self.starts[column] as usize..end;
         self.rows[range.clone()].iter().zip(&self.values[range]).map(|(&row, &value)| (row as usize, value))
     }
 

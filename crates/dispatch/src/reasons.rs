@@ -268,13 +268,11 @@ impl<'a> Facts<'a> {
     fn for_use(&self, s: &Storage, plan: &StorageSchedule, view: &View, t: usize) -> Option<Reason> {
         let (by, wanted) = self.wanted(s, plan, t)?;
         let (power, now) = (plan.power[t].as_kw(), view.costs(t));
-        let full = self.full(view, t);
         if power < -IDLE {
             let limited = self.limit(view, t, false).is_some();
             let surplus = view.points.last().is_some_and(|&point| self.points[point].flow[t] < IDLE);
-            let full = full.filter(|_| -power < s.max_charge.as_kw() - IDLE);
-            let full = full.map_or_else(String::new, |full| format!("; {full} allows no more"));
-            let text = format!("{}: {wanted}, power costs {now} now{full}", s.taking());
+            let more = self.no_more(s, view, t, power);
+            let text = format!("{}: {wanted}, power costs {now} now{more}", s.taking());
             return (!limited && !surplus).then(|| reason(ReasonCode::ChargeCheap, text));
         }
         if power > IDLE {
@@ -283,7 +281,7 @@ impl<'a> Facts<'a> {
         let charges = (t + 1..=by).find(|&later| plan.power[later].as_kw() < -IDLE);
         if let Some(later) = charges {
             let (time, price) = (&self.times[later], view.costs(later));
-            let text = match full {
+            let text = match self.full(view, t) {
                 Some(full) => format!("0 kW: {full} is reached; waits for {time}, {wanted}"),
                 None => format!("0 kW: waits for {time}, when power costs {price}; {wanted}"),
             };
@@ -370,6 +368,12 @@ impl<'a> Facts<'a> {
         })
     }
 
+    /// What allows no more than this, where a storage could take more.
+    fn no_more(&self, s: &Storage, view: &View, t: usize, power: f64) -> String {
+        let full = self.full(view, t).filter(|_| -power < s.max_charge.as_kw() - IDLE);
+        full.map_or_else(String::new, |full| format!("; {full} allows no more"))
+    }
+
     fn charging(&self, s: &Storage, view: &View, t: usize, power: f64, later: Option<usize>) -> Reason {
         let taking = s.taking();
         if let Some((point, limit, over)) = self.limit(view, t, false) {
@@ -385,9 +389,8 @@ impl<'a> Facts<'a> {
             let text = format!("{taking}: solar surplus now, power costs {then} later");
             return reason(ReasonCode::ChargeSurplus, text);
         }
-        let full = self.full(view, t).filter(|_| -power < s.max_charge.as_kw() - IDLE);
-        let full = full.map_or_else(String::new, |full| format!("; {full} allows no more"));
-        let text = format!("{taking}: power costs {} now, {}{full}", view.costs(t), self.then(view, later));
+        let (then, more) = (self.then(view, later), self.no_more(s, view, t, power));
+        let text = format!("{taking}: power costs {} now, {then}{more}", view.costs(t));
         reason(ReasonCode::ChargeCheap, text)
     }
 

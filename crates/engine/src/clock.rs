@@ -14,6 +14,20 @@ pub fn wall_now() -> Timestamp {
     Timestamp::now()
 }
 
+/// The last time at which something comes up to `now`, from one at which it comes: of times that were missed, the one that is made
+/// up for.
+pub(crate) fn latest(
+    first: Timestamp,
+    now: Timestamp,
+    next: impl Fn(Timestamp) -> Option<Timestamp>,
+) -> Timestamp {
+    let mut at = first;
+    while let Some(later) = next(at).filter(|later| *later <= now) {
+        at = later;
+    }
+    at
+}
+
 /// How fast site time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,6 +8,7 @@ pub mod calls;
 mod catalogue;
 pub mod channels;
 pub mod clock;
+mod declarations;
 pub mod faults;
 pub mod folder;
 pub mod live;

@@ -12,13 +12,15 @@
 //! The answer is a point with its multipliers; what it is worth is told by [`Lp::dual_bound`], which holds for any multipliers.
 
 mod band;
+mod part;
 mod share;
 
 use std::num::NonZero;
 
 use crate::lp::{Failure, Lp, Point};
 use band::{factorise, substitute};
-use share::{Aim, Look, Part, Push, Share, Variable};
+use part::{Part, Size, Variable};
+use share::{Aim, Look, Push, Share};
 
 /// Infeasibility that is left at the most, relative.
 const FEASIBLE: f64 = 1e-7;
@@ -96,9 +98,9 @@ impl Search {
         let mut shares = Vec::with_capacity(SHARES + 1);
         while !parts.is_empty() {
             let others = parts.split_off(each.min(parts.len()));
-            shares.push(Share::new(std::mem::replace(&mut parts, others), &side_of));
+            shares.push(Share::new(std::mem::replace(&mut parts, others), lp, &side_of));
         }
-        shares.push(Share::new(vec![rest], &side_of));
+        shares.push(Share::new(vec![rest], lp, &side_of));
         Ok(Self {
             side: shared.iter().map(|&row| side_of[row]).collect(),
             y: vec![0.0; shared.len()],
@@ -261,44 +263,37 @@ impl Sorted {
         if sorted.shared.len() > MOST_SHARED {
             return Err(Failure::Solver);
         }
-        sorted.columns(lp)?;
-        sorted.slack(lp)?;
+        sorted.reserve(lp)?;
+        variables(lp, |variable, entries| {
+            let part = sorted.part_of(lp, entries)?;
+            let Self { parts, rest, entries: [own, shared], .. } = &mut sorted;
+            let part = part.map_or(rest, |part| &mut parts[part as usize]);
+            part.push(variable, own, shared).ok_or(Failure::Solver)
+        })?;
         sorted.parts.iter_mut().chain([&mut sorted.rest]).for_each(Part::close);
         Ok(sorted)
     }
 
-    fn columns(&mut self, lp: &Lp) -> Result<(), Failure> {
-        let mut entries = Vec::new();
-        for column in 0..lp.columns() {
-            let (low, high) = (lp.low[column], lp.high[column]);
-            if !low.is_finite() {
-                return Err(Failure::Solver);
-            }
-            // What cannot move is in the sides.
-            if high > low {
-                entries.clear();
-                entries.extend(lp.entries(column));
-                let variable =
-                    Variable { column: Some(column as u32), cost: lp.cost[column], room: high - low };
-                self.push(lp, variable, &entries)?;
-            }
-        }
+    /// Gives each part the memory that it needs, no more: lists that grow would leave holes of their own size behind.
+    fn reserve(&mut self, lp: &Lp) -> Result<(), Failure> {
+        let mut sizes = vec![Size::default(); self.parts.len() + 1];
+        variables(lp, |_, entries| {
+            let part = self.part_of(lp, entries)?;
+            let last = self.parts.len();
+            let size = &mut sizes[part.map_or(last, |part| part as usize)];
+            let [own, shared] = &self.entries;
+            size.variables += 1;
+            size.own += own.len();
+            size.shared += shared.len();
+            Ok(())
+        })?;
+        let parts = self.parts.iter_mut().chain([&mut self.rest]);
+        parts.zip(sizes).for_each(|(part, size)| part.reserve(size));
         Ok(())
     }
 
-    /// What is above the lower side of a row, or below its upper one.
-    fn slack(&mut self, lp: &Lp) -> Result<(), Failure> {
-        for row in 0..lp.row_low.len() {
-            let (low, high) = (lp.row_low[row], lp.row_high[row]);
-            if low < high {
-                let (sign, room) = if low.is_finite() { (-1.0, high - low) } else { (1.0, f64::INFINITY) };
-                self.push(lp, Variable { column: None, cost: 0.0, room }, &[(row, sign)])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, lp: &Lp, variable: Variable, entries: &[(usize, f64)]) -> Result<(), Failure> {
+    /// The part that a variable belongs to, with its entries sorted into own and shared ones.
+    fn part_of(&mut self, lp: &Lp, entries: &[(usize, f64)]) -> Result<Option<u32>, Failure> {
         let mut of = None;
         let [own, shared] = &mut self.entries;
         own.clear();
@@ -313,13 +308,36 @@ impl Sorted {
                 Some(_) => return Err(Failure::Solver),
             }
         }
-        let part = match of {
-            Some(part) => &mut self.parts[part as usize],
-            None => &mut self.rest,
-        };
-        part.push(variable, own, shared);
-        Ok(())
+        Ok(of)
     }
+}
+
+/// Calls with each variable of a programme in equations and its entries: columns that can move, and what is above the lower side of
+/// a row or below its upper one.
+fn variables(
+    lp: &Lp,
+    mut call: impl FnMut(Variable, &[(usize, f64)]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut entries = Vec::new();
+    for column in 0..lp.columns() {
+        if !lp.low[column].is_finite() {
+            return Err(Failure::Solver);
+        }
+        // What cannot move is in the sides.
+        if lp.high[column] > lp.low[column] {
+            entries.clear();
+            entries.extend(lp.entries(column));
+            call(Variable::Column(column as u32), &entries)?;
+        }
+    }
+    for row in 0..lp.row_low.len() {
+        let (low, high) = (lp.row_low[row], lp.row_high[row]);
+        if low < high {
+            let (sign, room) = if low.is_finite() { (-1.0, high - low) } else { (1.0, f64::INFINITY) };
+            call(Variable::Slack { room }, &[(row, sign)])?;
+        }
+    }
+    Ok(())
 }
 
 /// Does something with every share, many at once; the results in their order.

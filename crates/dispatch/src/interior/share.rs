@@ -1,172 +1,12 @@
-//! Parts of a programme and everything that the search knows about them.
+//! Parts dealt with together, and everything that the search knows about them.
 
 use super::Reach;
 use super::band::Band;
+use super::part::{Left, Part, SLACK};
+use crate::lp::Lp;
 
 /// Products of variables and multipliers further than this factor from the centre are corrected.
 const NARROW: f64 = 0.1;
-
-/// A variable of the programme in equations.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Variable {
-    /// Its column; none for slack.
-    pub(super) column: Option<u32>,
-    pub(super) cost: f64,
-    pub(super) room: f64,
-}
-
-/// Variables that belong together, with the rows that only they have.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Part {
-    /// Of each variable: its column, its cost, its room.
-    columns: Vec<Option<u32>>,
-    cost: Vec<f64>,
-    room: Vec<f64>,
-    /// Their entries in own rows and in shared ones, one variable after the other, with the ends of each.
-    own: Vec<(u32, f64)>,
-    shared: Vec<(u32, f64)>,
-    ends: Vec<(u32, u32)>,
-    /// Its rows in their order, as rows of the programme.
-    pub(super) rows: Vec<usize>,
-    /// How far from the diagonal its normal equations reach.
-    reach: usize,
-    /// Where own rows meet shared ones: shared row, own row; sorted.
-    meets: Vec<(u32, u32)>,
-    /// The places among `meets` of all pairs of entries of the variables, in their order.
-    places: Vec<u32>,
-}
-
-impl Part {
-    /// Adds a variable; see [`Part::close`].
-    pub(super) fn push(&mut self, variable: Variable, own: &[(u32, f64)], shared: &[(u32, f64)]) {
-        self.columns.push(variable.column);
-        self.cost.push(variable.cost);
-        self.room.push(variable.room);
-        for &(a, _) in own {
-            self.reach = own.iter().fold(self.reach, |reach, &(b, _)| reach.max(a.abs_diff(b) as usize));
-            self.meets.extend(shared.iter().map(|&(row, _)| (row, a)));
-        }
-        self.own.extend_from_slice(own);
-        self.shared.extend_from_slice(shared);
-        self.ends.push((self.own.len() as u32, self.shared.len() as u32));
-    }
-
-    /// To be called after the last variable.
-    pub(super) fn close(&mut self) {
-        let pairs = std::mem::take(&mut self.meets);
-        self.meets.clone_from(&pairs);
-        self.meets.sort_unstable();
-        self.meets.dedup();
-        let place = |pair: &(u32, u32)| self.meets.partition_point(|other| other < pair) as u32;
-        self.places = pairs.iter().map(place).collect();
-        self.own.shrink_to_fit();
-        self.shared.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.columns.shrink_to_fit();
-        self.meets.shrink_to_fit();
-    }
-
-    /// Calls with each variable and its entries in own rows and in shared ones.
-    fn each(&self, mut call: impl FnMut(usize, &[(u32, f64)], &[(u32, f64)])) {
-        let (mut own, mut shared) = (0, 0);
-        for (variable, &(own_end, shared_end)) in self.ends.iter().enumerate() {
-            let ends = (own_end as usize, shared_end as usize);
-            call(variable, &self.own[own..ends.0], &self.shared[shared..ends.1]);
-            (own, shared) = ends;
-        }
-    }
-
-    /// Writes its normal equations into a band and `left`, and takes out of `left` what it meets.
-    fn eliminate(&self, theta: &[f64], band: &mut Band, meets: &mut [f64], left: &mut Left<'_>) {
-        band.clear();
-        meets.fill(0.0);
-        let mut places = self.places.iter();
-        self.each(|variable, own, shared| {
-            let weight = theta[variable];
-            for &(a, value) in own {
-                let weighed = weight * value;
-                for &(b, other) in own.iter().filter(|(b, _)| *b <= a) {
-                    band.add(a as usize, b as usize, weighed * other);
-                }
-                for (&(_, other), &place) in shared.iter().zip(places.by_ref()) {
-                    meets[place as usize] += weighed * other;
-                }
-            }
-            for &(a, value) in shared {
-                for &(b, other) in shared.iter().filter(|(b, _)| *b <= a) {
-                    left.add(a, b, weight * value * other);
-                }
-            }
-        });
-        band.factorise();
-        self.take_out(band, meets, left);
-    }
-
-    /// Takes what the shared rows meet here out of `left`.
-    fn take_out(&self, band: &Band, meets: &[f64], left: &mut Left<'_>) {
-        let groups: Vec<&[(u32, u32)]> = self.meets.chunk_by(|a, b| a.0 == b.0).collect();
-        let all = groups.len();
-        // From which own row on each side is not zero, and down to which one its solution is needed: the lower half of what is
-        // left lies in later groups.
-        let first: Vec<usize> = groups.iter().map(|group| group[0].1 as usize).collect();
-        let mut last = first.clone();
-        for g in (1..all).rev() {
-            last[g - 1] = last[g - 1].min(last[g]);
-        }
-        let mut sides = vec![0.0; self.rows.len() * all];
-        let mut values = meets.iter();
-        for (g, group) in groups.iter().enumerate() {
-            for (&(_, own), value) in group.iter().zip(values.by_ref()) {
-                sides[own as usize * all + g] = *value;
-            }
-        }
-        band.solve_all(&mut sides, &first, &last);
-        // Shared rows that follow each other, as balances do, are a slice.
-        let runs = runs(&groups);
-        let mut values = meets.iter();
-        for (g, group) in groups.iter().enumerate() {
-            let row = left.row(group[0].0);
-            for (&(_, own), value) in group.iter().zip(values.by_ref()) {
-                let solved = &sides[own as usize * all..own as usize * all + g + 1];
-                for &(first, begin, end) in runs.iter().take_while(|run| run.1 <= g) {
-                    let solved = &solved[begin..end.min(g + 1)];
-                    let row = &mut row[first..first + solved.len()];
-                    row.iter_mut().zip(solved).for_each(|(sum, solved)| *sum -= value * solved);
-                }
-            }
-        }
-    }
-}
-
-/// Groups whose shared rows follow each other: the first row, and from which group on up to which.
-fn runs(groups: &[&[(u32, u32)]]) -> Vec<(usize, usize, usize)> {
-    let mut runs: Vec<(usize, usize, usize)> = Vec::new();
-    for (g, group) in groups.iter().enumerate() {
-        let row = group[0].0 as usize;
-        match runs.last_mut() {
-            Some((first, begin, end)) if *first + g - *begin == row => *end = g + 1,
-            _ => runs.push((row, g, g + 1)),
-        }
-    }
-    runs
-}
-
-/// The normal equations in the shared rows, the lower half, by rows.
-struct Left<'a> {
-    values: &'a mut [f64],
-    m: usize,
-}
-
-impl Left<'_> {
-    fn add(&mut self, row: u32, column: u32, value: f64) {
-        self.values[row as usize * self.m + column as usize] += value;
-    }
-
-    fn row(&mut self, row: u32) -> &mut [f64] {
-        let start = row as usize * self.m;
-        &mut self.values[start..start + self.m]
-    }
-}
 
 /// Where a direction is to bring the products of variables and multipliers.
 #[derive(Clone, Copy, Debug)]
@@ -268,16 +108,18 @@ pub(super) struct Share {
     y: Vec<f64>,
     z: Vec<f64>,
     q: Vec<f64>,
-    /// What costs miss, weights of the variables in the normal equations.
-    costs: Vec<f64>,
+    /// Weights of the variables in the normal equations.
     theta: Vec<f64>,
+    /// What costs miss. This and what follows in single precision is what remains to be corrected: what it is rounded by comes
+    /// up again at the next look, and it would be a tenth of all memory otherwise.
+    costs: Vec<f32>,
     /// What products are to miss the centre by.
-    lower: Vec<f64>,
-    upper: Vec<f64>,
+    lower: Vec<f32>,
+    upper: Vec<f32>,
     /// The direction that is taken, with that of the multipliers of bounds, and the one that was found last.
     step: Direction,
-    step_z: Vec<f64>,
-    step_q: Vec<f64>,
+    step_z: Vec<f32>,
+    step_q: Vec<f32>,
     found: Direction,
     /// Room and cost of each variable, here beside what else is read with them.
     room: Vec<f64>,
@@ -285,13 +127,16 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn new(mut parts: Vec<Part>, sides: &[f64]) -> Self {
+    pub(super) fn new(parts: Vec<Part>, lp: &Lp, sides: &[f64]) -> Self {
         let side: Vec<f64> = parts.iter().flat_map(|part| &part.rows).map(|&row| sides[row]).collect();
-        let mut all = |of: fn(&mut Part) -> Vec<f64>| -> Vec<f64> { parts.iter_mut().flat_map(of).collect() };
-        let (cost, room) =
-            (all(|part| std::mem::take(&mut part.cost)), all(|part| std::mem::take(&mut part.room)));
-        let (n, rows) = (cost.len(), side.len());
-        let zero = vec![0.0; n];
+        let n = parts.iter().map(|part| part.columns.len()).sum();
+        let (mut cost, mut room) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        for (price, most) in parts.iter().flat_map(|part| part.costs(lp)) {
+            cost.push(price);
+            room.push(most);
+        }
+        let rows = side.len();
+        let (zero, single) = (vec![0.0; n], vec![0.0; n]);
         Self {
             bands: parts.iter().map(|part| Band::new(part.rows.len(), part.reach)).collect(),
             meets: parts.iter().map(|part| vec![0.0; part.meets.len()]).collect(),
@@ -301,13 +146,13 @@ impl Share {
             y: vec![0.0; rows],
             z: zero.clone(),
             q: zero.clone(),
-            costs: zero.clone(),
-            theta: zero.clone(),
-            lower: zero.clone(),
-            upper: zero.clone(),
+            theta: zero,
+            costs: single.clone(),
+            lower: single.clone(),
+            upper: single.clone(),
             step: Direction::new(n, rows),
-            step_z: zero.clone(),
-            step_q: zero,
+            step_z: single.clone(),
+            step_q: single,
             found: Direction::new(n, rows),
             room,
             cost,
@@ -368,22 +213,23 @@ impl Share {
                 let i = first + variable;
                 let cost = cost[i];
                 let mut along = 0.0;
-                for &(row, value) in own {
+                for (row, value) in own.iter() {
                     missing[row as usize] -= value * x[i];
                     along += value * own_y[row as usize];
                 }
-                for &(row, value) in others {
+                for (row, value) in others.iter() {
                     look.rows[row as usize] += value * x[i];
                     along += value * shared[row as usize];
                 }
-                costs[i] = cost - along - z[i] + q[i];
+                let left = cost - along - z[i] + q[i];
+                costs[i] = left as f32;
                 // Of one division, which take most of this loop: 1 / (z / x + q / above).
                 let above = if q[i] > 0.0 { room[i] - x[i] } else { 1.0 };
                 let (lower, upper) = (z[i] * x[i], q[i] * above);
                 theta[i] = x[i] * above / (z[i] * above + q[i] * x[i]);
                 look.products += lower + upper;
                 look.objective += cost * x[i];
-                look.worst_cost = look.worst_cost.max(costs[i].abs());
+                look.worst_cost = look.worst_cost.max(left.abs());
                 look.largest_cost = look.largest_cost.max(cost.abs());
             });
             look.worst_row = missing.iter().fold(look.worst_row, |most, row| most.max(row.abs()));
@@ -428,31 +274,34 @@ impl Share {
             }
             part.each(|variable, own, others| {
                 let i = first + variable;
-                (lower[i], upper[i]) = match push {
+                let (dz, dq) = (f64::from(step_z[i]), f64::from(step_q[i]));
+                let (below, over) = match push {
                     Push::Rows | Push::Costs | Push::Straight => (0.0, 0.0),
-                    Push::Second { .. } => (step.x[i] * step_z[i], -step.x[i] * step_q[i]),
+                    Push::Second { .. } => (step.x[i] * dz, -step.x[i] * dq),
                     Push::Outliers(aim) => {
                         let after = x[i] + aim.primal * step.x[i];
                         (
-                            lower[i] - aim.outlier(after * (z[i] + aim.dual * step_z[i])),
-                            upper[i] - aim.outlier((room[i] - after) * (q[i] + aim.dual * step_q[i])),
+                            f64::from(lower[i]) - aim.outlier(after * (z[i] + aim.dual * dz)),
+                            f64::from(upper[i]) - aim.outlier((room[i] - after) * (q[i] + aim.dual * dq)),
                         )
                     }
                 };
+                (lower[i], upper[i]) = (below as f32, over as f32);
                 let wish = match push {
                     Push::Rows => 0.0,
                     Push::Costs => cost[i],
                     _ => {
                         let above = room[i] - x[i];
-                        let upper = if q[i] > 0.0 { (centre - upper[i]) / above - q[i] } else { 0.0 };
-                        costs[i] + z[i] - (centre - lower[i]) / x[i] + upper
+                        let upper =
+                            if q[i] > 0.0 { (centre - f64::from(upper[i])) / above - q[i] } else { 0.0 };
+                        f64::from(costs[i]) + z[i] - (centre - f64::from(lower[i])) / x[i] + upper
                     }
                 };
                 let moved = theta[i] * wish;
                 // Until the multipliers are known.
                 found.x[i] = moved;
-                own.iter().for_each(|&(row, value)| rows[row as usize] += value * moved);
-                others.iter().for_each(|&(row, value)| sums[row as usize] += value * moved);
+                own.iter().for_each(|(row, value)| rows[row as usize] += value * moved);
+                others.iter().for_each(|(row, value)| sums[row as usize] += value * moved);
             });
             own_side.clear();
             own_side.extend_from_slice(rows);
@@ -483,19 +332,19 @@ impl Share {
             bands[number].solve(rows);
             part.each(|variable, own, others| {
                 let i = first + variable;
-                let own = own.iter().map(|&(row, value)| value * rows[row as usize]).sum::<f64>();
-                let others = others.iter().map(|&(row, value)| value * shared[row as usize]).sum::<f64>();
+                let own = own.iter().map(|(row, value)| value * rows[row as usize]).sum::<f64>();
+                let others = others.iter().map(|(row, value)| value * shared[row as usize]).sum::<f64>();
                 let dx = theta[i] * (own + others) - found.x[i];
                 found.x[i] = dx;
                 until(&mut reach.primal, x[i], dx);
                 // Multipliers and their changes are taken by what they are multiplied with.
                 let product = z[i] * x[i];
-                until(&mut reach.dual, product, centre - lower[i] - z[i] * dx - product);
+                until(&mut reach.dual, product, centre - f64::from(lower[i]) - z[i] * dx - product);
                 if q[i] > 0.0 {
                     let above = room[i] - x[i];
                     let product = q[i] * above;
                     until(&mut reach.primal, above, -dx);
-                    until(&mut reach.dual, product, centre - upper[i] + q[i] * dx - product);
+                    until(&mut reach.dual, product, centre - f64::from(upper[i]) + q[i] * dx - product);
                 }
             });
         });
@@ -508,9 +357,10 @@ impl Share {
         std::mem::swap(&mut self.step, &mut self.found);
         let Self { x, z, q, lower, upper, step, step_z, step_q, room, .. } = self;
         for i in 0..x.len() {
-            step_z[i] = (centre - lower[i] - z[i] * step.x[i]) / x[i] - z[i];
+            step_z[i] = ((centre - f64::from(lower[i]) - z[i] * step.x[i]) / x[i] - z[i]) as f32;
             if q[i] > 0.0 {
-                step_q[i] = (centre - upper[i] + q[i] * step.x[i]) / (room[i] - x[i]) - q[i];
+                let pull = centre - f64::from(upper[i]) + q[i] * step.x[i];
+                step_q[i] = (pull / (room[i] - x[i]) - q[i]) as f32;
             }
         }
     }
@@ -519,34 +369,36 @@ impl Share {
     pub(super) fn products_after(&self, primal: f64, dual: f64) -> f64 {
         let one = |i: usize| {
             let x = self.x[i] + primal * self.step.x[i];
-            let upper =
-                if self.q[i] > 0.0 { (self.room[i] - x) * (self.q[i] + dual * self.step_q[i]) } else { 0.0 };
-            x * (self.z[i] + dual * self.step_z[i]) + upper
+            let (z, q) = (dual * f64::from(self.step_z[i]), dual * f64::from(self.step_q[i]));
+            let upper = if self.q[i] > 0.0 { (self.room[i] - x) * (self.q[i] + q) } else { 0.0 };
+            x * (self.z[i] + z) + upper
         };
         (0..self.x.len()).map(one).sum()
     }
 
     /// Goes; whether all values are finite.
     pub(super) fn go(&mut self, primal: f64, dual: f64) -> bool {
-        let add = |values: &mut [f64], step: &[f64], by: f64| {
-            values.iter_mut().zip(step).for_each(|(value, step)| *value += by * step);
-            values.iter().all(|value| value.is_finite())
-        };
-        add(&mut self.x, &self.step.x, primal)
-            & add(&mut self.y, &self.step.y, dual)
-            & add(&mut self.z, &self.step_z, dual)
-            & add(&mut self.q, &self.step_q, dual)
+        go(&mut self.x, &self.step.x, primal)
+            & go(&mut self.y, &self.step.y, dual)
+            & go(&mut self.z, &self.step_z, dual)
+            & go(&mut self.q, &self.step_q, dual)
     }
 
     /// Adds what columns have above their lower bounds, and writes multipliers of rows.
     pub(super) fn tell(&self, columns: &mut [f64], dual: &mut [f64]) {
         let all = self.parts.iter().flat_map(|part| &part.columns);
-        for ((column, x), &room) in all.zip(&self.x).zip(&self.room) {
-            if let Some(column) = column {
-                columns[*column as usize] += x.clamp(0.0, room);
-            }
+        for ((&column, x), &room) in
+            all.zip(&self.x).zip(&self.room).filter(|((column, _), _)| **column != SLACK)
+        {
+            columns[column as usize] += x.clamp(0.0, room);
         }
         let rows = self.parts.iter().flat_map(|part| &part.rows);
         rows.zip(&self.y).for_each(|(&row, &y)| dual[row] = y);
     }
+}
+
+/// Adds a step of this length; whether all values are finite.
+fn go<T: Copy + Into<f64>>(values: &mut [f64], step: &[T], by: f64) -> bool {
+    values.iter_mut().zip(step).for_each(|(value, &step)| *value += by * step.into());
+    values.iter().all(|value| value.is_finite())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sos_call::events::{Channel, ChannelParts, Schema};
-use sos_model::{ChannelSpec, Declared, WorkflowSpec};
+use sos_model::{ChannelSpec, Declared, Kind, WorkflowSpec};
 use sos_store::ChannelLimits;
 use sos_store::Selector;
 
@@ -13,29 +13,24 @@ use super::running::Running;
 use super::{Channels, broker};
 use crate::calls::duration;
 use crate::clock::wall_now;
+use crate::declarations::{self, Declarations};
 use crate::resources::{self, Ready};
 
 /// How often the logs are brought within their limits.
 const UPKEEP: Duration = Duration::from_secs(30);
-/// Changes of the store that come at once are looked at together.
-const QUIET: Duration = Duration::from_millis(200);
 /// The condition of a channel.
 const READY: Ready = Ready { writer: "sos/channels", reason: "Usable", message: "events flow" };
 
 /// Runs until it is aborted.
 pub(super) async fn keep(channels: Channels) {
     let store = channels.0.store.clone();
-    let mut changes = store.watch(store.revision().unwrap_or(0));
+    let mut declarations = Declarations::follow(&store, &[Kind::Channel, Kind::Workflow, Kind::Rule]);
     let mut upkeep = tokio::time::interval(UPKEEP);
     follow(&channels).await;
     channels.0.loaded.send_replace(true);
     loop {
         tokio::select! {
-            () = changes.changed() => {
-                tokio::time::sleep(QUIET).await;
-                let _ = changes.poll();
-                follow(&channels).await;
-            }
+            () = declarations.changed() => follow(&channels).await,
             _ = upkeep.tick() => enforce(&channels).await,
         }
     }
@@ -58,15 +53,14 @@ async fn enforce(channels: &Channels) {
 async fn follow(channels: &Channels) {
     let all = channels.clone();
     let declared = tokio::task::spawn_blocking(move || {
-        let resources = all.0.store.list("Channel", &Selector::default())?;
-        let mut declared: Vec<Declared> =
-            resources.iter().map(resources::declared).filter_map(Result::ok).collect();
+        let found = declarations::of_kind(&all.0.store, Kind::Channel)?;
+        let mut declared: Vec<Declared> = found.into_iter().map(|(_, declared)| declared).collect();
         // Workflows and rules hear and publish events without anything more being declared.
         let named = declared.iter().any(|one| *one.name == *WorkflowSpec::CHANNEL);
-        let used = |kind: &str| {
-            Ok::<_, sos_store::StoreError>(!all.0.store.list(kind, &Selector::default())?.is_empty())
+        let used = |kind: Kind| {
+            Ok::<_, sos_store::StoreError>(!all.0.store.list(kind.name(), &Selector::default())?.is_empty())
         };
-        if !named && (used("Workflow")? || used("Rule")?) {
+        if !named && (used(Kind::Workflow)? || used(Kind::Rule)?) {
             declared.extend(usual());
         }
         Ok::<_, sos_store::StoreError>(declared)

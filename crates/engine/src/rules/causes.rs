@@ -12,7 +12,7 @@ use super::Rules;
 use super::memory::{Present, State};
 use super::ready::{Ready, When};
 use crate::channels::Position;
-use crate::clock::wall_now;
+use crate::clock::{latest, wall_now};
 use crate::query::Stored;
 use crate::workflow::until;
 
@@ -115,10 +115,7 @@ pub(super) async fn next(rules: &Rules, rule: &Ready, state: &State) -> Result<V
 async fn came(last: Timestamp, next: impl Fn(Timestamp) -> Option<Timestamp>) -> Happened {
     let first = next(last);
     until(first).await;
-    let (mut at, now) = (first.unwrap_or(last), wall_now());
-    while let Some(later) = next(at).filter(|later| *later <= now) {
-        at = later;
-    }
+    let at = latest(first.unwrap_or(last), wall_now(), next);
     let cause = Cause { key: at.to_string(), value: json!({ "at": at.to_string() }) };
     Happened { cause: Some(cause), moved: Moved::Came(at) }
 }

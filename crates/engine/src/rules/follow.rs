@@ -16,15 +16,17 @@ use crate::workflow::until;
 /// After a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Follows a rule until it is aborted.
-pub(super) async fn run(rules: Rules, rule: Arc<Ready>) {
+/// Follows the rule with this number until it is aborted.
+pub(super) async fn run(rules: Rules, uid: u64, rule: Arc<Ready>) {
     let mut state = loop {
-        match begun(&rules, &rule).await {
+        match begun(&rules, uid, &rule).await {
             Ok(state) => break state,
             Err(why) => tracing::warn!(rule = rule.name, why, "the rule cannot begin; tried again"),
         }
         tokio::time::sleep(AGAIN).await;
     };
+    // Only now: what happens from here on it sees.
+    rules.tell(&rule.name, None);
     loop {
         let quiet = state.memory.waiting.as_ref().map(|(until, _)| *until);
         let happened = tokio::select! {
@@ -60,9 +62,9 @@ async fn until_quiet(quiet: Option<jiff::Timestamp>) {
     }
 }
 
-async fn begun(rules: &Rules, rule: &Ready) -> Result<State, String> {
-    let known = rules.recall(&rule.name).await?;
-    let mut state = known.clone().unwrap_or_default();
+async fn begun(rules: &Rules, uid: u64, rule: &Ready) -> Result<State, String> {
+    let known = rules.recall(&rule.name, uid).await?;
+    let mut state = known.clone().unwrap_or_else(|| State::of(uid));
     causes::begin(rules, rule, &mut state).await?;
     if known.as_ref() != Some(&state) {
         rules.keep(&rule.name, &state).await?;

@@ -19,6 +19,8 @@ const LONGEST: usize = 500;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct State {
+    /// Tells the rule from an earlier one of its name, whose memory is none of its business.
+    pub(super) uid: u64,
     /// The channel that was heard, and the place of its next event.
     pub(super) heard: Option<(String, u64)>,
     /// When its schedule came last.
@@ -75,6 +77,11 @@ impl Decision {
 }
 
 impl State {
+    /// Of a new rule.
+    pub(super) fn of(uid: u64) -> Self {
+        Self { uid, ..Self::default() }
+    }
+
     pub(super) fn note(&mut self, decision: Decision) {
         match decision.outcome.as_str() {
             "acted" | "failed" | "dry run" => self.acted += 1,
@@ -104,15 +111,16 @@ fn mark(rule: &str) -> String {
 }
 
 impl Rules {
-    /// What a rule kept; none for a new one.
+    /// What the rule with this number kept; none for a new one.
     ///
     /// # Errors
     /// What the store says.
-    pub(super) async fn recall(&self, rule: &str) -> Result<Option<State>, String> {
+    pub(super) async fn recall(&self, rule: &str, uid: u64) -> Result<Option<State>, String> {
         let Some(platform) = self.0.platform.upgrade() else { return Err("the server stops".to_owned()) };
         let kept = platform.runs().kept(&mark(rule)).await?;
         // What another version kept and this one cannot read counts as nothing.
         let state = kept.and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
+        let state = state.filter(|state| state.uid == uid);
         if let Some(state) = &state {
             relock(&self.0.states).insert(rule.to_owned(), state.clone());
         }

@@ -16,13 +16,13 @@ mod ready;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use serde_json::Value;
 use sos_model::{Declared, Kind};
-use sos_store::{Selector, Store, StoreError};
+use sos_store::Store;
 use tokio::task::JoinHandle;
 
+use crate::declarations::{self, Declarations};
 use crate::platform::Platform;
 use crate::relock;
 use crate::resources::{self, Ready as ReadyCondition};
@@ -33,8 +33,6 @@ pub use ready::check;
 use memory::State;
 use ready::Ready;
 
-/// Changes of the store that come at once are looked at together.
-const QUIET: Duration = Duration::from_millis(200);
 /// The condition of a rule.
 const READY: ReadyCondition = ReadyCondition { writer: "sos/rules", reason: "Usable", message: "it looks" };
 
@@ -88,10 +86,19 @@ impl Rules {
     pub fn status(&self, name: &str) -> Option<Value> {
         relock(&self.0.states).get(name).map(State::shown)
     }
+
+    /// Writes whether a rule looks, or why not, into its condition.
+    fn tell(&self, rule: &str, problem: Option<&str>) {
+        let told = resources::put_ready(&self.0.store, Kind::Rule, rule, &READY, problem);
+        if let Err(error) = told {
+            tracing::warn!(%error, rule, "the condition of a rule cannot be written");
+        }
+    }
 }
 
 /// A rule that is followed, until it is let go.
 struct Followed {
+    uid: u64,
     declared: Declared,
     task: Option<JoinHandle<()>>,
 }
@@ -107,54 +114,33 @@ impl Drop for Followed {
 /// Runs until it is aborted.
 async fn keep(rules: Rules) {
     let store = rules.0.store.clone();
-    let mut changes = store.watch(store.revision().unwrap_or(0));
+    let mut declarations = Declarations::follow(&store, &[Kind::Rule]);
     let mut followed: BTreeMap<String, Followed> = BTreeMap::new();
     loop {
-        match declared(&store).await {
+        match declarations::read(&store, Kind::Rule).await {
             Ok(declared) => follow_all(&rules, &mut followed, declared),
             Err(why) => tracing::error!(why, "the declared rules cannot be read"),
         }
-        changes.changed().await;
-        tokio::time::sleep(QUIET).await;
-        let _ = changes.poll();
+        declarations.changed().await;
     }
 }
 
-async fn declared(store: &Store) -> Result<Vec<Declared>, String> {
-    let store = store.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        let resources = store.list(Kind::Rule.name(), &Selector::default())?;
-        Ok::<_, StoreError>(resources.iter().map(resources::declared).filter_map(Result::ok).collect())
-    });
-    found.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
-}
-
 /// Starts, restarts and ends rules so that they are as declared.
-fn follow_all(rules: &Rules, followed: &mut BTreeMap<String, Followed>, declared: Vec<Declared>) {
-    followed.retain(|name, _| declared.iter().any(|one| *one.name == **name));
-    relock(&rules.0.states).retain(|name, _| declared.iter().any(|one| *one.name == **name));
-    for one in declared {
+fn follow_all(rules: &Rules, followed: &mut BTreeMap<String, Followed>, declared: Vec<(u64, Declared)>) {
+    followed.retain(|name, _| declared.iter().any(|(_, one)| *one.name == **name));
+    relock(&rules.0.states).retain(|name, _| declared.iter().any(|(_, one)| *one.name == **name));
+    for (uid, one) in declared {
         let name = one.name.to_string();
-        if followed.get(&name).is_some_and(|before| before.declared == one) {
+        if followed.get(&name).is_some_and(|before| before.uid == uid && before.declared == one) {
             continue;
         }
         // The one before ends first: both keep what they decide under one name.
         followed.remove(&name);
-        let ready = Ready::read(&one);
-        if let Err(problem) = &ready {
+        let ready = Ready::read(&one).inspect_err(|problem| {
             tracing::error!(rule = name, problem, "the rule cannot be followed");
-        }
-        let told = resources::put_ready(
-            &rules.0.store,
-            Kind::Rule,
-            &name,
-            &READY,
-            ready.as_ref().err().map(String::as_str),
-        );
-        if let Err(error) = told {
-            tracing::warn!(%error, rule = name, "the condition of a rule cannot be written");
-        }
-        let task = ready.ok().map(|ready| tokio::spawn(follow::run(rules.clone(), Arc::new(ready))));
-        followed.insert(name, Followed { declared: one, task });
+            rules.tell(&name, Some(problem));
+        });
+        let task = ready.ok().map(|ready| tokio::spawn(follow::run(rules.clone(), uid, Arc::new(ready))));
+        followed.insert(name, Followed { uid, declared: one, task });
     }
 }

@@ -1,15 +1,14 @@
 //! Orders of rules about assets. An asset has one order: that of a person stands, of rules the one with the highest priority.
 
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, Unit};
+use jiff::{SignedDuration, Unit};
 use serde_json::json;
-use sos_model::{API_VERSION, Declared, Kind};
+use sos_model::Kind;
 
 use crate::apply::{self, Applying};
 use crate::clock::wall_now;
-use crate::people::PersonsOrder;
+use crate::people::{self, Ordering, PersonsOrder};
 use crate::platform::Platform;
-use crate::resources;
 
 /// Who owns the orders of rules.
 pub const MANAGER: &str = "rules";
@@ -46,8 +45,20 @@ pub(super) fn order(platform: &Platform, wanted: &Wanted) -> Result<String, Stri
     if let Some(before) = before.filter(|before| before.spec.acts_at(now)) {
         stands(platform, before, wanted)?;
     }
-    let name = before.map_or_else(|| free_name(platform, wanted), |before| Ok(before.name.clone()))?;
-    let declared = declared(platform, &name, wanted, until)?;
+    let name = match before {
+        Some(before) => before.name.clone(),
+        None => people::free_name(store, &format!("{}-{}", wanted.rule, wanted.asset)).map_err(failed)?,
+    };
+    let reason: String = wanted.reason.chars().filter(|c| !c.is_control()).take(200).collect();
+    let ordering = Ordering {
+        name: &name,
+        asset: &wanted.asset,
+        power_kw: wanted.power_kw,
+        until,
+        reason: &reason,
+        annotations: json!({ PRIORITY: wanted.priority.to_string() }),
+    };
+    let declared = ordering.declared(store).map_err(|error| error.to_string())?;
     let what = wanted.power_kw.map_or_else(|| "a hold".to_owned(), |kw| format!("{kw} kW"));
     let zone = platform.site_model(&site).map_or(TimeZone::UTC, |model| model.zone.clone());
     let until = crate::time_text(until, &zone);
@@ -86,39 +97,4 @@ fn stands(platform: &Platform, before: &PersonsOrder, wanted: &Wanted) -> Result
     }
     let (who, until) = (&before.who, before.spec.until);
     Err(format!("{asset} is ordered by {who}, whose priority is {priority}, until {until}"))
-}
-
-/// A name that no order has.
-fn free_name(platform: &Platform, wanted: &Wanted) -> Result<String, String> {
-    let mut name = format!("{}-{}", wanted.rule, wanted.asset);
-    name.truncate(50);
-    let mut number = 1;
-    let mut free = name.clone();
-    while platform.store().get(Kind::Override.name(), &free).map_err(|error| error.to_string())?.is_some() {
-        number += 1;
-        free = format!("{name}-{number}");
-    }
-    Ok(free)
-}
-
-/// The order as a resource that was checked like a manifest.
-fn declared(platform: &Platform, name: &str, wanted: &Wanted, until: Timestamp) -> Result<Declared, String> {
-    let reason: String = wanted.reason.chars().filter(|c| !c.is_control()).take(200).collect();
-    let mut spec = json!({ "asset": wanted.asset, "until": until.to_string(), "reason": reason });
-    match wanted.power_kw {
-        Some(kw) => spec["power"] = json!(format!("{kw} kW")),
-        None => spec["hold"] = json!(true),
-    }
-    let annotations = json!({ PRIORITY: wanted.priority.to_string() });
-    let manifest = json!({
-        "apiVersion": API_VERSION,
-        "kind": Kind::Override.name(),
-        "metadata": { "name": name, "annotations": annotations },
-        "spec": spec,
-    });
-    let read = Declared::from_json(&format!("Override/{name}"), &manifest);
-    let declared = read.map_err(|problems| resources::in_one_line(&problems))?;
-    let known = apply::declared(platform.store()).map_err(|error| error.to_string())?;
-    let problems = sos_model::check(std::slice::from_ref(&declared), &known);
-    if problems.is_empty() { Ok(declared) } else { Err(resources::in_one_line(&problems)) }
 }

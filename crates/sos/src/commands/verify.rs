@@ -268,8 +268,7 @@ fn owned(case: &Case, answer: &Answer, schedule: &Schedule) -> Vec<Broken> {
         let listed = stated.remove(&key(one));
         let by = (amount(one) - listed.map_or(0.0, amount)).abs();
         let mut say = |what: &str, by: f64| {
-            let of = one.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
-            let what = format!("{}{of} and what is listed as given up{what}", one.limit.word());
+            let what = format!("{} and what is listed as given up{what}", limit(one));
             found.push(Broken { what, step: one.step.clone(), by });
         };
         if by.is_nan() || by > TOLERANCE {
@@ -283,11 +282,16 @@ fn owned(case: &Case, answer: &Answer, schedule: &Schedule) -> Vec<Broken> {
         }
     }
     for one in stated.into_values().filter(|one| amount(one).abs() > TOLERANCE || amount(one).is_nan()) {
-        let of = one.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
-        let what = format!("{}{of} is listed as given up and is not", one.limit.word());
+        let what = format!("{} is listed as given up and is not", limit(one));
         found.push(Broken { what, step: one.step.clone(), by: amount(one).abs() });
     }
     found
+}
+
+/// The limit in words, with what it is one of.
+fn limit(one: &GivenUp) -> String {
+    let of = one.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
+    format!("{}{of}", one.limit.word())
 }
 
 /// Limits in conflict are in conflict, and the status says so.

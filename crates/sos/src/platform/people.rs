@@ -7,9 +7,9 @@ use sos_api::Problem;
 use sos_api::wire::{AssetOrder, AssetOrdered, wire_time};
 use sos_engine::apply::{self, Applying};
 use sos_engine::clock::wall_now;
-use sos_engine::people::{ORDERED_BY, PersonsOrder};
+use sos_engine::people::{self, NotOrdered, ORDERED_BY, Ordering, PersonsOrder};
 use sos_engine::platform::Platform as Engine;
-use sos_model::{API_VERSION, Declared, Kind, OverrideSpec};
+use sos_model::{Declared, Kind, OverrideSpec};
 use sos_store::{Resource, Store};
 
 use super::resources::{bad_input, stored};
@@ -41,9 +41,14 @@ pub(super) fn order(
     let replaced = acting.map(|one| object(engine, &one.name)).transpose()?;
     let name = match &before {
         Some(before) => before.name.clone(),
-        None => free_name(engine.store(), asset)?,
+        None => people::free_name(engine.store(), asset).map_err(store_problem)?,
     };
-    let declared = declared(engine, &name, asset, power_kw, until, &order.reason)?;
+    let (name, reason, annotations) = (&name, &order.reason, json!({}));
+    let ordering = Ordering { name, asset, power_kw, until, reason, annotations };
+    let declared = ordering.declared(engine.store()).map_err(|error| match error {
+        NotOrdered::Store(error) => store_problem(error),
+        NotOrdered::Wrong(problems) => bad_input(problems),
+    })?;
     let how = Applying {
         manager: MANAGER,
         who,
@@ -56,35 +61,12 @@ pub(super) fn order(
     };
     apply::apply(engine.store(), &[declared], &how).map_err(store_problem)?;
     engine.refresh_sites();
-    Ok(AssetOrdered { order: object(engine, &name)?, replaced })
+    Ok(AssetOrdered { order: object(engine, name)?, replaced })
 }
 
 fn is_of_rule(engine: &Engine, order: &PersonsOrder) -> bool {
     let stored = engine.store().get(Kind::Override.name(), &order.name).ok().flatten();
     stored.is_some_and(|stored| stored.manager == sos_engine::rules::MANAGER)
-}
-
-/// The order as a resource that was checked like a manifest.
-fn declared(
-    engine: &Engine,
-    name: &str,
-    asset: &str,
-    power_kw: Option<f64>,
-    until: Timestamp,
-    reason: &str,
-) -> Result<Declared, Problem> {
-    let mut spec = json!({ "asset": asset, "until": until.to_string(), "reason": reason });
-    match power_kw {
-        Some(kw) => spec["power"] = json!(format!("{kw} kW")),
-        None => spec["hold"] = json!(true),
-    }
-    let manifest = json!({
-        "apiVersion": API_VERSION, "kind": Kind::Override.name(), "metadata": { "name": name }, "spec": spec,
-    });
-    let declared = Declared::from_json(&format!("Override/{name}"), &manifest).map_err(bad_input)?;
-    let known = apply::declared(engine.store()).map_err(store_problem)?;
-    let problems = sos_model::check(std::slice::from_ref(&declared), &known);
-    if problems.is_empty() { Ok(declared) } else { Err(bad_input(problems)) }
 }
 
 /// Ends the override (or the hold) of an asset.
@@ -178,16 +160,6 @@ fn acts(engine: &Engine, site: &str, spec: &OverrideSpec) -> bool {
 fn object(engine: &Engine, name: &str) -> Result<Value, Problem> {
     let resource = stored(engine.store(), Kind::Override, name)?;
     Ok(super::resources::object(engine, &resource))
-}
-
-/// A name for the order of an asset that no order of another asset has: the asset's own, where it is free.
-fn free_name(store: &Store, asset: &str) -> Result<String, Problem> {
-    let taken = store.list(Kind::Override.name(), &sos_store::Selector::all()).map_err(store_problem)?;
-    let taken = |name: &str| taken.iter().any(|one| one.name == name);
-    let short = asset.get(..asset.len().min(58)).unwrap_or(asset);
-    let numbered = (2..).map(|n| format!("{short}-{n}"));
-    let free = std::iter::once(asset.to_owned()).chain(numbered).find(|name| !taken(name));
-    Ok(free.unwrap_or_else(|| asset.to_owned()))
 }
 
 fn site_of(store: &Store, asset: &str) -> Result<String, Problem> {

@@ -153,6 +153,33 @@ then:
 }
 
 #[test]
+fn a_rule_that_is_declared_again_under_its_name_knows_nothing_of_the_earlier_one() {
+    let hears = |name: &str| {
+        rule(name, "when: {event: {type: level}}\nthen: [{workflow: {name: shed, input: .data}}]")
+    };
+    let files = [WORKFLOW.to_owned(), hears("stays"), hears("goes")].concat();
+    let server = Server::start(&[("rules.yaml", &files)]);
+    server.wait_rules();
+    server.publish("level", "1", &json!({"level": 1}));
+    wait_decisions(&server, "goes", 1);
+    assert_eq!(server.sos(&["delete", "rule", "goes", "--force"]).code, 0);
+    server.publish("level", "2", &json!({"level": 2}));
+    wait_decisions(&server, "stays", 2);
+    let path = server.rig.path("goes.yaml");
+    std::fs::write(&path, hears("goes")).unwrap();
+    let ran = server.sos(&["apply", "-f", &path.display().to_string()]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    server.wait_rules();
+    server.publish("level", "3", &json!({"level": 3}));
+    wait_decisions(&server, "goes", 1);
+    wait_decisions(&server, "stays", 3);
+    let decisions = server.answer(&["get", "rule", "goes"])["status"]["decisions"].clone();
+    let causes: Vec<&str> =
+        decisions.as_array().unwrap().iter().map(|one| one["cause"].as_str().unwrap()).collect();
+    assert!(causes.len() == 1 && causes[0].contains("\"level\":3"), "{causes:?}");
+}
+
+#[test]
 fn orders_of_rules_give_way_by_priority_and_to_people() {
     let rig = Rig::quick();
     let order = |name: &str, asset: &str, kw: &str, priority: u32| {

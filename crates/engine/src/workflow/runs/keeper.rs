@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sos_model::{Declared, Kind};
-use sos_store::{RunState, Selector, StoreError};
+use sos_store::{RunState, StoreError};
 
 use super::definition::{self, Workflow};
 use super::hub::Followed;
 use super::{Runs, starts};
 use crate::clock::wall_now;
+use crate::declarations::{self, Declarations};
 use crate::relock;
 use crate::resources::{self, Ready};
 
@@ -18,8 +19,6 @@ use crate::resources::{self, Ready};
 const UPKEEP: Duration = Duration::from_secs(60);
 /// Documents that could not be had are tried again.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Changes of the store that come at once are looked at together.
-const QUIET: Duration = Duration::from_millis(200);
 /// The condition of a workflow.
 const READY: Ready = Ready { writer: "sos/workflows", reason: "Usable", message: "it can run" };
 
@@ -29,18 +28,14 @@ type Seen = BTreeMap<String, (Declared, bool)>;
 /// Runs until it is aborted.
 pub(super) async fn keep(runs: Runs) {
     let store = runs.0.store.clone();
-    let mut changes = store.watch(store.revision().unwrap_or(0));
+    let mut declarations = Declarations::follow(&store, &[Kind::Workflow]);
     let mut upkeep = tokio::time::interval(UPKEEP);
     let mut again = tokio::time::interval(AGAIN);
     let (mut seen, mut started) = (Seen::new(), Followed::default());
     follow(&runs, &mut seen, &mut started).await;
     loop {
         tokio::select! {
-            () = changes.changed() => {
-                tokio::time::sleep(QUIET).await;
-                let _ = changes.poll();
-                follow(&runs, &mut seen, &mut started).await;
-            }
+            () = declarations.changed() => follow(&runs, &mut seen, &mut started).await,
             _ = again.tick() => {
                 seen.retain(|_, (_, usable)| *usable);
                 follow(&runs, &mut seen, &mut started).await;
@@ -89,16 +84,9 @@ async fn prune(runs: &Runs) {
 
 /// Reads, replaces and forgets workflows so that they are as declared.
 async fn follow(runs: &Runs, seen: &mut Seen, started: &mut Followed) {
-    let store = runs.0.store.clone();
-    let declared = tokio::task::spawn_blocking(move || {
-        let resources = store.list(Kind::Workflow.name(), &Selector::default())?;
-        let declared = resources.iter().map(resources::declared).filter_map(Result::ok);
-        Ok::<Vec<Declared>, StoreError>(declared.collect())
-    });
-    let declared = match declared.await {
-        Ok(Ok(declared)) => declared,
-        Ok(Err(error)) => return tracing::error!(%error, "the declared workflows cannot be read"),
-        Err(error) => return tracing::error!(%error, "the declared workflows cannot be read"),
+    let declared: Vec<Declared> = match declarations::read(&runs.0.store, Kind::Workflow).await {
+        Ok(declared) => declared.into_iter().map(|(_, declared)| declared).collect(),
+        Err(why) => return tracing::error!(why, "the declared workflows cannot be read"),
     };
     let mut now = super::Workflows::clone(&runs.workflows());
     now.retain(|name, _| declared.iter().any(|one| *one.name == **name));

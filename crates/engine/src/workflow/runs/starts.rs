@@ -20,7 +20,7 @@ use super::definition::Workflow;
 use super::hub::is_for;
 use super::{NewStart, Runs};
 use crate::channels::Position;
-use crate::clock::wall_now;
+use crate::clock::{self, wall_now};
 use crate::relock;
 use crate::workflow::drive::{self, Drove, Entry, Host, Outside, Page, Perform, Start, drive, until};
 
@@ -145,18 +145,12 @@ fn zone(workflow: &Workflow) -> TimeZone {
 
 /// The last time at which it comes up to now, from one at which it comes.
 fn latest(workflow: &Workflow, schedule: &Schedule, first: Timestamp, now: Timestamp) -> Timestamp {
-    let (zone, mut at) = (zone(workflow), first);
-    loop {
-        let next = match (&schedule.cron, fixed(schedule.every.as_ref())) {
-            (Some(cron), _) => cron.next(at, &zone),
-            (None, Some(every)) => every.ending(at),
-            (None, None) => None,
-        };
-        match next {
-            Some(next) if next <= now => at = next,
-            _ => return at,
-        }
-    }
+    let zone = zone(workflow);
+    clock::latest(first, now, |at| match (&schedule.cron, fixed(schedule.every.as_ref())) {
+        (Some(cron), _) => cron.next(at, &zone),
+        (None, Some(every)) => every.ending(at),
+        (None, None) => None,
+    })
 }
 
 /// How far the events are that start runs: from which place on, and which behind it were taken.
