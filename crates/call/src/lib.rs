@@ -3,6 +3,7 @@
 //! - [`rest`], [`grpc`] and [`soap`] read what a service declares of itself into a [`Contract`] and make calls by it.
 //! - [`policy`] is what holds on every call: time-outs, retries, circuits, limits; a [`Caller`] makes calls by it.
 //! - [`events`] are CloudEvents over brokers.
+//! - [`messages`] are published to, and come from, the operations of AsyncAPI documents.
 //! - [`scrape`] fetches metrics over HTTP and reads them ([`exposition`]).
 //! - [`deliver`] hands a finished notification to one receiver: a webhook, a mail server, an MQTT broker.
 //!
@@ -21,6 +22,7 @@ pub mod events;
 pub mod exposition;
 pub mod grpc;
 mod http;
+pub mod messages;
 mod mqtt;
 pub mod policy;
 pub mod rest;
@@ -40,11 +42,13 @@ pub use contract::{
     Contract, Difference, DifferenceKind, Documents, Hit, Operation, Protocol, Streaming, compare_contracts,
     search_contracts,
 };
-pub use credentials::{ApiKey, ClientAuth, ClientCredentials, Credentials, KeyPlace};
+pub use credentials::{
+    ApiKey, ClientAuth, Credentials, Grant, Key, KeyPlace, PassedToken, Signing, TokenRequest, Wallet,
+};
 pub use error::{CallError, ErrorKind, Fault};
 pub use http::{
-    Address, Asked, Auth, Egress, Exchanged, Fetched, HttpClient, KeepAlive, Pool, Proxy, Resolved, Settings,
-    Transport, Version, exchange, fetch,
+    Address, Asked, Auth, Egress, Exchanged, Fetched, HttpClient, KeepAlive, Peer, Pool, Proxy, Resolved,
+    Settings, Transport, Version, exchange, fetch,
 };
 pub use secret::{Login, Secret};
 pub use speaker::Speaker;

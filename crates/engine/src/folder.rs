@@ -69,7 +69,7 @@ pub fn read_with_series(
         }
     }
     problems.extend(crate::calls::check(&declared));
-    problems.extend(crate::workflow::check(&declared));
+    problems.extend(crate::workflow::check(&declared, stored));
     problems.extend(crate::rules::check(&declared));
     problems.sort();
     // Signals of one file share its problems.

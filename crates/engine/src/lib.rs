@@ -13,6 +13,7 @@ pub mod faults;
 pub mod folder;
 pub mod live;
 pub mod people;
+pub mod permits;
 pub mod platform;
 pub mod policy;
 pub mod query;
@@ -23,6 +24,7 @@ pub mod services;
 pub mod signals;
 pub mod site;
 pub mod sites;
+mod waiting;
 pub mod watch;
 pub mod workflow;
 

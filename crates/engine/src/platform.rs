@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
-use sos_call::Egress;
+use sos_call::{Egress, Resolved, Trust};
 use sos_model::Declared;
 use sos_runtime::DriverError;
 use sos_store::{ControllerLease, Durability, Options, Store, StoreError};
@@ -24,6 +24,7 @@ use crate::services::{Drivers, Places, ServiceLoop, ServiceOrders, Stop};
 use crate::site::model::SiteModel;
 use crate::site::task::{Outcome, SiteError};
 use crate::sites::{self, Running, Shared, SiteHandle};
+use crate::waiting::LookingAfter;
 use crate::watch::scrape::Own;
 use crate::watch::{Retention, SiteNow, Watch, Watching};
 use crate::workflow::{RunOptions, RunningRuns, Runs};
@@ -43,6 +44,10 @@ pub struct Start {
     pub running: Running,
     /// Which addresses calls may reach beside those that services declare.
     pub egress: Egress,
+    /// Where hosts are that workflows call, instead of asking the DNS.
+    pub resolve: Vec<(String, Vec<Resolved>)>,
+    /// Whose certificates workflows trust.
+    pub trust: Trust,
 }
 
 /// Why the platform cannot start.
@@ -69,6 +74,7 @@ pub struct Platform {
     rules: OnceLock<RunningRules>,
     calls: RunningCalls,
     runs: RunningRuns,
+    _waiting: LookingAfter,
     channels: RunningChannels,
     refreshing: Mutex<()>,
     running: Running,
@@ -123,7 +129,12 @@ impl Platform {
         let options = CallOptions { egress: start.egress.clone(), seed };
         let calls = RunningCalls::start(&store, board.clone(), options);
         let channels = RunningChannels::start(&store, &start.data_dir, durability, seed)?;
-        let options = RunOptions { base: start.base_dir.clone(), egress: start.egress.clone() };
+        let options = RunOptions {
+            base: start.base_dir.clone(),
+            egress: start.egress.clone(),
+            resolve: start.resolve.clone(),
+            trust: start.trust.clone(),
+        };
         let runs = RunningRuns::start(&store, &calls.calls, &channels.channels, options)?;
         let (people, people_rx) = watch::channel(people::read(&store)?);
         let shared = Shared {
@@ -132,7 +143,9 @@ impl Platform {
             board: board.clone(),
             orders,
             people: people_rx,
+            permits: runs.runs.permits().clone(),
         };
+        let waiting = LookingAfter::start(&store, runs.runs.permits());
         let platform = Self {
             store,
             drivers: services.drivers(),
@@ -145,6 +158,7 @@ impl Platform {
             rules: OnceLock::new(),
             calls,
             runs,
+            _waiting: waiting,
             channels,
             refreshing: Mutex::default(),
             running: start.running.clone(),

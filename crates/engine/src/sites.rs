@@ -15,6 +15,7 @@ use crate::clock::{SiteClock, Speed, wall_now};
 use crate::faults::Faults;
 use crate::live::SiteState;
 use crate::people;
+use crate::permits::Permits;
 use crate::resources::{Ready, put_ready};
 use crate::services::board::{Board, Orders};
 use crate::site::links::Ticked;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub orders: watch::Sender<Orders>,
     /// What people order.
     pub people: watch::Receiver<people::Orders>,
+    /// What runs of workflows ask for.
+    pub permits: Permits,
 }
 
 /// A site that runs.
@@ -278,6 +281,7 @@ pub fn start(prepared: Prepared, running: &Running, shared: &Shared) -> Result<S
         stop: stop_rx,
         ticked: if clock.speed == Speed::LockStep { prepared.ticked } else { Vec::new() },
         work: prepared.work,
+        permits: shared.permits.clone(),
         faults: running.faults.clone(),
         started: running.started,
     };

@@ -667,6 +667,15 @@ impl<'a> Checker<'a> {
         if spec.channel() != WorkflowSpec::CHANNEL {
             self.find(one, "spec.channel", Kind::Channel, spec.channel());
         }
+        if let Some(flexible) = &spec.flexible {
+            let site = self.find(one, "spec.flexible.site", Kind::Site, &flexible.site);
+            if let (Some(site), Some(value)) = (site, flexible.value) {
+                self.currency(one, "spec.flexible.value", value.currency, site);
+            }
+        }
+        if let Some(channel) = spec.lifecycle().filter(|channel| *channel != WorkflowSpec::CHANNEL) {
+            self.find(one, "spec.lifecycle.channel", Kind::Channel, channel);
+        }
     }
 
     /// An order about an asset: one at a time, and only what the asset can ever do.

@@ -57,7 +57,7 @@ pub use metrics::{
 pub use notify::ChangeHook;
 pub use resources::{PutOutcome, PutResource, Resource, SpecRevision, StatusOutcome};
 pub use runs::{
-    NewRun, NewTask, OpenRun, RunChange, RunEntry, RunFilter, RunId, RunRecord, RunState, RunWrite,
+    NewRun, NewTask, OpenRun, RunChange, RunEntry, RunEvent, RunFilter, RunId, RunRecord, RunState, RunWrite,
     RunWritten, Runs, Task,
 };
 pub use secrets::{SecretValue, random_token};

@@ -69,6 +69,11 @@ const BENCHMARKS: &[(&str, &str, Benchmark)] = &[
         "runs of three calls a second, started over the API, beside Restate; [SECONDS ROUNDS], or sleeping [COUNT]",
         workflow,
     ),
+    (
+        "carbon",
+        "nightly jobs that may move eight hours: what forecasts save of what perfect ones save; --data FOLDER",
+        carbon,
+    ),
     ("rules", "200 alerting and recording rules over 10,000 series in memory", rules),
 ];
 
@@ -195,6 +200,13 @@ fn workspace_told(
     Ok(if status.success() { Outcome::Done } else { Outcome::Failed })
 }
 
+fn carbon(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    if !matches!(arguments, ["--data", _]) {
+        return Err("expected --data FOLDER with ontario-2016 and fontana-2016".to_owned());
+    }
+    example(root, "sos-engine", "carbon_study", arguments)
+}
+
 fn rules(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
     if !arguments.is_empty() {
         return Err(format!("bench rules takes nothing, not `{}`", arguments.join(" ")));
@@ -311,7 +323,7 @@ mod tests {
         let message = run(Path::new("."), &["lop"]).unwrap_err();
         assert_eq!(
             message,
-            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, community, control, household, citylearn, emhass, workflow, rules"
+            "no benchmark `lop`; known are: loop, forecast, series, series-store, call, gateway, services, community, control, household, citylearn, emhass, workflow, carbon, rules"
         );
     }
 

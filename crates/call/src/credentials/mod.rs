@@ -1,16 +1,24 @@
 //! How a service knows who calls it.
 //!
 //! [`Credentials`] are declared once for each service. What they put into a call, a header or a query parameter, is made
-//! by [`Signer`]; neither is ever printed.
+//! by [`Signer`]; neither is ever printed. A [`Wallet`] keeps what many calls share.
 
+mod assertion;
+mod issuer;
 mod oauth;
+mod token;
+mod wallet;
 
 use std::sync::Arc;
 
 use crate::call::Pairs;
 use crate::error::{CallError, ErrorKind};
-use crate::http::{Address, Auth, Transport};
+use crate::http::{Auth, Transport};
 use crate::secret::{Login, Secret};
+
+pub use assertion::{Key, Signing};
+pub use token::{ClientAuth, Grant, PassedToken, TokenRequest};
+pub use wallet::Wallet;
 
 use oauth::Tokens;
 
@@ -26,8 +34,8 @@ pub enum Credentials {
     Bearer(Secret),
     /// A key of the service's own.
     Key(ApiKey),
-    /// A token that a server hands out for a client's name and secret.
-    OAuth(Box<ClientCredentials>),
+    /// A token that a server hands out.
+    OAuth(Box<TokenRequest>),
     /// HTTP digest (RFC 7616): `qop=auth` or none, MD5, SHA-256 and SHA-512-256. The first call costs two requests.
     Digest(Login),
 }
@@ -63,33 +71,6 @@ pub enum KeyPlace {
     Query,
     /// In a cookie.
     Cookie,
-}
-
-/// The client credentials grant of OAuth 2.0 (RFC 6749, section 4.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientCredentials {
-    /// Where tokens are handed out. The transport's egress rules must allow it.
-    pub token_address: Address,
-    /// Name of the client.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: Secret,
-    /// How both are sent.
-    pub client_auth: ClientAuth,
-    /// What the token is for; none: what the server gives.
-    pub scopes: Vec<String>,
-    /// Whom the token is for, where the server wants to know.
-    pub audience: Option<String>,
-}
-
-/// How a client shows its secret to the server of tokens (RFC 6749, section 2.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `Authorization: Basic …`, which every server must know.
-    #[default]
-    Basic,
-    /// `client_id` and `client_secret` in the form.
-    Body,
 }
 
 /// Makes what credentials put into a call.
@@ -142,15 +123,15 @@ impl Signer {
             Credentials::Basic(login) | Credentials::Digest(login) => vec![login.password.clone()],
             Credentials::Bearer(secret) => vec![secret.clone()],
             Credentials::Key(key) => vec![key.value.clone()],
-            Credentials::OAuth(client) => vec![client.client_secret.clone()],
+            Credentials::OAuth(request) => request.secrets().cloned().collect(),
         };
         let fixed = match credentials {
             Credentials::None => Ok(Pairs::default()),
             Credentials::Basic(login) => authorization(&Auth::Basic(login)),
             Credentials::Bearer(token) => authorization(&Auth::Bearer(token)),
             Credentials::Key(key) => of_key(&key),
-            Credentials::OAuth(client) => {
-                let tokens = Tokens::new(*client, &transport).map_err(refused)?;
+            Credentials::OAuth(request) => {
+                let tokens = Tokens::new(*request, &transport).map_err(refused)?;
                 return Ok(Self { how: How::OAuth(Box::new(tokens)), transport, hidden });
             }
             Credentials::Digest(login) => {

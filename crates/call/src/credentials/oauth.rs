@@ -1,4 +1,4 @@
-//! Tokens of OAuth 2.0 for a client itself (RFC 6749, section 4.4).
+//! Tokens of OAuth 2.0: fetched, and kept while they live.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
-use url::form_urlencoded::Serializer;
 
-use super::{ClientAuth, ClientCredentials, Signed, Unsigned};
+use super::token::{Asking, TokenRequest, fields, headers};
+use super::{Signed, Unsigned, issuer};
 use crate::call::Pairs;
 use crate::error::{CallError, ErrorKind, Fault};
-use crate::http::{Auth, Transport, Version, collect, whole};
-use crate::secret::{Login, Secret};
+use crate::http::{Transport, Version, collect, whole};
+use crate::secret::Secret;
 
 /// Time for one request of a token.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,9 +38,8 @@ pub(super) struct Token {
 /// Fetches tokens and keeps the last one.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    client: ClientCredentials,
+    request: TokenRequest,
     auth: Option<HeaderValue>,
-    form: Secret,
     transport: Transport,
     kept: Mutex<Kept>,
     /// Held by the one caller who fetches; the others wait for what comes of it.
@@ -52,45 +51,20 @@ struct Kept {
     token: Option<Arc<Token>>,
     /// How many requests have ended.
     ended: u64,
+    /// What a server that changes refresh tokens gave in place of the one that was declared.
+    refresh: Option<Secret>,
     /// Why the last one brought nothing.
     failure: Option<Unsigned>,
 }
 
 impl Tokens {
-    pub(super) fn new(client: ClientCredentials, transport: &Transport) -> Result<Self, String> {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        if !client.scopes.is_empty() {
-            form.append_pair("scope", &client.scopes.join(" "));
-        }
-        if let Some(audience) = &client.audience {
-            form.append_pair("audience", audience);
-        }
-        let mut auth = Auth::None;
-        match client.client_auth {
-            ClientAuth::Basic => {
-                // Both are encoded as a form first (RFC 6749, section 2.3.1).
-                let encoded = |text: &str| -> String {
-                    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
-                };
-                let password = Secret::new(encoded(client.client_secret.expose()));
-                auth = Auth::Basic(Login { user: encoded(&client.client_id), password });
-            }
-            ClientAuth::Body => {
-                form.append_pair("client_id", &client.client_id);
-                form.append_pair("client_secret", client.client_secret.expose());
-            }
-        }
-        let (auth, form) = (auth.header()?, Secret::new(form.finish()));
+    pub(super) fn new(request: TokenRequest, transport: &Transport) -> Result<Self, String> {
+        let auth = headers(&request)?;
+        // What is wrong with a key is said before anything is sent.
+        fields(&request, None)?;
         let transport = transport.speaking(Version::Any);
-        Ok(Self {
-            client,
-            auth,
-            form,
-            transport,
-            kept: Mutex::default(),
-            fetching: tokio::sync::Mutex::default(),
-        })
+        let (kept, fetching) = (Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self { request, auth, transport, kept, fetching })
     }
 
     /// A token that lives. One request at a time for all who wait; its failure is theirs too.
@@ -121,6 +95,11 @@ impl Tokens {
     pub(super) fn forget(&self, signed: &Signed) {
         // A newer one stays.
         self.kept().token.take_if(|token| Arc::ptr_eq(&token.signed.pairs, &signed.pairs));
+    }
+
+    /// The same, told by what carried it.
+    pub(super) fn forget_headers(&self, headers: &[(String, Secret)]) {
+        self.kept().token.take_if(|token| token.signed.pairs.headers == headers);
     }
 
     /// The token that is kept, or how many requests have ended.
@@ -157,11 +136,14 @@ impl Tokens {
     }
 
     async fn fetch(&self) -> Result<(Secret, Duration), Unsigned> {
-        let mut request = Request::new(whole(self.form.expose().to_owned()));
+        let refresh = self.kept().refresh.clone();
+        let Asking { body, kind } =
+            fields(&self.request, refresh.as_ref()).map_err(|why| self.trouble(&why, false))?;
+        let mut request = Request::new(whole(body.expose().to_owned()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.client.token_address.uri().clone();
+        *request.uri_mut() = self.request.token_address.uri().clone();
         let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(auth) = &self.auth {
             headers.insert(AUTHORIZATION, auth.clone());
@@ -196,6 +178,10 @@ impl Tokens {
         if HeaderValue::from_str(&header).is_err() {
             return Err(self.trouble("gave a token that no header can carry", false));
         }
+        issuer::check(&json, &self.request.issuers).map_err(|why| self.trouble(&why, false))?;
+        if let Some(next) = text("refresh_token").filter(|next| !next.is_empty()) {
+            self.kept().refresh = Some(Secret::new(next));
+        }
         Ok((Secret::new(header), life(&json)))
     }
 
@@ -208,7 +194,8 @@ impl Tokens {
             (Some(error), None) => format!(": {error}"),
             _ => String::new(),
         };
-        let why = why.replace(self.client.client_secret.expose(), "…");
+        let secrets = self.request.secrets().map(Secret::expose).filter(|secret| !secret.is_empty());
+        let why = secrets.fold(why, |why, secret| why.replace(secret, "…"));
         let temporary = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
         let mut unsigned = self.trouble(&format!("answered {status}{why}"), temporary);
         if status.as_u16() >= 400 {
@@ -220,7 +207,7 @@ impl Tokens {
     }
 
     fn trouble(&self, message: &str, temporary: bool) -> Unsigned {
-        let address = &self.client.token_address;
+        let address = &self.request.token_address;
         let message = format!("no token: the token server {address} {message}");
         let error = CallError::new(ErrorKind::NoCredentials, "", message);
         Unsigned { error, temporary }

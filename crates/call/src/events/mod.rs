@@ -36,6 +36,7 @@ pub use broker::{Broker, Content, Malformed, Mode, Plain, Received, Receiver, To
 pub use channel::{Channel, ChannelParts, Clock, Confirm};
 pub use consume::{ConsumeMeasures, ConsumeOptions, Handler, NotHandled};
 pub use error::EventError;
+pub(crate) use error::shown;
 pub use event::{Attribute, CloudEvent, Data};
 pub use http::{Headers, HttpMode, from_http, to_http};
 pub use identity::BrokerTls;
@@ -44,6 +45,7 @@ pub use log::{
     Appended, DeadLetter, Delivery, Lag, Log, LogError, LogErrorKind, LogResult, NewMessage, Settlement,
     Start, Stored,
 };
+pub(crate) use mqtt::MessageReceiver;
 pub use mqtt::{Mqtt, MqttChannelSettings, Retained};
 pub use nats::{Nats, NatsAuth, NatsSettings, Stream, StreamMode};
 pub use schema::Schema;

@@ -95,6 +95,10 @@ impl Connector {
         self.version
     }
 
+    pub(super) fn tls(&self) -> &ClientConfig {
+        &self.shared.tls
+    }
+
     pub(super) fn has_proxy(&self) -> bool {
         self.shared.proxy.is_some()
     }
@@ -113,24 +117,43 @@ impl Connector {
 
     async fn connect(self, uri: Uri) -> Result<Stream, ConnectError> {
         let to = Destination::of(&uri)?;
+        self.in_time(&to, self.make(&to)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        to: &Destination,
+        work: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
         let limit = self.shared.timeout;
-        let made = tokio::time::timeout(limit, self.make(&to)).await;
-        made.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let (host, port, limit) = (&to.host, to.port, limit.as_secs_f64());
             Err(format!("no connection to {host}:{port} within {limit} s").into())
         })
     }
 
+    /// A connection for what is no request, such as a WebSocket or MQTT; a proxy is asked for a tunnel.
+    pub(super) async fn wire(&self, to: &Destination, protocols: &[&[u8]]) -> Result<AnyWire, ConnectError> {
+        let made = async {
+            let (wire, _) = self.shared.reach(to, false).await?;
+            if !to.encrypted {
+                return Ok(wire);
+            }
+            self.shared.encrypt(wire, to, protocols).await.map(|(wire, _)| wire)
+        };
+        self.in_time(to, made).await
+    }
+
+    /// The addresses of a host that may be reached, for who connects by himself and knows no proxy.
+    pub(super) async fn addresses(&self, to: &Destination) -> Result<Vec<SocketAddr>, ConnectError> {
+        self.shared.egress.check_host(&to.host, to.port, false)?;
+        allowed(self.shared.look_up(to).await?, to, Some(&self.shared.egress))
+    }
+
     async fn make(&self, to: &Destination) -> Result<Stream, ConnectError> {
         let shared = &self.shared;
-        let proxy = shared.proxy.as_ref().filter(|proxy| proxy.is_for(&to.host, to.port));
-        shared.egress.check_host(&to.host, to.port, proxy.is_some())?;
-        let wire: AnyWire = match proxy {
-            None => Box::new(shared.tcp(to, Some(&shared.egress)).await?),
-            Some(proxy) => shared.through(proxy, to, self.forwards(to)).await?,
-        };
+        let (wire, proxied) = shared.reach(to, self.forwards(to)).await?;
         if !to.encrypted {
-            let proxied = proxy.is_some() && self.forwards(to);
             return Ok(Stream { io: TokioIo::new(wire), proxied, http2: false });
         }
         let protocols: &[&[u8]] = match self.version {
@@ -147,15 +170,28 @@ impl Connector {
 }
 
 impl Shared {
+    /// A connection to a host, and whether a proxy that reads the requests is between.
+    async fn reach(&self, to: &Destination, forward: bool) -> Result<(AnyWire, bool), ConnectError> {
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(&to.host, to.port));
+        self.egress.check_host(&to.host, to.port, proxy.is_some())?;
+        match proxy {
+            None => Ok((Box::new(self.tcp(to, Some(&self.egress)).await?), false)),
+            Some(proxy) => Ok((self.through(proxy, to, forward).await?, forward)),
+        }
+    }
+
+    async fn look_up(&self, to: &Destination) -> Result<Vec<SocketAddr>, ConnectError> {
+        Ok(match &to.host {
+            Host::Domain(name) => self.names.look_up(name, to.port).await?,
+            Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), to.port)],
+            Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), to.port)],
+        })
+    }
+
     /// Connects to one of the addresses of a host. Addresses that `egress` refuses are left out.
     async fn tcp(&self, to: &Destination, egress: Option<&Egress>) -> Result<TcpStream, ConnectError> {
         let port = to.port;
-        let found = match &to.host {
-            Host::Domain(name) => self.names.look_up(name, port).await?,
-            Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), port)],
-            Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), port)],
-        };
-        let addresses = allowed(found, to, egress)?;
+        let addresses = allowed(self.look_up(to).await?, to, egress)?;
         // By name or not, it connects to these addresses and no others.
         let mut tcp = HttpConnector::new_with_resolver(Given(addresses));
         tcp.enforce_http(false);

@@ -23,10 +23,11 @@ pub use exchange::{Asked, Exchanged, exchange};
 pub use fetch::{Fetched, fetch};
 pub use names::Resolved;
 pub use proxy::Proxy;
-pub use transport::{KeepAlive, Pool, Settings, Transport, Version};
+pub use transport::{KeepAlive, Peer, Pool, Settings, Transport, Version};
 
 pub(crate) use body::{BodyError, first_text, read};
 pub(crate) use client::Outgoing;
 pub(crate) use headers::{FRAMING, retry_after};
-pub(crate) use transport::{Body, collect, whole};
+pub(crate) use stream::AnyWire;
+pub(crate) use transport::{AGENT, Body, collect, whole};
 pub(crate) use trouble::full;

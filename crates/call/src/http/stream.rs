@@ -10,12 +10,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Bytes in both directions.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// Some bytes in both directions.
-pub(super) type AnyWire = Box<dyn Wire>;
+pub(crate) type AnyWire = Box<dyn Wire>;
 
 /// A connection that requests are sent on.
 pub(super) struct Stream {

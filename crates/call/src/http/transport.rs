@@ -1,5 +1,6 @@
 //! Connections to services: one pool for HTTP/1.1, HTTP/2 and gRPC.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
@@ -9,12 +10,15 @@ use hyper::header::{AUTHORIZATION, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT}
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use url::Host;
 
-use super::connect::Connector;
+use super::connect::{ConnectError, Connector};
 use super::digest::Digests;
 use super::egress::Egress;
 use super::names::Resolved;
-use super::proxy::Proxy;
+use super::proxy::{Destination, Proxy};
+use super::stream::AnyWire;
 use super::trouble::sending_trouble;
 use super::{BodyError, read};
 use crate::error::{CallError, ErrorKind};
@@ -223,6 +227,55 @@ impl Transport {
         }
         Ok(response)
     }
+}
+
+/// Connections for what is no request, reached and checked as services are.
+impl Transport {
+    /// A connection to a host; over TLS, `protocols` are those that are offered.
+    ///
+    /// # Errors
+    /// `BadInput` for what is no host, `NotAllowed`, `Unreachable`.
+    pub(crate) async fn wire(&self, to: &Peer, protocols: &[&[u8]]) -> Result<AnyWire, CallError> {
+        self.connector.wire(&to.destination()?, protocols).await.map_err(|error| unconnected(to, error))
+    }
+
+    /// The addresses of a host that may be reached.
+    ///
+    /// # Errors
+    /// As [`Self::wire`].
+    pub(crate) async fn addresses(&self, to: &Peer) -> Result<Vec<SocketAddr>, CallError> {
+        self.connector.addresses(&to.destination()?).await.map_err(|error| unconnected(to, error))
+    }
+
+    /// Whose certificates are trusted, and who we are.
+    pub(crate) fn tls(&self) -> &ClientConfig {
+        self.connector.tls()
+    }
+}
+
+/// Who is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Name or IP address; IPv6 in brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether TLS is spoken.
+    pub encrypted: bool,
+}
+
+impl Peer {
+    fn destination(&self) -> Result<Destination, CallError> {
+        let wrong =
+            |error| CallError::new(ErrorKind::BadInput, "", format!("`{}` is no host: {error}", self.host));
+        let host = Host::parse(&self.host).map_err(wrong)?;
+        Ok(Destination { encrypted: self.encrypted, host, port: self.port })
+    }
+}
+
+fn unconnected(to: &Peer, error: ConnectError) -> CallError {
+    let kind = if error.refused { ErrorKind::NotAllowed } else { ErrorKind::Unreachable };
+    CallError::new(kind, format!("{}:{}", to.host, to.port), error.message)
 }
 
 /// The whole body of an answer, decompressed, up to `limit` bytes.

@@ -33,7 +33,7 @@ mod publish;
 mod read;
 mod request;
 mod schema;
-mod stream;
+pub(crate) mod stream;
 mod style;
 mod walk;
 

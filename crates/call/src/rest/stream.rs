@@ -12,7 +12,7 @@ fn too_many(limits: &Limits) -> CallError {
 }
 
 /// One JSON text a line (NDJSON), or after a record separator (RFC 7464). Empty lines are left out.
-pub(super) fn lines(text: &[u8], limits: &Limits) -> Result<(Vec<Value>, usize), CallError> {
+pub(crate) fn lines(text: &[u8], limits: &Limits) -> Result<(Vec<Value>, usize), CallError> {
     let sequence = text.first() == Some(&0x1e);
     let mut values = vec![];
     let mut depth = 0;
@@ -35,7 +35,7 @@ pub(super) fn lines(text: &[u8], limits: &Limits) -> Result<(Vec<Value>, usize),
 
 /// Server-sent events (WHATWG HTML §9.2.6): `event`, `data`, `id` and `retry` as they were sent. An event that is not
 /// ended by an empty line was cut off and is left out, as is one without data.
-pub(super) fn events(text: &str, limits: &Limits) -> Result<Vec<Value>, CallError> {
+pub(crate) fn events(text: &str, limits: &Limits) -> Result<Vec<Value>, CallError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // A line ends with CR LF, LF or CR.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::Value;
 use sos_call::{
-    Address, Answer, Call, CallError, Caller, ClientAuth, ClientCredentials, Contract, Credentials, Egress,
-    ErrorKind, Login, Operation, Outcome, Protocol, Request, Secret, Settings, Speak, Streaming, Transport,
+    Address, Answer, Call, CallError, Caller, ClientAuth, Contract, Credentials, Egress, ErrorKind, Login,
+    Operation, Outcome, Protocol, Request, Secret, Settings, Speak, Streaming, TokenRequest, Transport,
     Version, fetch,
 };
 
@@ -54,14 +54,13 @@ async fn get(caller: &Caller<Getter>) -> Result<Outcome, CallError> {
     caller.call(&Request::new(&operation, &Value::Null)).await
 }
 
-fn client(server: &Server, auth: ClientAuth, secret: &str, scopes: &[&str]) -> Credentials {
-    Credentials::OAuth(Box::new(ClientCredentials {
-        token_address: server.address("/token"),
+fn client(server: &Server, auth: fn(Secret) -> ClientAuth, secret: &str, scopes: &[&str]) -> Credentials {
+    Credentials::OAuth(Box::new(TokenRequest {
         client_id: "meter reader".to_owned(),
-        client_secret: Secret::new(secret),
-        client_auth: auth,
+        client_auth: auth(Secret::new(secret)),
         scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
-        audience: Some("meters".to_owned()),
+        audiences: vec!["meters".to_owned()],
+        ..TokenRequest::new(server.address("/token"))
     }))
 }
 
@@ -72,7 +71,7 @@ fn asked(server: &Server, path: &str) -> usize {
 #[tokio::test]
 async fn many_callers_share_one_token_and_a_revoked_one_is_replaced_once() {
     let Some(server) = token_server(&[]) else { return };
-    for auth in [ClientAuth::Basic, ClientAuth::Body] {
+    for auth in [ClientAuth::Basic as fn(Secret) -> ClientAuth, ClientAuth::Body] {
         let tokens = asked(&server, "/token");
         let credentials = client(&server, auth, "open:sesame&1", &["read", "write"]);
         let caller = caller(&server, &Settings::default(), "data", credentials);
@@ -139,13 +138,11 @@ async fn a_token_server_that_fails_is_asked_again_and_one_that_is_not_allowed_ne
     let error = get(&caller(&Settings::default(), credentials())).await.unwrap_err();
     assert_eq!((error.kind, error.fault.unwrap().status), (ErrorKind::NoCredentials, 503));
     assert_eq!(asked(&server, "/token"), 3);
-    let mut lost = ClientCredentials {
-        token_address: Address::parse(&format!("http://127.0.0.1:{}/token", closed_port())).unwrap(),
+    let nobody = Address::parse(&format!("http://127.0.0.1:{}/token", closed_port())).unwrap();
+    let mut lost = TokenRequest {
         client_id: "a".to_owned(),
-        client_secret: Secret::new("SECRETWORD"),
-        client_auth: ClientAuth::Basic,
-        scopes: vec![],
-        audience: None,
+        client_auth: ClientAuth::Basic(Secret::new("SECRETWORD")),
+        ..TokenRequest::new(nobody)
     };
     let error =
         get(&caller(&Settings::default(), Credentials::OAuth(Box::new(lost.clone())))).await.unwrap_err();

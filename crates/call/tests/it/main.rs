@@ -9,6 +9,7 @@ mod events;
 mod exposition;
 mod grpc;
 mod mail;
+mod messages;
 mod mqtt;
 #[path = "../../../../scripts/peers.rs"]
 mod peers;

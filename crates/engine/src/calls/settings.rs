@@ -9,8 +9,8 @@ use jiff::SignedDuration;
 use sos_call::policy::{Balance, Circuit, Concurrency, Outliers, Policy, Rate, Retries};
 use sos_call::soap::{Password, Security};
 use sos_call::{
-    Address, ApiKey, Auth, ClientAuth, ClientCredentials, Credentials, Egress, Identity, KeyPlace, Limits,
-    Login, Proxy, Secret, Settings, Trust, Version,
+    Address, ApiKey, Auth, ClientAuth, Credentials, Egress, Identity, KeyPlace, Limits, Login, Proxy, Secret,
+    Settings, TokenRequest, Trust, Version,
 };
 use sos_model::{
     self as model, CallAuth, Calls, ContractDocument, ContractSpec, PortRef, Runtime, SecretKey, ServiceSpec,
@@ -154,13 +154,12 @@ pub(super) fn credentials(calls: &Calls, values: &Values) -> Result<Credentials,
             name: key.name.clone(),
             value: secret(values, "auth.apiKey.value"),
         }),
-        Some(CallAuth::Oauth2(oauth)) => Credentials::OAuth(Box::new(ClientCredentials {
-            token_address: Address::parse(&oauth.token_url)?,
+        Some(CallAuth::Oauth2(oauth)) => Credentials::OAuth(Box::new(TokenRequest {
             client_id: oauth.client_id.clone(),
-            client_secret: secret(values, "auth.oauth2.clientSecret"),
-            client_auth: ClientAuth::Basic,
+            client_auth: ClientAuth::Basic(secret(values, "auth.oauth2.clientSecret")),
             scopes: oauth.scopes.clone(),
-            audience: oauth.audience.clone(),
+            audiences: oauth.audience.iter().cloned().collect(),
+            ..TokenRequest::new(Address::parse(&oauth.token_url)?)
         })),
     })
 }

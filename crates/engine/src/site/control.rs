@@ -59,8 +59,6 @@ pub struct Control {
     book: Book,
     movables: Movables,
     orders: Vec<Order>,
-    /// Where the steps of plans are counted from; set by the first line.
-    epoch: Option<Timestamp>,
     last: Option<Timestamp>,
     told_spacing: bool,
     prices_known: bool,
@@ -120,7 +118,6 @@ impl Control {
             book: Book::default(),
             movables: Movables::default(),
             orders: Vec::new(),
-            epoch: None,
             last: None,
             told_spacing: false,
             prices_known: false,
@@ -137,17 +134,14 @@ impl Control {
         self.check(line)?;
         let (now, mut notes) = (line.time, Vec::new());
         notes.extend(self.spacing(now));
-        let every = self.model.plan_every.as_secs().max(1);
-        let aligned = now.as_second().div_euclid(every) * every;
-        let epoch = *self.epoch.get_or_insert(Timestamp::from_second(aligned).unwrap_or(now));
         self.hear(line);
         self.prices_are_known(now)?;
         let seen = self.see(line);
         self.learn(now, &seen);
         self.outlook.observe_signals(&self.model, now);
         self.outlook.refresh(&self.model, now);
-        notes.extend(self.plan_if_due(now, epoch, &seen));
-        self.orders = self.choose(now, epoch, &seen);
+        notes.extend(self.plan_if_due(now, &seen));
+        self.orders = self.choose(now, &seen);
         self.last = Some(now);
         Ok(self.words(line, notes))
     }
@@ -323,8 +317,8 @@ impl Control {
         recorded.filter(|series| series.end() > series.start()).map(|series| series.start()).min()
     }
 
-    fn plan_if_due(&mut self, now: Timestamp, epoch: Timestamp, seen: &Now) -> Option<String> {
-        let basis = Basis { model: &self.model, now, epoch, seen: seen.of(), carried: &self.carried };
+    fn plan_if_due(&mut self, now: Timestamp, seen: &Now) -> Option<String> {
+        let basis = Basis { model: &self.model, now, seen: seen.of(), carried: &self.carried };
         if !basis.is_due(self.plan.as_ref()) {
             return None;
         }
@@ -339,8 +333,8 @@ impl Control {
         }
     }
 
-    fn choose(&mut self, now: Timestamp, epoch: Timestamp, seen: &Now) -> Vec<Order> {
-        let basis = Basis { model: &self.model, now, epoch, seen: seen.of(), carried: &self.carried };
+    fn choose(&mut self, now: Timestamp, seen: &Now) -> Vec<Order> {
+        let basis = Basis { model: &self.model, now, seen: seen.of(), carried: &self.carried };
         let next = basis.next_tick(&mut self.outlook, self.plan.as_ref(), |_| true);
         let next_behind = basis.next_behind(&mut self.outlook, self.plan.as_ref());
         let (orders, _) = decide(&Snapshot {

@@ -1,16 +1,19 @@
 //! What a site asks of the services: its jobs, and injected outages.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use sos_control::BatchOrder;
-use sos_store::{Store, StoreError};
+use sos_store::{EventType, Store, StoreError};
 use sos_units::{Energy, PowerEnvelope};
 
+use super::errands::Moment;
 use super::task::{LONGEST_START, Site};
 use super::work::WorkOrders;
 use crate::clock::Speed;
+use crate::permits::Permits;
 
 /// What a site that ran before asked of the services when it was last heard of.
 ///
@@ -36,6 +39,9 @@ pub(super) struct Sent {
 impl Site {
     pub(super) fn order_work(&mut self, now: Timestamp) -> WorkOrders {
         let planned = self.plan.as_ref().map(|plan| plan.work(now)).unwrap_or_default();
+        let model = Arc::clone(&self.task.model);
+        let moment = Moment { now, tick: model.tick, zone: &model.zone, plan: self.plan.as_ref() };
+        self.task.work.errands.decide(&moment, &planned);
         self.task.work.order(&self.task.model.zone, now, &planned)
     }
 
@@ -77,6 +83,55 @@ impl Site {
         });
         if self.task.clock.speed == Speed::LockStep && !starts.is_empty() {
             self.await_jobs(now, &starts).await;
+        }
+    }
+
+    /// In lock-step, gives runs that wait for power a moment to ask again before the first tick.
+    pub(super) async fn await_runs(&mut self) {
+        let permits = self.task.permits.clone();
+        let began = Instant::now();
+        while self.task.clock.speed == Speed::LockStep
+            && permits.awaits(self.task.work.errands.runs())
+            && began.elapsed() < LONGEST_START
+            && !*self.task.stop.borrow()
+        {
+            self.nudge().await;
+        }
+    }
+
+    /// Takes what runs of workflows ask for.
+    pub(super) fn hear_runs(&mut self, now: Timestamp) {
+        let (model, permits) = (Arc::clone(&self.task.model), self.task.permits.clone());
+        let lockstep = self.task.clock.speed == Speed::LockStep;
+        self.task.work.errands.hear(&model.name, (now, &model.zone), &permits, lockstep);
+    }
+
+    /// Tells runs of workflows what may begin. In lock-step, waits until what began has come to where it only waits.
+    pub(super) async fn permit_work(&mut self, now: Timestamp) {
+        let (model, permits) = (Arc::clone(&self.task.model), self.task.permits.clone());
+        let lockstep = self.task.clock.speed == Speed::LockStep;
+        loop {
+            let moment = Moment { now, tick: model.tick, zone: &model.zone, plan: self.plan.as_ref() };
+            let (given, told) = self.task.work.errands.permit(&moment, &model.currency, &permits, lockstep);
+            for (workflow, text) in &told {
+                self.tell("Workflow", workflow, EventType::Normal, "WorkBegins", text.clone());
+            }
+            if !lockstep {
+                return;
+            }
+            self.await_quiet(&permits, &given).await;
+            // What begins as a whole asks for its first part at once.
+            if told.is_empty() {
+                return;
+            }
+            self.hear_runs(now);
+        }
+    }
+
+    async fn await_quiet(&mut self, permits: &Permits, given: &[String]) {
+        let began = Instant::now();
+        while !permits.are_quiet(given) && began.elapsed() < LONGEST_START && !*self.task.stop.borrow() {
+            self.nudge().await;
         }
     }
 

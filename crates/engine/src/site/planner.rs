@@ -22,8 +22,6 @@ pub(super) const LIMIT_REACHED: Power = Power::kw(0.05);
 pub(super) struct Basis<'a> {
     pub(super) model: &'a SiteModel,
     pub(super) now: Timestamp,
-    /// Where the steps of plans are counted from.
-    pub(super) epoch: Timestamp,
     pub(super) seen: Seen<'a>,
     /// What charges have counted before.
     pub(super) carried: &'a Carried,
@@ -59,7 +57,7 @@ impl Basis<'_> {
     pub(super) fn is_due(&self, plan: Option<&SitePlan>) -> bool {
         let Some(plan) = plan else { return true };
         let every = self.model.plan_every.as_secs().max(1);
-        let boundary = |time: Timestamp| time.duration_since(self.epoch).as_secs().div_euclid(every);
+        let boundary = |time: Timestamp| time.as_second().div_euclid(every);
         boundary(plan.made_at) != boundary(self.now)
             || self.seen.plannable() != plan.with
             || self.seen.standing != plan.standing
@@ -70,10 +68,11 @@ impl Basis<'_> {
     /// # Errors
     /// When the problem itself makes no sense; the plan before then stays in force.
     pub(super) fn plan(&self, outlook: &mut Outlook, offers: Vec<FlexibleWork>) -> Result<SitePlan, String> {
-        let Self { model, now, epoch, seen, carried } = *self;
+        let Self { model, now, seen, carried } = *self;
         let Seen { readings, generators, standing, .. } = seen;
         let socs = seen.coming.iter().chain(seen.socs).map(|(index, soc)| (*index, *soc)).collect();
-        let steps = plan::steps(now, epoch, model.plan_every, model.horizon);
+        // Steps begin at full hours, as prices do, whenever the site began.
+        let steps = plan::steps(now, Timestamp::UNIX_EPOCH, model.plan_every, model.horizon);
         let mut expected = outlook.expected(model, now, &steps);
         expected.carried = carried.clone();
         let could = people::narrow(model, standing, &steps, &mut expected);

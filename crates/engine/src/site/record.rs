@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sos_store::{AuditEntry, Event, EventType, Sample, Store, StoreError, Tx};
-use sos_units::{Energy, Missing, Power, Price, Reading, Soc};
+use sos_units::{Energy, FlexibleWork, Missing, Power, Price, Reading, Soc};
 
 use super::account::{Accounts, Decision, KEPT_VIOLATIONS, Late};
 use super::decide::Order;
+use super::errands::ErrandState;
 use super::generators::Book;
 use super::model::Kind;
 use super::movable::Movables;
@@ -39,6 +40,8 @@ struct Kept<'a> {
     movables: Cow<'a, Movables>,
     #[serde(default)]
     slow: BTreeMap<String, SlowState>,
+    #[serde(default)]
+    errands: BTreeMap<String, ErrandState>,
     /// The controller's decision for the running step.
     decision: Decision,
     plans: u64,
@@ -53,6 +56,8 @@ struct Kept<'a> {
 const RECORD: &str = "json";
 /// Most days of one reading: a century.
 const MOST_DAYS: usize = 36_525;
+/// Most pieces of work of workflows that the perfect case takes into account.
+const MOST_ERRANDS: usize = 10_000;
 /// The version of their encoding.
 const VERSION: u32 = 1;
 
@@ -91,7 +96,7 @@ impl Site {
         self.open_seq = last;
         (self.accounts.violations, _) = read_journal(&store, &self.violations(), KEPT_VIOLATIONS)?;
         self.violations_kept = self.accounts.violations.len();
-        self.task.work.restore(WorkStates { jobs: kept.jobs, slow: kept.slow });
+        self.task.work.restore(WorkStates { jobs: kept.jobs, slow: kept.slow, errands: kept.errands });
         self.book = kept.book.into_owned();
         self.movables = kept.movables.into_owned();
         self.decision = kept.decision;
@@ -126,7 +131,8 @@ impl Site {
             .then(|| serde_json::to_value(work))
             .transpose()
             .map_err(unreadable)?;
-        let grown = self.grown().map_err(unreadable)?;
+        let finished = self.task.work.errands.take_finished();
+        let grown = self.grown(&finished).map_err(unreadable)?;
         let key = self.key();
         let open_seq = self.task.store.commit(|tx| {
             if let Some(entry) = &entry {
@@ -179,7 +185,7 @@ impl Site {
     }
 
     fn kept(&self, now: Timestamp, decision: Decision) -> Result<String, serde_json::Error> {
-        let WorkStates { jobs, slow } = self.task.work.states();
+        let WorkStates { jobs, slow, errands } = self.task.work.states();
         serde_json::to_string(&Kept {
             now,
             tick: self.tick + 1,
@@ -188,6 +194,7 @@ impl Site {
             book: Cow::Borrowed(&self.book),
             movables: Cow::Borrowed(&self.movables),
             slow,
+            errands,
             decision,
             plans: self.stats.plans,
             fallbacks: self.stats.fallbacks,
@@ -198,7 +205,7 @@ impl Site {
     }
 
     /// What is to be added to the journals: nothing in most ticks.
-    fn grown(&self) -> Result<Grown, serde_json::Error> {
+    fn grown(&self, finished: &[FlexibleWork]) -> Result<Grown, serde_json::Error> {
         let unkept = self.accounts.settlement.unkept();
         let stored = u64::try_from(unkept.stored).unwrap_or_default();
         let drop = u64::try_from(unkept.drop).unwrap_or_default();
@@ -213,6 +220,8 @@ impl Site {
             open_seq: self.open_seq,
             violations: self.violations(),
             days: self.days(),
+            errands: errands(&self.task.model.name),
+            finished: finished.iter().map(serde_json::to_vec).collect::<Result<_, _>>()?,
             ended: self.accounts.ended.iter().map(serde_json::to_vec).collect::<Result<_, _>>()?,
             anew,
             exceeded: self
@@ -317,6 +326,8 @@ struct Grown {
     violations: String,
     days: String,
     ended: Vec<Vec<u8>>,
+    errands: String,
+    finished: Vec<Vec<u8>>,
     anew: bool,
     exceeded: Vec<Vec<u8>>,
 }
@@ -330,6 +341,7 @@ impl Grown {
         if self.anew {
             tx.truncate_journal(&self.violations, u64::MAX)?;
             tx.truncate_journal(&self.days, u64::MAX)?;
+            tx.truncate_journal(&self.errands, u64::MAX)?;
         }
         let mut last = self.open_seq;
         for bytes in &self.open {
@@ -341,8 +353,21 @@ impl Grown {
         for bytes in &self.ended {
             tx.journal(&self.days, RECORD, VERSION, bytes)?;
         }
+        for bytes in &self.finished {
+            tx.journal(&self.errands, RECORD, VERSION, bytes)?;
+        }
         Ok(last)
     }
+}
+
+/// The journal of work of workflows that is over.
+fn errands(site: &str) -> String {
+    format!("site/{site}/errands")
+}
+
+/// Work of workflows that is over, as it could have been done.
+pub(super) fn done_errands(store: &Store, site: &str) -> Result<Vec<FlexibleWork>, StoreError> {
+    Ok(read_journal(store, &errands(site), MOST_ERRANDS)?.0)
 }
 
 fn days(site: &str) -> String {

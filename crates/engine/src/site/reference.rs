@@ -75,7 +75,9 @@ pub fn perfect_case(
     period: &Period,
 ) -> Result<PerfectCase, String> {
     let measured = measured(store, model, period).map_err(|error| error.to_string())?;
-    let problem = problem(model, work, period, &measured);
+    let mut problem = problem(model, work, period, &measured);
+    let errands = super::record::done_errands(store, &model.name).map_err(|error| error.to_string())?;
+    problem.work.extend(errands.into_iter().filter(|work| work.deadline <= period.to));
     let solved = perfect(&problem).map_err(|error| error.to_string())?;
     let schedule = &solved.schedule;
     let island = model.connection.is_island();

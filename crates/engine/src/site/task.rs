@@ -29,6 +29,7 @@ use crate::clock::{SiteClock, Speed, wall_now};
 use crate::faults::Faults;
 use crate::live::SiteState;
 use crate::people as orders_of_people;
+use crate::permits::Permits;
 use crate::report::Durations;
 use crate::services::board::{Board, Orders};
 
@@ -68,6 +69,8 @@ pub struct SiteTask {
     pub ticked: Vec<Ticked>,
     /// Batch jobs of services.
     pub work: WorkBook,
+    /// What runs of workflows ask for.
+    pub permits: Permits,
     /// Injected outages.
     pub faults: Faults,
     /// When the program started.
@@ -196,9 +199,12 @@ impl SiteTask {
     /// # Errors
     /// When the store refuses: what cannot be recorded is not done.
     pub async fn run(self) -> Result<Outcome, SiteError> {
+        let (permits, name) = (self.permits.clone(), self.model.name.clone());
         let mut site = Site::open(self)?;
-        let finished = site.ticks().await?;
-        Ok(site.close(finished))
+        permits.decider(&name, true);
+        let finished = site.ticks().await;
+        permits.decider(&name, false);
+        Ok(site.close(finished?))
     }
 }
 
@@ -257,6 +263,7 @@ impl Site {
     async fn ticks(&mut self) -> Result<bool, SiteError> {
         let step = self.task.model.tick;
         self.await_services().await;
+        self.await_runs().await;
         let mut next = match self.last {
             None => self.task.clock.site_epoch,
             Some(last) => last + step,
@@ -321,7 +328,7 @@ impl Site {
             let model = Arc::clone(&self.task.model);
             let seconds = due.duration_since(start).as_secs().max(1);
             let carbon = ExactIntensity::from_intensity(carbon_now(&model, start));
-            let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, carbon, |_| true);
+            let (work, work_baseline) = self.settle_work((start, seconds), carbon, |_| true);
             let expected_w = watts(self.outlook.expected_tick(start));
             let decision = self.decision;
             let context = TickContext { work, work_baseline, decision, expected_w, ..TickContext::default() };
@@ -342,6 +349,7 @@ impl Site {
             self.tell("Service", &service, EventType::Warning, "DeadlineMissed", text);
         }
         self.outlook.refresh(&model, now);
+        self.hear_runs(now);
         self.hear_people(now);
         if self.plan_is_due(now) {
             self.renew_forecasts(now);
@@ -361,6 +369,7 @@ impl Site {
         let last = self.task.until.is_some_and(|until| now >= until);
         if !last {
             self.ask_work(now, work).await;
+            self.permit_work(now).await;
             self.act().await;
         }
         self.show(now, last);
@@ -378,7 +387,7 @@ impl Site {
         let seconds = now.duration_since(start).as_secs().max(1);
         let carbon = ExactIntensity::from_intensity(carbon_now(&model, start));
         let alive = |service: &str| alive.contains(service);
-        let (work, work_baseline) = self.task.work.settle(&model.zone, start, seconds, carbon, alive);
+        let (work, work_baseline) = self.settle_work((start, seconds), carbon, alive);
         self.work_power = mean(work, seconds);
         self.available = planner::turned_down(&model, self.plan.as_ref(), &self.orders, &self.own, start);
         let (mut could, mut turned_down) = (self.own.clone(), Vec::new());
@@ -409,6 +418,20 @@ impl Site {
         late
     }
 
+    /// Counts the work of a tick: as it was, and in the uncontrolled case.
+    fn settle_work(
+        &mut self,
+        (start, seconds): (Timestamp, i64),
+        carbon: ExactIntensity,
+        alive: impl Fn(&str) -> bool,
+    ) -> (ExactEnergy, ExactEnergy) {
+        let lockstep = self.task.clock.speed == Speed::LockStep;
+        let work = &mut self.task.work;
+        let (actual, baseline) = work.settle(&self.task.model.zone, start, seconds, carbon, alive);
+        let of_runs = work.errands.settle(start, seconds, lockstep, self.plan.as_ref());
+        (actual + of_runs.0, baseline + of_runs.1)
+    }
+
     /// What is planned from at `now`, beside the outlook, which learns while it is asked, and the plan in force.
     fn basis(&mut self, now: Timestamp) -> (Basis<'_>, &mut Outlook, Option<&SitePlan>) {
         let seen = Seen {
@@ -419,14 +442,13 @@ impl Site {
             generators: &self.generators,
             standing: &self.standing,
         };
-        let (model, epoch) = (&*self.task.model, self.task.clock.site_epoch);
-        let basis = Basis { model, now, epoch, seen, carried: &self.carried };
+        let basis = Basis { model: &self.task.model, now, seen, carried: &self.carried };
         (basis, &mut self.outlook, self.plan.as_ref())
     }
 
     fn plan_is_due(&mut self, now: Timestamp) -> bool {
         let (basis, _, plan) = self.basis(now);
-        basis.is_due(plan)
+        basis.is_due(plan) || self.task.work.errands.wants_plan(self.plan.as_ref())
     }
 
     fn make_plan(&mut self, now: Timestamp) {

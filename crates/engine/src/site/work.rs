@@ -12,17 +12,19 @@ use sos_units::{
     PowerEnvelope,
 };
 
+use super::errands::{ErrandState, Errands};
 use super::links::Ticked;
 use super::slow::{Slow, SlowState, slowdown};
 
 /// What a job is worth that must be done: above any price of energy, below the breach of a limit.
 pub(super) const MUST_BE_DONE_PER_KWH: f64 = 5.0;
 
-/// The jobs of a site, and its services that may be slower.
+/// The jobs of a site, its services that may be slower, and work of workflows that may wait.
 #[derive(Clone, Debug, Default)]
 pub struct WorkBook {
     jobs: BTreeMap<String, Job>,
     slow: BTreeMap<String, Slow>,
+    pub(super) errands: Errands,
 }
 
 /// What is asked of services.
@@ -40,6 +42,7 @@ pub struct WorkOrders {
 pub struct WorkStates {
     pub(super) jobs: BTreeMap<String, JobState>,
     pub(super) slow: BTreeMap<String, SlowState>,
+    pub(super) errands: BTreeMap<String, ErrandState>,
 }
 
 /// What became of the work of one service.
@@ -56,7 +59,7 @@ pub struct WorkTotals {
 }
 
 /// Power of a piece of work by step, with the reason of each, as consumption.
-type Planned = Vec<(Timestamp, Power, String)>;
+pub(super) type Planned = Vec<(Timestamp, Power, String)>;
 
 /// One job with the state of its run.
 #[derive(Clone, Debug)]
@@ -122,6 +125,7 @@ impl WorkBook {
         WorkStates {
             jobs: self.jobs.iter().map(|(name, job)| (name.clone(), job.state.clone())).collect(),
             slow: self.slow.iter().map(|(name, slow)| (name.clone(), slow.state.clone())).collect(),
+            errands: self.errands.states(),
         }
     }
 
@@ -137,6 +141,7 @@ impl WorkBook {
                 slow.state = state;
             }
         }
+        self.errands.restore(states.errands);
     }
 
     /// The jobs that run now.
@@ -157,7 +162,8 @@ impl WorkBook {
     #[must_use]
     pub fn running_power(&self) -> Power {
         let jobs = self.jobs.values().filter(|job| job.is_running()).map(|job| job.spec.max_power);
-        jobs.chain(self.slow.values().map(|slow| slow.allotted)).sum()
+        let slow = self.slow.values().map(|slow| slow.allotted);
+        jobs.chain(slow).chain([self.errands.running_power()]).sum()
     }
 
     /// All work of the windows that close within a period. It may be split, which makes it at least as good to plan with as
@@ -232,7 +238,8 @@ impl WorkBook {
     pub fn offers(&self, zone: &TimeZone, now: Timestamp) -> Vec<FlexibleWork> {
         let jobs = self.jobs.values();
         let jobs = jobs.filter_map(|job| offer(&job.spec, zone, job.state.progress.as_ref(), now));
-        jobs.chain(self.slow.values().filter_map(|slow| slow.offer(zone, now))).collect()
+        let slow = self.slow.values().filter_map(|slow| slow.offer(zone, now));
+        jobs.chain(slow).chain(self.errands.offers()).collect()
     }
 
     /// Orders from the plan: per job the envelope of the steps ahead, `planned` by work id. A job whose envelope
@@ -308,10 +315,7 @@ impl Job {
 
     /// Declared energy of some seconds of work, zero or below, so that all of a run adds up to its whole energy.
     fn energy(&self, from: i64, to: i64) -> ExactEnergy {
-        let whole = (self.spec.energy.as_kwh() * 3.6e6).round() as i64;
-        let part =
-            |worked: i64| (i128::from(whole) * i128::from(worked) / i128::from(self.total_seconds())) as i64;
-        ExactEnergy::watt_seconds(part(from) - part(to))
+        declared_part(self.spec.energy, self.total_seconds(), from, to)
     }
 
     fn settle_actual(&mut self, seconds: i64) -> ExactEnergy {
@@ -382,6 +386,13 @@ impl Job {
             envelope,
         })
     }
+}
+
+/// Declared energy of some seconds of work that takes `total` of them, zero or below, so that all of it adds up to its whole energy.
+pub(super) fn declared_part(energy: Energy, total: i64, from: i64, to: i64) -> ExactEnergy {
+    let whole = (energy.as_kwh() * 3.6e6).round() as i64;
+    let part = |worked: i64| (i128::from(whole) * i128::from(worked) / i128::from(total)) as i64;
+    ExactEnergy::watt_seconds(part(from) - part(to))
 }
 
 /// The windows that close within a period.

@@ -9,6 +9,7 @@ use sos_workflow::program::CallKind;
 
 use super::authentication::{credentials, discovered};
 use super::executor::{Executor, LONGEST_CALL, failed, text, wrong};
+use super::http::{idempotency_key, transport};
 use super::resources::{address_of, documents};
 use super::uri::filled;
 
@@ -36,29 +37,59 @@ pub(super) async fn call(
     let address = filled(&address_of(document)?, input)?;
     let client = client(executor, what, &address).await?;
     let told = told(what, with, &client, &address)?;
-    let transport = if what == CallKind::Grpc { &executor.second } else { &executor.transport };
+    let (asked, answer) = answered(executor, key, &client, &told).await?;
+    output(with, &asked, answer)
+}
+
+/// Calls; once more where a challenge is to be answered, or a token was no longer taken. What was asked, and the answer.
+async fn answered(
+    executor: &Executor,
+    key: &str,
+    client: &Speaker,
+    told: &Told,
+) -> Result<(Value, Answer), Fault> {
     let authentication = discovered(executor, told.authentication.as_ref()).await?;
     let credentials = credentials(authentication.as_ref())?;
-    let mut headers = credentials.headers(&executor.transport).await.map_err(|error| failed(&error))?;
-    headers.push(("idempotency-key".to_owned(), Secret::new(key.to_owned())));
-    let call = Call {
-        endpoint: &told.endpoint,
-        operation: &told.operation,
-        input: &told.input,
-        headers: &headers,
-        query: &[],
-        timeout: LONGEST_CALL,
-        limits: Limits::default(),
-    };
-    let asked = match &client {
-        Speaker::Rest(rest) => {
-            let sent = rest.sent(&call).map_err(|error| failed(&error))?;
-            json!({"method": sent.method, "uri": sent.uri, "headers": object(sent.headers)})
+    let over = if matches!(client, Speaker::Grpc(_)) { &executor.second } else { &executor.transport };
+    let transport = transport(over, &credentials, key);
+    let mut first = true;
+    loop {
+        let own = executor.wallet.headers(&credentials, &executor.transport).await;
+        let own = own.map_err(|error| failed(&error))?;
+        let mut headers = own.clone();
+        headers.push(("idempotency-key".to_owned(), Secret::new(idempotency_key(key))));
+        let call = Call {
+            endpoint: &told.endpoint,
+            operation: &told.operation,
+            input: &told.input,
+            headers: &headers,
+            query: &[],
+            timeout: LONGEST_CALL,
+            limits: Limits::default(),
+        };
+        let error = match client.call(&transport, &call).await {
+            Ok(answer) => return Ok((asked(client, told, &call)?, answer)),
+            Err(error) => error,
+        };
+        let unknown = error.fault.as_ref().is_some_and(|fault| fault.status == 401);
+        let again = std::mem::take(&mut first)
+            && unknown
+            && (transport.answers_challenges() || executor.wallet.rejected(&credentials, &own));
+        if !again {
+            return Err(failed(&error));
         }
-        _ => json!({"method": told.operation, "uri": told.endpoint.text(), "headers": {}}),
-    };
-    let answer = client.call(transport, &call).await.map_err(|error| failed(&error))?;
-    output(with, &asked, answer)
+    }
+}
+
+/// What a call asks for, as it is shown.
+fn asked(client: &Speaker, told: &Told, call: &Call<'_>) -> Result<Value, Fault> {
+    match client {
+        Speaker::Rest(rest) => {
+            let sent = rest.sent(call).map_err(|error| failed(&error))?;
+            Ok(json!({"method": sent.method, "uri": sent.uri, "headers": object(sent.headers)}))
+        }
+        _ => Ok(json!({"method": told.operation, "uri": told.endpoint.text(), "headers": {}})),
+    }
 }
 
 async fn client(executor: &Executor, what: CallKind, address: &str) -> Result<Speaker, Fault> {

@@ -13,11 +13,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sos_workflow::ErrorType;
 use sos_workflow::jq::Data;
-use sos_workflow::machine::{Action, Begin, Effect, Ended, Event, Fault, Id, Run, Timer, Trace};
+use sos_workflow::machine::{Action, Begin, Effect, Ended, Event, Fault, Id, Permit, Run, Timer, Trace};
 use sos_workflow::program::{CallKind, Program};
 use sos_workflow::template::{data, json};
 use tokio::sync::{mpsc, oneshot};
 
+use super::subscriptions::{Messages, Subscribing, Subscriptions};
 use crate::clock::wall_now;
 
 /// What happened, and when.
@@ -27,6 +28,24 @@ pub type Entry = (Event, Timestamp);
 pub trait Perform: Send + Sync {
     /// Performs an effect; `key` is the same whenever it is repeated.
     fn perform(&self, key: String, effect: Effect) -> BoxFuture<'static, Result<Value, Fault>>;
+
+    /// Opens a subscription. Who asks for the next message has kept the one before; the end of the messages is that of the
+    /// subscription.
+    fn subscribe(&self, subscribing: Subscribing) -> Messages;
+
+    /// A subscription is over: nothing needs to be kept for it any more.
+    fn unsubscribe(&self, key: &str) -> BoxFuture<'static, ()>;
+}
+
+/// What happened to a run, and what follows from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Happened<'a> {
+    /// What happened.
+    pub entries: &'a [Entry],
+    /// What follows, each with its time.
+    pub actions: &'a [(Action, Timestamp)],
+    /// How the run ended.
+    pub ended: Option<&'a Ended>,
 }
 
 /// Who keeps what a run goes through, and hears of it.
@@ -35,11 +54,12 @@ pub trait Host: Send {
     ///
     /// # Errors
     /// What cannot be kept has not happened.
-    fn keep(
-        &mut self,
-        entries: &[Entry],
-        ended: Option<&Ended>,
-    ) -> impl Future<Output = Result<(), String>> + Send;
+    fn keep(&mut self, happened: Happened<'_>) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Hears what happened to tasks of a run that is restored, which was kept before.
+    fn recall(&mut self, trace: &Trace) {
+        let _ = trace;
+    }
 
     /// Hears what happens to tasks.
     fn trace(&mut self, at: Timestamp, trace: &Trace) {
@@ -56,11 +76,46 @@ pub trait Host: Send {
         let _ = key;
     }
 
+    /// Something asks when it may begin, or goes on that was permitted; see [`Told::Permitted`].
+    fn ask_permit(&mut self, permit: &Waiting) {
+        let _ = permit;
+    }
+
+    /// What waited for a permit, or had one, is over; whether it came to its end.
+    fn give_back(&mut self, key: &str, done: bool) {
+        let _ = (key, done);
+    }
+
+    /// What waits for a permit, or has one, does not ask as long as the run rests.
+    fn withdraw(&mut self, key: &str) {
+        let _ = key;
+    }
+
+    /// All that was under way before has been asked for again.
+    fn restored(&mut self) {}
+
     /// Whether a run that only waits is put aside, as long as `is_idle` holds: nobody has told it anything.
     fn may_rest(&mut self, rest: &Rest, is_idle: &dyn Fn() -> bool) -> bool {
         let _ = (rest, is_idle);
         false
     }
+}
+
+/// Something that waits for a permit, or has one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// Equal whenever it is repeated.
+    pub key: String,
+    /// Where the task is in the document; `/` is the whole run.
+    pub reference: String,
+    /// What is declared of it.
+    pub with: Value,
+    /// The key of what was permitted before, of which it is a part.
+    pub part_of: Option<String>,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// Whether it was permitted.
+    pub given: bool,
 }
 
 /// What a run waits for that is put aside.
@@ -72,6 +127,8 @@ pub struct Rest {
     pub wake: Option<Timestamp>,
     /// The types of events that it listens to: none when it does not listen, an empty set when it may be any.
     pub hears: Option<BTreeSet<String>>,
+    /// Whether something of it waits for a permit, or has one.
+    pub permits: bool,
 }
 
 /// What a run is told from outside.
@@ -81,6 +138,15 @@ pub enum Told {
     Order(Event, oneshot::Sender<Result<(), String>>),
     /// An event came.
     Heard(Arc<Value>),
+    /// What waits for a permit may begin, or never may; told when it is kept.
+    Permitted {
+        /// The key of what waits.
+        key: String,
+        /// The permit.
+        permit: Result<Permit, Fault>,
+        /// Told when it is kept.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
     /// What a person did; told when it is kept.
     Done {
         /// The key of the step that asked for it.
@@ -144,12 +210,15 @@ struct Driver<'a, H> {
     outside: Option<Outside>,
     timers: Timers,
     listening: Vec<Id>,
+    subscriptions: Subscriptions,
     effects: FuturesUnordered<Pending>,
     /// By which effects are broken off.
     open: HashMap<Id, oneshot::Sender<()>>,
     ready: Vec<Event>,
     /// What people are asked to do, by the number of the step, with its key.
     asked: BTreeMap<Id, String>,
+    /// What waits for a permit, or has one, by the number of the step.
+    permits: BTreeMap<Id, Waiting>,
     /// Source and id of the events that it has consumed.
     consumed: HashSet<(String, String)>,
     /// The page of earlier events that is being read.
@@ -224,10 +293,12 @@ pub async fn drive<H: Host>(
         outside: start.outside,
         timers: Timers::default(),
         listening: Vec::new(),
+        subscriptions: Subscriptions::default(),
         effects: FuturesUnordered::new(),
         open: HashMap::new(),
         ready: Vec::new(),
         asked: BTreeMap::new(),
+        permits: BTreeMap::new(),
         earlier: None,
         entries: Vec::new(),
         actions: Vec::new(),
@@ -242,8 +313,10 @@ pub async fn drive<H: Host>(
             tokio::task::yield_now().await;
         }
         if let Some(ended) = driver.run.ended() {
+            driver.subscriptions.leave().await;
             return Ok(Drove::Ended(ended.clone()));
         }
+        driver.subscriptions.attend(&driver.run, &*driver.performer);
         if let Some(rest) = driver.rests()
             && let Some(outside) = &driver.outside
             && driver.host.may_rest(&rest, &|| outside.inbox.is_empty())
@@ -269,11 +342,16 @@ impl<H: Host> Driver<'_, H> {
         let mut owed: Vec<(Id, Id, Data)> = Vec::new();
         for (event, at) in entries {
             match &event {
-                Event::Done { id, .. } => drop(performing.remove(id)),
+                Event::Done { id, .. } => {
+                    performing.remove(id);
+                    self.subscriptions.ended(*id);
+                }
                 Event::Continued => paused = false,
                 Event::Due { id, timer } => self.timers.done(*id, *timer),
+                Event::Permitted { id, permit } => self.note(*id, permit),
                 Event::Received { id, event } => {
                     self.consumed.extend(identity(event));
+                    self.subscriptions.heard(*id, event);
                     let heard = owed.iter().position(|(_, by, owed)| by == id && owed == event);
                     heard.map(|place| owed.remove(place));
                 }
@@ -293,11 +371,16 @@ impl<H: Host> Driver<'_, H> {
                         self.act(action, at);
                     }
                     Action::Pause => paused = true,
-                    Action::Trace(_) => {}
+                    Action::Permit { .. } => drop(self.waits(action, at)),
+                    Action::Release { id, .. } => drop(self.permits.remove(&id)),
+                    Action::Trace(trace) => self.host.recall(&trace),
                     action => self.act(action, at),
                 }
             }
         }
+        self.ask_permits();
+        self.host.restored();
+        self.subscriptions.restored();
         if paused {
             self.ready.push(Event::Continued);
         }
@@ -330,7 +413,8 @@ impl<H: Host> Driver<'_, H> {
             return Ok(());
         }
         let entries = std::mem::take(&mut self.entries);
-        self.host.keep(&entries, self.run.ended()).await?;
+        let (entries, actions) = (entries.as_slice(), self.actions.as_slice());
+        self.host.keep(Happened { entries, actions, ended: self.run.ended() }).await?;
         let actions = std::mem::take(&mut self.actions);
         // What is given up in the same breath is not begun.
         let mut dropped: HashMap<Id, usize> = HashMap::new();
@@ -378,18 +462,71 @@ impl<H: Host> Driver<'_, H> {
                 // What came before it listened is looked at again, from the beginning of the run.
                 self.earlier = self.outside.as_ref().map(|outside| (outside.earlier)(outside.floor));
             }
+            Action::Subscribe { id, key, with, input } => self.subscriptions.add(id, key, with, input),
             Action::Drop { id } => {
                 self.timers.remove(id);
                 self.listening.retain(|of| *of != id);
+                self.subscriptions.remove(id, &*self.performer);
                 self.open.remove(&id);
                 if let Some(key) = self.asked.remove(&id) {
                     self.host.take_back(&key);
+                }
+            }
+            Action::Permit { id, .. } if self.outside.is_none() => {
+                // On its own nobody decides about it.
+                let permit = Permit { again: false, because: data(&Value::Null) };
+                self.ready.push(Event::Permitted { id, permit: Ok(permit) });
+            }
+            Action::Permit { .. } => {
+                if let Some(waiting) = self.waits(action, at) {
+                    self.host.ask_permit(&waiting);
+                }
+            }
+            Action::Release { id, done } => {
+                if let Some(waiting) = self.permits.remove(&id) {
+                    self.host.give_back(&waiting.key, done);
                 }
             }
             Action::Pause => self.ready.push(Event::Continued),
             Action::Trace(trace) => self.host.trace(at, &trace),
             Action::End(_) => {}
         }
+    }
+
+    /// Notes that something waits for a permit.
+    fn waits(&mut self, action: Action, since: Timestamp) -> Option<Waiting> {
+        let Action::Permit { id, key, reference, with, part_of } = action else { return None };
+        let waiting = Waiting { key, reference, with: json(&with), part_of, since, given: false };
+        self.permits.insert(id, waiting.clone());
+        Some(waiting)
+    }
+
+    /// Notes what became of something that waited.
+    fn note(&mut self, id: Id, permit: &Result<Permit, Fault>) {
+        if let Some(waiting) = self.permits.get_mut(&id) {
+            waiting.given = permit.is_ok();
+        }
+    }
+
+    /// Asks for all permits that are waited for; a run that was told to rest asks for none.
+    fn ask_permits(&mut self) {
+        for waiting in self.permits.values() {
+            if self.run.is_suspended() {
+                self.host.withdraw(&waiting.key);
+            } else {
+                self.host.ask_permit(waiting);
+            }
+        }
+    }
+
+    /// Tells what waits for a permit that it has one. `Err`: nothing of that key waits, or it could not be kept.
+    async fn permit(&mut self, key: &str, permit: Result<Permit, Fault>) -> Result<(), String> {
+        let waits = |(_, waiting): &(&Id, &Waiting)| waiting.key == key && !waiting.given;
+        let found = self.permits.iter().find(waits).filter(|_| !self.run.is_suspended());
+        let id = found.map(|(id, _)| *id).ok_or("nothing waits for it any more")?;
+        self.note(id, &permit);
+        self.tell(Event::Permitted { id, permit });
+        self.flush().await
     }
 
     /// Those of a run on its own that an event is for.
@@ -413,14 +550,33 @@ impl<H: Host> Driver<'_, H> {
         }
     }
 
+    /// A message came, or the end of a subscription.
+    fn take_message(&mut self, id: Id, message: Option<Result<Value, Fault>>) {
+        let outcome = match message {
+            Some(Ok(message)) => {
+                let event = data(&message);
+                if self.run.wants(id, &event) {
+                    self.subscriptions.heard(id, &event);
+                    self.tell(Event::Received { id, event });
+                }
+                return;
+            }
+            Some(Err(fault)) => Err(fault),
+            None => Ok(Data::Null),
+        };
+        self.subscriptions.ended(id);
+        self.tell(Event::Done { id, outcome });
+    }
+
     /// What it waits for, when nothing is being done for it.
     fn rests(&self) -> Option<Rest> {
         let outside = self.outside.as_ref()?;
-        let busy = !self.effects.is_empty() || self.earlier.is_some() || !outside.inbox.is_empty();
+        let suspended = self.run.is_suspended();
+        let open = !suspended && !self.subscriptions.is_empty();
+        let busy = open || !self.effects.is_empty() || self.earlier.is_some() || !outside.inbox.is_empty();
         if busy {
             return None;
         }
-        let suspended = self.run.is_suspended();
         let wake = self.timers.first().map(|(at, ..)| at).filter(|_| !suspended);
         let mut hears = None;
         for id in self.listening.iter().filter(|_| !suspended) {
@@ -434,13 +590,14 @@ impl<H: Host> Driver<'_, H> {
                 }
             }
         }
-        Some(Rest { suspended, wake, hears })
+        Some(Rest { suspended, wake, hears, permits: !self.permits.is_empty() })
     }
 
     /// Waits for what happens next.
     async fn next(&mut self) -> Result<(), String> {
         let timer = self.timers.first().filter(|_| !self.run.is_suspended() || self.outside.is_none());
-        if timer.is_none() && self.effects.is_empty() && self.outside.is_none() {
+        let idle = self.effects.is_empty() && self.subscriptions.is_empty();
+        if timer.is_none() && idle && self.outside.is_none() {
             return Err("the run waits for events that nobody here sends; workflows that listen to others run in `sos up`".to_owned());
         }
         let inbox = async {
@@ -455,7 +612,9 @@ impl<H: Host> Driver<'_, H> {
                 None => std::future::pending().await,
             }
         };
+        let messages = self.subscriptions.next(&self.run);
         tokio::select! {
+            (id, message) = messages => self.take_message(id, message),
             Some((id, outcome)) = self.effects.next() => {
                 if let Some(outcome) = outcome {
                     self.open.remove(&id);
@@ -464,13 +623,22 @@ impl<H: Host> Driver<'_, H> {
             }
             told = inbox => match told {
                 Some(Told::Order(event, answer)) => {
+                    let rested = self.run.is_suspended();
                     self.tell(event);
                     let kept = self.flush().await;
+                    if kept.is_ok() && rested != self.run.is_suspended() {
+                        self.ask_permits();
+                    }
                     // Who gave the order may have gone.
                     let _gone = answer.send(kept.clone());
                     kept?;
                 }
                 Some(Told::Heard(event)) => self.hear(&event),
+                Some(Told::Permitted { key, permit, answer }) => {
+                    let kept = self.permit(&key, permit).await;
+                    // Who permitted it may have gone.
+                    let _gone = answer.send(kept);
+                }
                 Some(Told::Done { key, outcome, answer }) => {
                     let asked = self.asked.iter().find(|(_, asked)| **asked == key).map(|(id, _)| *id);
                     let kept = match asked {

@@ -1,7 +1,7 @@
 //! What happens to runs, as journals keep it.
 
 use serde_json::{Value, json};
-use sos_workflow::machine::{Event, Fault, Timer};
+use sos_workflow::machine::{Event, Fault, Permit, Timer};
 use sos_workflow::template::{data, json as to_json};
 
 pub(super) const TIMERS: [(Timer, &str); 4] = [
@@ -25,6 +25,10 @@ pub(super) fn written(event: &Event) -> Value {
             let name = TIMERS.iter().find(|(known, _)| known == timer).map_or("wait", |(_, name)| name);
             json!({"due": id, "timer": name})
         }
+        Event::Permitted { id, permit: Ok(permit) } => {
+            json!({"permitted": id, "again": permit.again, "because": to_json(&permit.because)})
+        }
+        Event::Permitted { id, permit: Err(fault) } => json!({"permitted": id, "fault": fault.to_json()}),
         Event::Received { id, event } => json!({"received": id, "event": to_json(event)}),
     }
 }
@@ -48,6 +52,16 @@ pub(super) fn event(value: &Value) -> Option<Event> {
             None => Ok(data(value.get("output")?)),
         };
         return Some(Event::Done { id, outcome });
+    }
+    if let Some(id) = id("permitted") {
+        let permit = match value.get("fault") {
+            Some(fault) => Err(Fault::from_json(fault)?),
+            None => Ok(Permit {
+                again: value.get("again")?.as_bool()?,
+                because: data(value.get("because").unwrap_or(&Value::Null)),
+            }),
+        };
+        return Some(Event::Permitted { id, permit });
     }
     if let Some(id) = id("due") {
         let name = value.get("timer")?.as_str()?;

@@ -8,14 +8,19 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sos_call::{CallError, Egress, ErrorKind, Resolved, Settings, Speaker, Transport, Trust, Version};
+use sos_call::{
+    CallError, Egress, ErrorKind, Resolved, Settings, Speaker, Transport, Trust, Version, Wallet,
+};
 use sos_workflow::ErrorType;
 use sos_workflow::machine::{Effect, Fault};
 use sos_workflow::program::{CallKind, RunKind};
 use sos_workflow::template::json;
 
+use tokio::time::Instant;
+
 use super::drive::Perform;
-use super::{calls, container, http, local, shell};
+use super::subscriptions::{Messages, Subscribing};
+use super::{asyncapi, calls, container, http, local, shell};
 
 /// The longest that a call may take whose task says nothing else.
 pub(super) const LONGEST_CALL: Duration = Duration::from_secs(300);
@@ -70,8 +75,14 @@ pub struct Executor {
     pub(super) base: PathBuf,
     /// How many runs stand above this one.
     pub(super) depth: u32,
+    /// Tokens that live.
+    pub(super) wallet: Wallet,
+    /// Where OpenID providers give tokens, and since when that is known.
+    pub(super) providers: Arc<Mutex<BTreeMap<String, (Instant, String)>>>,
     /// Clients of documents that were read, by their address.
     clients: Arc<Mutex<BTreeMap<String, Speaker>>>,
+    /// AsyncAPI documents, and who keeps something for which subscription.
+    pub(super) asyncapi: Arc<asyncapi::Known>,
 }
 
 impl Executor {
@@ -83,7 +94,9 @@ impl Executor {
         let Reach { egress, resolve, trust } = reach.clone();
         let transport = Transport::new(&Settings { egress, resolve, trust, ..Settings::default() })?;
         let second = transport.speaking(Version::Http2);
-        Ok(Self { transport, second, allowed, base, depth: 0, clients: Arc::default() })
+        let (wallet, providers, clients) = (Wallet::default(), Arc::default(), Arc::default());
+        let asyncapi = Arc::default();
+        Ok(Self { transport, second, allowed, base, depth: 0, wallet, providers, clients, asyncapi })
     }
 
     /// The client of a document, read once.
@@ -113,7 +126,8 @@ impl Executor {
                         let what = if *what == CallKind::Human { "people" } else { "declared services" };
                         Err(unsupported(&format!("{what} are asked in `sos up` only")))
                     }
-                    CallKind::AsyncApi | CallKind::A2a | CallKind::Mcp => {
+                    CallKind::AsyncApi => asyncapi::publish(self, key, &with, &input).await,
+                    CallKind::A2a | CallKind::Mcp => {
                         Err(unsupported(&format!("calls of {what:?} are not made yet")))
                     }
                 }
@@ -137,6 +151,14 @@ impl Perform for Executor {
     fn perform(&self, key: String, effect: Effect) -> BoxFuture<'static, Result<Value, Fault>> {
         let executor = self.clone();
         async move { executor.carry_out(&key, &effect).await }.boxed()
+    }
+
+    fn subscribe(&self, subscribing: Subscribing) -> Messages {
+        asyncapi::messages(self.clone(), subscribing)
+    }
+
+    fn unsubscribe(&self, key: &str) -> BoxFuture<'static, ()> {
+        asyncapi::unsubscribe(self.clone(), key.to_owned()).boxed()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
-use sos_call::{Address, Asked, Credentials, Exchanged, Secret, exchange};
+use sos_call::{Address, Asked, Credentials, Exchanged, Secret, Transport, exchange};
 use sos_workflow::ErrorType;
 use sos_workflow::machine::Fault;
 
@@ -29,30 +29,8 @@ pub(super) async fn call(
     if !has(&headers, "idempotency-key") && !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS") {
         headers.push(("idempotency-key".to_owned(), idempotency_key(key)));
     }
-    let (transport, own) = match credentials {
-        Credentials::Digest(login) => (executor.transport.with_digests(login, seed(key)), Vec::new()),
-        other => {
-            let own = other.headers(&executor.transport).await.map_err(|error| failed(&error))?;
-            (executor.transport.clone(), own)
-        }
-    };
-    let mut sent: Vec<(String, Secret)> =
-        headers.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect();
-    if !has(&headers, "authorization") {
-        sent.extend(own);
-    }
-    let asked = Asked {
-        method: &method,
-        address: &address,
-        headers: &sent,
-        body: &body,
-        limit: MOST_BYTES,
-        timeout: LONGEST_CALL,
-    };
-    let mut answer = exchange(&transport, asked).await.map_err(|error| failed(&error))?;
-    if answer.status == 401 && transport.answers_challenges() {
-        answer = exchange(&transport, asked).await.map_err(|error| failed(&error))?;
-    }
+    let asked = Request { method: &method, address: &address, headers: &headers, body: &body };
+    let answer = exchanged(executor, &credentials, key, asked).await?;
     let most = if with.get("redirect").and_then(Value::as_bool) == Some(true) { 399 } else { 299 };
     if !(200..=most).contains(&answer.status) {
         return Err(refused(&method, &address, &answer));
@@ -60,8 +38,55 @@ pub(super) async fn call(
     output(with, &method, &address, &headers, &answer)
 }
 
+/// A request without who asks.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    method: &'a str,
+    address: &'a Address,
+    headers: &'a [(String, String)],
+    body: &'a [u8],
+}
+
+/// Sends it; once more where a challenge is to be answered, or a token was no longer taken.
+async fn exchanged(
+    executor: &Executor,
+    credentials: &Credentials,
+    key: &str,
+    request: Request<'_>,
+) -> Result<Exchanged, Fault> {
+    let Request { method, address, headers, body } = request;
+    let transport = transport(&executor.transport, credentials, key);
+    let mut first = true;
+    loop {
+        let own = if has(headers, "authorization") {
+            Vec::new()
+        } else {
+            executor.wallet.headers(credentials, &executor.transport).await.map_err(|error| failed(&error))?
+        };
+        let sent = headers.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone())));
+        let sent: Vec<(String, Secret)> = sent.chain(own.iter().cloned()).collect();
+        let (limit, timeout) = (MOST_BYTES, LONGEST_CALL);
+        let asked = Asked { method, address, headers: &sent, body, limit, timeout };
+        let answer = exchange(&transport, asked).await.map_err(|error| failed(&error))?;
+        let again = std::mem::take(&mut first)
+            && answer.status == 401
+            && (transport.answers_challenges() || executor.wallet.rejected(credentials, &own));
+        if !again {
+            return Ok(answer);
+        }
+    }
+}
+
+/// What calls are made over: it answers the challenges of digests.
+pub(super) fn transport(over: &Transport, credentials: &Credentials, key: &str) -> Transport {
+    match credentials {
+        Credentials::Digest(login) => over.with_digests(login.clone(), seed(key)),
+        _ => over.clone(),
+    }
+}
+
 /// Keys are at most 255 visible ASCII characters; what is not is told by its digest.
-fn idempotency_key(key: &str) -> String {
+pub(super) fn idempotency_key(key: &str) -> String {
     use sha2::Digest as _;
     if key.len() <= 255 && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return key.to_owned();

@@ -10,7 +10,7 @@ use sos_workflow::machine::{Begin, Ended, Fault};
 use sos_workflow::template::{data, json as to_json};
 use sos_workflow::{Definition, ErrorType};
 
-use super::drive::{Drove, Entry, Host, Start, drive, now};
+use super::drive::{Drove, Happened, Host, Start, drive, now};
 use super::executor::{Executor, text, wrong};
 use super::resources::{Unloaded, load};
 
@@ -23,7 +23,7 @@ const MOST_FILES: usize = 1_000;
 struct Nobody;
 
 impl Host for Nobody {
-    async fn keep(&mut self, _: &[Entry], _: Option<&Ended>) -> Result<(), String> {
+    async fn keep(&mut self, _: Happened<'_>) -> Result<(), String> {
         Ok(())
     }
 }
@@ -61,7 +61,8 @@ pub(super) fn run<'a>(
             }
         })?;
         let input = named.get("input").cloned().unwrap_or_else(|| json!({}));
-        let begin = Begin { id: key.to_owned(), input: data(&input), secrets: data(&json!({})), at: now() };
+        let (id, secrets) = (key.to_owned(), data(&json!({})));
+        let begin = Begin { id, input: data(&input), secrets, at: now(), permit: None };
         let start = Start { program: Arc::new(program), begin, entries: Vec::new(), outside: None };
         match drive(start, Arc::new(executor), &mut Nobody).await {
             Ok(Drove::Ended(Ended::Completed(output))) => Ok(to_json(&output)),

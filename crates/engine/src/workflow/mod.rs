@@ -1,5 +1,6 @@
 //! Workflows: what performs the effects of their runs, and what drives a run to its end.
 
+mod asyncapi;
 mod authentication;
 mod calls;
 mod container;
@@ -12,12 +13,13 @@ mod local;
 mod resources;
 mod runs;
 mod shell;
+mod subscriptions;
 mod uri;
 
 use jiff::Timestamp;
 
 pub(crate) use drive::until;
-pub use drive::{Drove, Entry, Host, Outside, Page, Perform, Rest, Start, Told, drive};
+pub use drive::{Drove, Entry, Happened, Host, Outside, Page, Perform, Rest, Start, Told, drive};
 pub use executor::{Allowed, Executor, Reach, Within};
 pub use file::{Beginning, Found, Journal};
 pub use resources::{Unloaded, load};
@@ -25,6 +27,13 @@ pub use runs::{
     Begun, Doing, NewStart, Order, Ordered, Person, Refusal, RunEnd, RunOptions, RunQuery, RunningRuns, Runs,
     Which, check,
 };
+pub use subscriptions::{Messages, Subscribing};
+
+/// What is wrong with the tasks of a document that wait for power; whether their sites are declared is not known here.
+#[must_use]
+pub fn check_waiting(text: &str, definition: &sos_workflow::Definition) -> Vec<sos_workflow::Problem> {
+    crate::waiting::check(text, definition, false, None)
+}
 
 /// A name for a run that begins at a time: sorted by it, unique by 80 random bits.
 #[must_use]

@@ -168,6 +168,7 @@ impl Rig {
             stop,
             ticked: Vec::new(),
             work: WorkBook::default(),
+            permits: sos_engine::permits::Permits::new().0,
             faults: self.faults.clone(),
             started: Instant::now(),
         };

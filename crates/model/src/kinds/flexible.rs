@@ -1,4 +1,4 @@
-//! Services as flexible loads: jobs whose runs can be moved, and services that may be slower.
+//! Flexible loads: jobs whose runs can be moved, services that may be slower, and workflows that may wait.
 
 use jiff::SignedDuration;
 use jiff::civil::Time;
@@ -12,6 +12,9 @@ use crate::problem::Position;
 use crate::quantity::{Amount, Fraction};
 use crate::scalar::Name;
 use crate::schema::{ABOVE_ZERO, NOT_NEGATIVE};
+
+/// The longest that work of workflows may wait: a year.
+const MOST_HOURS_WAITED: i64 = 8784;
 
 record! {
     /// A job whose run can be moved within a window.
@@ -32,6 +35,43 @@ record! {
         interruptible: bool = false;
         /// What it is worth to finish in time, such as `5 USD`. Default: it must finish.
         value: Option<Amount<Money>>, in NOT_NEGATIVE;
+    }
+}
+
+record! {
+    /// Work of a workflow, or of one of its tasks, that may wait for power.
+    pub struct Waiting checked by check_waiting {
+        ..until: WaitingUntil;
+        /// Name of the `Site` whose energy it uses.
+        site: Name;
+        /// Energy that it uses, such as `2 kWh`; above zero.
+        energy: Energy, in ABOVE_ZERO;
+        /// Highest power while it is at work, such as `1 kW`; above zero. `energy` at this power is how long it takes.
+        power: Power, in ABOVE_ZERO;
+        /// Lowest power while it is at work; zero or above. Default: `power`.
+        min_power: Option<Power>, in NOT_NEGATIVE;
+        /// Whether it may pause: before calls and programs, never within one.
+        interruptible: bool = false;
+        /// What it is worth to finish in time, such as `5 USD`. Default: it must finish.
+        value: Option<Amount<Money>>, in NOT_NEGATIVE;
+    }
+}
+
+choice! {
+    /// When work that may wait is to be done.
+    pub enum WaitingUntil {
+        /// This much site time after it could begin, such as `8 h`.
+        Within(SignedDuration),
+        /// The next time of day that leaves enough time for it, such as `"06:00"`, in the site's local time.
+        Deadline(Time),
+    }
+}
+
+impl Waiting {
+    /// How long it takes at full power, in whole seconds, at least one.
+    #[must_use]
+    pub fn seconds(&self) -> i64 {
+        ((self.energy.as_kwh() / self.power.as_kw() * 3600.0).ceil() as i64).max(1)
     }
 }
 
@@ -115,6 +155,28 @@ fn check_batch(batch: &Batch, node: &Node, cx: &mut Cx<'_>) {
         let message =
             format!("a run of {} does not fit the window of {}", text(batch.duration), text(window));
         cx.report(at("duration"), message, "expected a longer window or a shorter run");
+    }
+}
+
+fn check_waiting(waiting: &Waiting, node: &Node, cx: &mut Cx<'_>) {
+    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
+    let text = crate::quantity::duration_text;
+    let takes = SignedDuration::from_secs(waiting.seconds());
+    let (key, most) = match waiting.until {
+        WaitingUntil::Within(within) => ("within", within),
+        // The clock may be turned forward meanwhile.
+        WaitingUntil::Deadline(_) => ("energy", SignedDuration::from_hours(23)),
+    };
+    if takes > most {
+        let message = format!("{} at {} takes {}", waiting.energy, waiting.power, text(takes));
+        cx.report(at(key), message, format!("expected it to fit into {}", text(most)));
+    }
+    if most > SignedDuration::from_hours(MOST_HOURS_WAITED) {
+        let message = format!("{} is longer than anything may wait", text(most));
+        cx.report(at(key), message, format!("expected at most {MOST_HOURS_WAITED} h"));
+    }
+    if waiting.min_power.is_some_and(|min| min > waiting.power) {
+        cx.report(at("minPower"), "minPower is above power", format!("expected at most {}", waiting.power));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::flexible::Waiting;
 use crate::declare::{choice, record};
 use crate::quantity::Bytes;
 use crate::scalar::{Name, ZoneName};
@@ -16,6 +17,8 @@ record! {
         channel: Option<Name>;
         /// The time zone of `schedule.cron`, an IANA name. Default: UTC.
         time_zone: Option<ZoneName>;
+        /// Tells others what its runs and their tasks go through, by the events of the DSL; without it, nobody is told.
+        lifecycle: Option<WorkflowLifecycle>;
         /// Addresses that its calls may reach beside those of declared services: hosts (`api.example.org`), or networks such
         /// as `10.1.0.0/16`.
         egress: Vec<String> = Vec::new();
@@ -23,6 +26,8 @@ record! {
         shell: Option<WorkflowLimits>;
         /// Within what it may run containers of Docker; without it, it may not. `{}` for the usual limits.
         containers: Option<WorkflowLimits>;
+        /// When a run as a whole may wait for power of a `Site`. Tasks say the same in their `metadata`.
+        flexible: Option<Waiting>;
         /// How long its runs are kept after their end.
         keep: WorkflowKeep = WorkflowKeep::default();
     }
@@ -35,6 +40,14 @@ choice! {
         File(String),
         /// Its text in YAML or JSON.
         Document(String),
+    }
+}
+
+record! {
+    /// Where it is told what runs go through.
+    pub struct WorkflowLifecycle {
+        /// Name of the `Channel`. `events` is there without being declared.
+        channel: Option<Name>;
     }
 }
 
@@ -69,6 +82,13 @@ impl Default for WorkflowKeep {
 impl WorkflowSpec {
     /// The channel that workflows use which name none.
     pub const CHANNEL: &str = "events";
+
+    /// The channel on which is told what its runs go through.
+    #[must_use]
+    pub fn lifecycle(&self) -> Option<&str> {
+        let lifecycle = self.lifecycle.as_ref()?;
+        Some(lifecycle.channel.as_ref().map_or(Self::CHANNEL, |name| name))
+    }
 
     /// The channel of its events.
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read as _, Write as _};
+use std::io::{LineWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use sos_call::{Egress, Trust};
+use sos_call::Egress;
 use sos_engine::clock::wall_now;
 use sos_engine::workflow::{
-    Allowed, Beginning, Drove, Entry, Executor, Found, Host, Journal, Reach, Start, Unloaded, Within, drive,
-    load, run_id,
+    Allowed, Beginning, Drove, Executor, Found, Happened, Host, Journal, Reach, Start, Unloaded, Within,
+    drive, load, run_id,
 };
 use sos_model::read_duration;
 use sos_workflow::machine::{Begin, Ended, Trace};
@@ -23,7 +23,7 @@ use sos_workflow::template::{data, json as to_json};
 use sos_workflow::{Definition, Document};
 
 use super::block_on;
-use super::import::fetch::resolved;
+use super::import::fetch::{resolved, trust};
 use crate::outcome::{Failure, Outcome};
 use crate::output;
 
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 let (id, at) = (run_id(wall_now()), wall_now());
                 let document = definition.json().clone();
                 told.begin(&Beginning { id: id.clone(), at, document, resources, input: input.clone() })?;
-                let begin = Begin { id, input: data(&input), secrets: data(&secrets), at };
+                let begin = Begin { id, input: data(&input), secrets: data(&secrets), at, permit: None };
                 Start { program: Arc::new(program), begin, entries: Vec::new(), outside: None }
             }
         };
@@ -134,19 +134,12 @@ fn restored(found: Found, secrets: &Value, told: &mut Told) -> Result<Start, Fai
         .map_err(|unbuilt| Failure::unsuccessful(format!("the document that was kept: {unbuilt:?}")))?;
     output::note(format!("going on with run {id} of {at}, after {} events", entries.len()));
     told.journal = Some(journal);
-    let begin = Begin { id, input: data(&input), secrets: data(secrets), at };
+    let begin = Begin { id, input: data(&input), secrets: data(secrets), at, permit: None };
     Ok(Start { program: Arc::new(program), begin, entries, outside: None })
 }
 
 fn executor(args: &Args) -> Result<Executor, Failure> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path)
-            .map_err(|error| Failure::input(format!("cannot read {}: {error}", path.display())))
-    };
-    let trust = match &args.ca_file {
-        None => Trust::System,
-        Some(path) => Trust::SystemAnd(read(path)?),
-    };
+    let trust = trust(args.ca_file.as_deref())?;
     let resolve = args.resolve.iter().map(|text| resolved(text)).collect::<Result<_, _>>()?;
     let reach = Reach { egress: Egress::open(), resolve, trust };
     let base = args.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -162,14 +155,22 @@ fn definition(file: &Path) -> Result<(Document, Definition), Failure> {
     let name = file.display().to_string();
     let document = sos_workflow::read(&text);
     let checked = document.and_then(|document| document.check().map(|definition| (document, definition)));
-    checked.map_err(|problems| {
-        let mut lines: Vec<String> =
-            problems.all().iter().map(|problem| problem.in_file(&name).to_string()).collect();
-        if problems.are_more() {
-            lines.push(format!("{name}: and more problems"));
-        }
-        Failure::BadInput(lines)
-    })
+    let waiting = |(document, definition): (Document, Definition)| {
+        let wrong = sos_engine::workflow::check_waiting(&text, &definition);
+        let lines: Vec<String> = wrong.iter().map(|problem| problem.in_file(&name).to_string()).collect();
+        if lines.is_empty() { Ok((document, definition)) } else { Err(Failure::BadInput(lines)) }
+    };
+    checked.map_or_else(
+        |problems| {
+            let mut lines: Vec<String> =
+                problems.all().iter().map(|problem| problem.in_file(&name).to_string()).collect();
+            if problems.are_more() {
+                lines.push(format!("{name}: and more problems"));
+            }
+            Err(Failure::BadInput(lines))
+        },
+        waiting,
+    )
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -258,7 +259,7 @@ pub(super) fn faulted(fault: &Value) -> Failure {
 
 /// Writes the trace and the journal.
 struct Told {
-    file: Option<(PathBuf, BufWriter<File>)>,
+    file: Option<(PathBuf, LineWriter<File>)>,
     failed: Option<std::io::Error>,
     /// Where the journal is or will be.
     path: Option<PathBuf>,
@@ -271,7 +272,7 @@ impl Told {
             let file = File::create(path);
             let file =
                 file.map_err(|error| Failure::input(format!("cannot write {}: {error}", path.display())))?;
-            Ok((path.to_owned(), BufWriter::new(file)))
+            Ok((path.to_owned(), LineWriter::new(file)))
         };
         Ok(Self { file: path.map(create).transpose()?, failed: None, path: None, journal: None })
     }
@@ -326,8 +327,8 @@ impl Told {
 }
 
 impl Host for Told {
-    async fn keep(&mut self, entries: &[Entry], _: Option<&Ended>) -> Result<(), String> {
-        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(entries))
+    async fn keep(&mut self, happened: Happened<'_>) -> Result<(), String> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(happened.entries))
     }
 
     fn trace(&mut self, at: Timestamp, trace: &Trace) {

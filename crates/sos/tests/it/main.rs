@@ -41,5 +41,6 @@ mod services;
 mod skipped;
 mod support;
 mod utility;
+mod waiting;
 mod workflow;
 mod year;

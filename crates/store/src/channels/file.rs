@@ -14,7 +14,8 @@ use crate::{files, lock, schema};
 pub(crate) const DB: &str = "channels.db";
 const LOCK: &str = "channels.lock";
 /// Migration `i` leads from schema `i` to `i + 1`. Only ever appended to.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("runs.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("runs.sql"), include_str!("run_events.sql")];
 /// `SOSc`: told in the file's header, so that another database is not taken for this one.
 const APPLICATION: i32 = 0x534f_5363;
 

@@ -100,6 +100,17 @@ pub struct NewRun {
     pub began: Timestamp,
     /// What it begins with.
     pub start: Vec<u8>,
+    /// What others are told of its beginning, if it begins.
+    pub tells: Vec<RunEvent>,
+}
+
+/// Something that others are told of a run: kept together with what it tells of, until it is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunEvent {
+    /// The channel that it goes to.
+    pub channel: std::sync::Arc<str>,
+    /// The event.
+    pub body: Vec<u8>,
 }
 
 /// A line of a journal.
@@ -162,6 +173,15 @@ pub enum RunWrite {
     Forget {
         /// The key of its step.
         key: String,
+    },
+    /// Others are told of something.
+    Tell(Vec<RunEvent>),
+    /// What was to be told on a channel is told, up to a number.
+    Told {
+        /// The channel.
+        channel: String,
+        /// The number of the last that is told.
+        upto: i64,
     },
     /// A small value, kept under a name.
     Mark {

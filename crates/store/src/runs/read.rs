@@ -103,6 +103,45 @@ impl Runs {
         })
     }
 
+    /// The channels on which something is still to be told.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn untold_channels(&self) -> Result<Vec<String>> {
+        self.0.look(|conn| {
+            let mut query =
+                conn.prepare_cached("SELECT DISTINCT channel FROM run_events ORDER BY channel")?;
+            let found = query.query_map([], |row| row.get(0))?;
+            Ok(found.collect::<rusqlite::Result<Vec<_>>>()?)
+        })
+    }
+
+    /// What is still to be told on a channel, the oldest first, at most `limit`: numbers and events.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn untold(&self, channel: &str, limit: u32) -> Result<Vec<(i64, Vec<u8>)>> {
+        self.0.look(|conn| {
+            let mut query =
+                conn.prepare_cached("SELECT id, body FROM run_events WHERE channel = ? ORDER BY id LIMIT ?")?;
+            let found = query.query_map((channel, limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(found.collect::<rusqlite::Result<Vec<_>>>()?)
+        })
+    }
+
+    /// The latest of those that are still to be told on a channel and have at least `most` behind them.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn untold_beyond(&self, channel: &str, most: u32) -> Result<Option<i64>> {
+        self.0.look(|conn| {
+            let mut query = conn.prepare_cached(
+                "SELECT id FROM run_events WHERE channel = ? ORDER BY id DESC LIMIT 1 OFFSET ?",
+            )?;
+            Ok(query.query_row((channel, most), |row| row.get(0)).optional()?)
+        })
+    }
+
     /// What runs do.
     ///
     /// # Errors

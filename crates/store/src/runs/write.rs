@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{NewRun, RunChange, RunEntry, RunId, RunState, RunWrite, RunWritten, Runs};
+use super::{NewRun, RunChange, RunEntry, RunEvent, RunId, RunState, RunWrite, RunWritten, Runs};
 use crate::error::{Result, StoreError};
 use crate::rows;
 
@@ -61,6 +61,7 @@ fn one(conn: &Connection, write: &RunWrite) -> Result<RunWritten> {
             let begun = begin(conn, new)?;
             if let RunWritten::Began(run) = begun {
                 append(conn, run, 1, entries)?;
+                tell(conn, &new.tells)?;
                 if let Some(change) = change {
                     self::change(conn, run, change)?;
                 }
@@ -104,6 +105,12 @@ fn one(conn: &Connection, write: &RunWrite) -> Result<RunWritten> {
         }
         RunWrite::Forget { key } => {
             conn.prepare_cached("DELETE FROM run_tasks WHERE key = ?")?.execute([key])?;
+            Ok(RunWritten::Kept)
+        }
+        RunWrite::Tell(events) => tell(conn, events).map(|()| RunWritten::Kept),
+        RunWrite::Told { channel, upto } => {
+            conn.prepare_cached("DELETE FROM run_events WHERE channel = ? AND id <= ?")?
+                .execute((channel, upto))?;
             Ok(RunWritten::Kept)
         }
         RunWrite::Mark { name, value } => {
@@ -166,6 +173,17 @@ fn append(conn: &Connection, run: RunId, first: u64, entries: &[RunEntry]) -> Re
     Ok(())
 }
 
+fn tell(conn: &Connection, events: &[RunEvent]) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut insert = conn.prepare_cached("INSERT INTO run_events (channel, body) VALUES (?, ?)")?;
+    for event in events {
+        insert.execute((&*event.channel, &event.body))?;
+    }
+    Ok(())
+}
+
 fn change(conn: &Connection, run: RunId, change: &RunChange) -> Result<()> {
     let (ended, result) = match &change.ended {
         Some((at, result)) => (Some(rows::micros(*at)), Some(result)),
@@ -202,6 +220,7 @@ mod tests {
             labels: BTreeMap::from([("tier".to_owned(), name.to_owned())]),
             began: at(0),
             start: b"start".to_vec(),
+            tells: vec![RunEvent { channel: Arc::from("life"), body: name.as_bytes().to_vec() }],
         };
         RunWrite::Begin(Box::new(new), Vec::new(), None)
     }
@@ -247,6 +266,30 @@ mod tests {
         assert_eq!((all[1].wake, all[1].hears.as_deref()), (Some(at(60)), Some("x")));
         assert_eq!(runs.find("b").unwrap().unwrap().id, 2);
         assert!(runs.find("z").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_to_be_told_stays_until_it_is_told_and_is_kept_with_what_it_tells_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = Channels::open(dir.path(), ChannelOptions::default()).unwrap().runs();
+        runs.write(vec![new("a", Some("k")), new("b", None)]).unwrap();
+        runs.write(vec![new("c", Some("k"))]).unwrap();
+        let more = || RunEvent { channel: Arc::from("other"), body: b"more".to_vec() };
+        let lost =
+            runs.write(vec![RunWrite::Tell(vec![more()]), append(9, 1, &[], ended(RunState::Faulted))]);
+        assert!(lost.is_err(), "no such run");
+        runs.write(vec![RunWrite::Tell(vec![more(), more(), more()])]).unwrap();
+        assert_eq!(runs.untold_channels().unwrap(), ["life", "other"]);
+        let life = runs.untold("life", 9).unwrap();
+        let bodies: Vec<&[u8]> = life.iter().map(|(_, body)| body.as_slice()).collect();
+        assert_eq!(bodies, [b"a", b"b"], "not of a beginning that was known");
+        let other = runs.untold("other", 9).unwrap();
+        assert_eq!(runs.untold_beyond("other", 2).unwrap(), Some(other[0].0));
+        assert_eq!(runs.untold_beyond("other", 3).unwrap(), None);
+        runs.write(vec![RunWrite::Told { channel: "life".to_owned(), upto: life[0].0 }]).unwrap();
+        assert_eq!(runs.untold("life", 9).unwrap(), life[1..]);
+        runs.write(vec![RunWrite::Told { channel: "life".to_owned(), upto: life[1].0 }]).unwrap();
+        assert_eq!(runs.untold_channels().unwrap(), ["other"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::listening::Listening;
 use super::sequence::{Leave, Sequence, Step};
 use super::{Action, Effect, Event, Fault, Id, Timer, Traced};
 use crate::jq::Data;
-use crate::program::{Kind, List, Next, Program, StepId};
+use crate::program::{Kind, List, Next, Program, StepId, Subscription};
 use crate::template::{Template, json};
 
 /// The most branches of a fork.
@@ -39,6 +39,8 @@ pub(super) struct Activation {
     input: Data,
     started: Timestamp,
     timed: bool,
+    /// Whether it has asked for a permit.
+    permitted: bool,
     stage: Stage,
     state: State,
     /// Extensions that apply.
@@ -50,6 +52,8 @@ pub(super) struct Activation {
 /// Where a task is among what is put around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// It has not begun: it waits for a permit.
+    Gate,
     Before(usize),
     Own,
     After(usize),
@@ -94,6 +98,7 @@ impl Activation {
             raw,
             started: core.now,
             timed: false,
+            permitted: false,
             stage: Stage::Own,
             state: State::None,
             around: Vec::new(),
@@ -133,15 +138,55 @@ impl Activation {
             match core.holds(when, &self.raw, &self.scope(&program, &Data::Null)) {
                 Ok(true) => {}
                 Ok(false) => {
-                    core.trace(step, Traced::Skipped);
+                    core.trace(step, &self.locals, Traced::Skipped, None);
                     return After::Done(std::mem::take(&mut self.raw), Next::Continue);
                 }
                 Err(fault) => return self.fail(core, fault),
             }
         }
-        core.trace(step, Traced::Started);
+        if self.asks(core, step) {
+            return After::Pending;
+        }
+        self.started(core, &program)
+    }
+
+    /// Asks for a permit, where the task itself or what is around it needs one.
+    fn asks(&mut self, core: &mut Core, step: &crate::program::Step) -> bool {
+        let works = matches!(step.kind, Kind::Call { .. } | Kind::Run { .. });
+        let (with, part_of) = match (self.locals.gate(), &step.permit) {
+            (Some(key), _) if works => (Data::Null, Some(key.to_owned())),
+            (None, Some(with)) => (with.clone(), None),
+            _ => return false,
+        };
+        let program = Arc::clone(&core.program);
+        let (key, reference) = (self.key(core, &program), step.reference.clone());
+        core.actions.push(Action::Permit { id: self.id, key, reference, with, part_of });
+        self.permitted = true;
+        self.stage = Stage::Gate;
+        true
+    }
+
+    /// What the permit says that it waits for.
+    fn permit(&mut self, core: &mut Core, program: &Arc<Program>, event: &Event) -> After {
+        match event {
+            Event::Permitted { id, permit } if *id == self.id => match permit {
+                Ok(permit) => {
+                    if permit.again && self.locals.gate().is_none() {
+                        self.locals = self.locals.clone().gated(&self.key(core, program));
+                    }
+                    self.started = core.now;
+                    self.started(core, program)
+                }
+                Err(fault) => self.fail(core, fault.clone()),
+            },
+            _ => After::Pending,
+        }
+    }
+
+    fn started(&mut self, core: &mut Core, program: &Arc<Program>) -> After {
+        core.trace(program.step(self.step), &self.locals, Traced::Started, None);
         core.depth += 1;
-        let after = self.enter(core, &program);
+        let after = self.enter(core, program);
         core.depth -= 1;
         after
     }
@@ -266,7 +311,7 @@ impl Activation {
                     let detail = format!("more than {MOST_UNDONE} steps have to be undone");
                     return Err(Fault::of(ErrorType::Runtime, "Too many compensations", detail));
                 }
-                let locals = self.locals.of_call(&program.step(self.step).reference);
+                let locals = self.locals.of_call(&program.step(self.step).reference).ungated();
                 core.undo.push(Undo { tasks: undo.clone(), input, locals });
                 done(self.input.clone())
             }
@@ -288,12 +333,36 @@ impl Activation {
             }
             Kind::Listen(listen) => {
                 let mut listening = Listening::begin(core, &self.scope(program, &Data::Null), listen)?;
-                core.actions.push(Action::Listen { id: self.id });
+                match &listen.subscription {
+                    Some(subscription) => self.subscribe(core, program, subscription, &listening)?,
+                    None => core.actions.push(Action::Listen { id: self.id }),
+                }
                 let step = listening.go_on(core, self, listen)?;
                 self.state = State::Listen(Box::new(listening));
                 Ok(step)
             }
         }
+    }
+
+    /// Asks for the messages of a subscription, unless its condition ends it before the first.
+    fn subscribe(
+        &self,
+        core: &mut Core,
+        program: &Program,
+        subscription: &Subscription,
+        listening: &Listening,
+    ) -> Result<(), Fault> {
+        if !listening.takes() {
+            return Ok(());
+        }
+        let with = self.evaluate(core, program, &subscription.with)?;
+        if let Some(span) = &subscription.lasts {
+            let at = ended(core.span(span, &self.scope(program, &Data::Null))?, core.now)?;
+            core.actions.push(Action::Wake { id: self.id, timer: Timer::Wait, at });
+        }
+        let (id, key, input) = (self.id, self.key(core, program), self.input.clone());
+        core.actions.push(Action::Subscribe { id, key, with, input });
+        Ok(())
     }
 
     fn evaluate(&self, core: &Core, program: &Program, template: &Template) -> Result<Data, Fault> {
@@ -408,6 +477,9 @@ impl Activation {
             self.timed = false;
             return self.fail(core, fault);
         }
+        if self.stage == Stage::Gate {
+            return self.permit(core, &program, event);
+        }
         core.depth += 1;
         let after = match self.stage {
             Stage::Own => {
@@ -433,7 +505,7 @@ impl Activation {
                 Step::Failed(fault) => self.fail(core, fault),
                 Step::Done(..) => self.after(core, program, number + 1),
             },
-            Stage::Own => After::Pending,
+            Stage::Own | Stage::Gate => After::Pending,
         }
     }
 
@@ -484,7 +556,7 @@ impl Activation {
             return Ok(Step::Pending);
         };
         let Kind::Try { tasks, catch } = &program.step(self.step).kind else { return Ok(Step::Pending) };
-        core.trace(program.step(self.step), Traced::Retried);
+        core.trace(program.step(self.step), &self.locals, Traced::Retried, None);
         let step = trying.attempt(core, self, tasks, catch)?;
         self.state = State::Try(trying);
         self.take_try(core, program, step)
@@ -502,6 +574,11 @@ impl Activation {
         let Kind::Listen(listen) = &program.step(self.step).kind else { return Ok(Step::Pending) };
         let step = match event {
             Event::Received { id, event } if *id == self.id => listening.receive(core, self, listen, event),
+            Event::Due { id, timer: Timer::Wait } if *id == self.id => listening.close(core, self, listen),
+            Event::Done { id, outcome } if *id == self.id => match outcome {
+                Ok(_) => listening.close(core, self, listen),
+                Err(fault) => Err(fault.clone()),
+            },
             event => listening.wake(core, self, listen, event),
         };
         self.state = State::Listen(listening);
@@ -581,23 +658,29 @@ impl Activation {
             }
         }
         self.state = State::None;
-        self.untime(core);
-        core.trace(program.step(self.step), Traced::Completed);
+        self.untime(core, true);
+        let output = Some(Ok(self.raw.clone()));
+        core.trace(program.step(self.step), &self.locals, Traced::Completed, output);
         After::Done(std::mem::take(&mut self.raw), self.next)
     }
 
     fn fail(&mut self, core: &mut Core, fault: Fault) -> After {
         let program = Arc::clone(&core.program);
         self.stop(core);
-        self.untime(core);
+        self.untime(core, false);
         let step = program.step(self.step);
-        core.trace(step, Traced::Faulted);
-        After::Failed(fault.at(&step.reference))
+        let fault = fault.at(&step.reference);
+        core.trace(step, &self.locals, Traced::Faulted, Some(Err(fault.clone())));
+        After::Failed(fault)
     }
 
-    fn untime(&mut self, core: &mut Core) {
+    /// Its time and its permit are over; `done`: it came to its end.
+    fn untime(&mut self, core: &mut Core, done: bool) {
         if std::mem::take(&mut self.timed) {
             core.actions.push(Action::Drop { id: self.id });
+        }
+        if std::mem::take(&mut self.permitted) {
+            core.actions.push(Action::Release { id: self.id, done });
         }
     }
 
@@ -631,8 +714,8 @@ impl Activation {
     pub(super) fn abandon(&mut self, core: &mut Core) {
         let program = Arc::clone(&core.program);
         self.stop(core);
-        self.untime(core);
-        core.trace(program.step(self.step), Traced::Cancelled);
+        self.untime(core, false);
+        core.trace(program.step(self.step), &self.locals, Traced::Cancelled, None);
     }
 
     pub(super) fn find(&self, id: Id) -> Option<&Self> {
@@ -658,6 +741,11 @@ impl Activation {
             Kind::Listen(listen) => super::listening::types(&listen.to),
             _ => None,
         }
+    }
+
+    /// Whether it takes more messages.
+    pub(super) fn takes(&self) -> bool {
+        matches!(&self.state, State::Listen(listening) if listening.takes())
     }
 
     pub(super) fn wants(&self, core: &Core, event: &Data) -> bool {

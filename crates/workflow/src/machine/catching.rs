@@ -149,7 +149,7 @@ impl Trying {
                     core.actions.push(Action::Wake { id: task.id, timer: Timer::Retry, at });
                     return Ok(Step::Pending);
                 }
-                core.trace(within.step, super::Traced::Retried);
+                core.trace(within.step, within.locals, super::Traced::Retried, None);
                 step = self.attempt(core, task, tasks, catch)?;
                 continue;
             }

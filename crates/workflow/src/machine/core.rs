@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Action, Begin, Fault, Id, Trace, Traced};
 use crate::jq::{Data, Limits};
-use crate::program::{List, Program, Span, Step, Transform};
+use crate::program::{Kind, List, Program, Span, Step, Transform};
 use crate::template::{Scope, Template, data, json};
 
 /// How many tasks begin before a run lets others go first.
@@ -23,6 +23,8 @@ pub(super) struct Core {
     pub(super) actions: Vec<Action>,
     pub(super) now: Timestamp,
     pub(super) id: String,
+    /// What is declared of the run as a whole, when it waits for a permit.
+    pub(super) permit: Option<Data>,
     secrets: Data,
     workflow: Data,
     runtime: Data,
@@ -49,6 +51,8 @@ pub(super) struct Locals {
     variables: Option<Arc<Bound>>,
     /// For keys: the number of each loop around.
     pub(super) iteration: String,
+    /// The key of what was permitted around, where calls and programs within it ask again.
+    gate: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -71,7 +75,7 @@ pub(super) struct Around<'a> {
 impl Locals {
     pub(super) fn with(&self, name: &str, value: Data) -> Self {
         let bound = Bound { name: name.to_owned(), value, outer: self.variables.clone() };
-        Self { variables: Some(Arc::new(bound)), iteration: self.iteration.clone() }
+        Self { variables: Some(Arc::new(bound)), ..self.clone() }
     }
 
     /// The same in one iteration of a loop.
@@ -83,7 +87,22 @@ impl Locals {
 
     /// Those inside a function that a task calls: none of its own, and the task in the keys.
     pub(super) fn of_call(&self, reference: &str) -> Self {
-        Self { variables: None, iteration: format!("{}{reference}", self.iteration) }
+        let iteration = format!("{}{reference}", self.iteration);
+        Self { variables: None, iteration, gate: self.gate.clone() }
+    }
+
+    /// The same where calls and programs ask for a permit each, as parts of what has this key.
+    pub(super) fn gated(self, key: &str) -> Self {
+        Self { gate: Some(Arc::from(key)), ..self }
+    }
+
+    /// The same where nothing asks: what is undone does not wait.
+    pub(super) fn ungated(self) -> Self {
+        Self { gate: None, ..self }
+    }
+
+    pub(super) fn gate(&self) -> Option<&str> {
+        self.gate.as_deref()
     }
 
     fn get(&self, name: &str) -> Option<Data> {
@@ -121,6 +140,7 @@ impl Core {
             actions: Vec::new(),
             now: begin.at,
             id: begin.id,
+            permit: begin.permit,
             secrets: begin.secrets,
             input,
             serial: super::WHOLE,
@@ -152,9 +172,21 @@ impl Core {
         true
     }
 
-    pub(super) fn trace(&mut self, step: &Step, what: Traced) {
-        let (task, reference) = (step.name.clone(), step.reference.clone());
-        self.actions.push(Action::Trace(Trace { task, reference, what }));
+    pub(super) fn trace(
+        &mut self,
+        step: &Step,
+        locals: &Locals,
+        what: Traced,
+        outcome: Option<Result<Data, Fault>>,
+    ) {
+        self.actions.push(Action::Trace(Trace {
+            task: step.name.clone(),
+            reference: step.reference.clone(),
+            iteration: locals.iteration.clone(),
+            listens: matches!(step.kind, Kind::Listen(_)),
+            what,
+            outcome,
+        }));
     }
 
     /// The value of a template of a task.

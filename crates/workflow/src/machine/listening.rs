@@ -1,4 +1,4 @@
-//! Events that a task waits for, and what is done with each of them.
+//! Events or messages that a task waits for, and what is done with each of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,13 +11,15 @@ use super::core::{Around, Core, is_true};
 use super::sequence::{Leave, Sequence, Step};
 use super::{Event, Fault, Id};
 use crate::jq::Data;
-use crate::program::{Filter, Listen, Match, Program, Strategy, Until};
+use crate::program::{Consume, Filter, Listen, Match, Program, Strategy, Until};
 use crate::template::{data, json as to_json};
 
 /// The most events that one task gathers.
 const MOST: usize = 100_000;
+/// The most messages that wait for their turn; others stay where they come from.
+const MOST_WAITING: usize = 1_000;
 
-/// A `listen` that is going on.
+/// A `listen` or a subscription that is going on.
 #[derive(Debug)]
 pub(super) struct Listening {
     to: Wanted,
@@ -32,6 +34,8 @@ pub(super) struct Listening {
     /// What is done with the event at hand.
     current: Option<(Sequence, Data)>,
     handled: usize,
+    /// How many came.
+    came: usize,
 }
 
 /// How far a strategy is.
@@ -51,7 +55,7 @@ impl Wanted {
             Strategy::Any { until: Some(Until::Events(events)), .. } => {
                 Self { had: vec![false], until: Some(Box::new(Self::of(events))) }
             }
-            Strategy::Any { .. } => Self { had: vec![false], until: None },
+            Strategy::Any { .. } | Strategy::Messages { .. } => Self { had: vec![false], until: None },
         }
     }
 
@@ -71,9 +75,19 @@ impl Listening {
             }
         }
         let to = Wanted::of(&listen.to);
-        let over = to.is_met();
+        let over = match &listen.to {
+            Strategy::Messages { consume: Consume::While(_), .. } => {
+                is_enough(core, around, &listen.to, &|| std::iter::empty::<Data>().collect())?
+            }
+            _ => to.is_met(),
+        };
         let (queue, outputs) = (VecDeque::new(), Vec::new());
-        Ok(Self { to, over, keys, queue, outputs, current: None, handled: 0 })
+        Ok(Self { to, over, keys, queue, outputs, current: None, handled: 0, came: 0 })
+    }
+
+    /// Whether more may come.
+    pub(super) fn takes(&self) -> bool {
+        !self.over && self.queue.len() < MOST_WAITING
     }
 
     pub(super) fn wants(&self, core: &Core, around: &Around<'_>, listen: &Listen, event: &Data) -> bool {
@@ -117,13 +131,17 @@ impl Listening {
             }
         }
         self.queue.push_back(read(listen.read, event));
+        self.came += 1;
         match &listen.to {
             Strategy::Any { until: None, .. } => self.over = true,
-            Strategy::Any { until: Some(Until::Condition(until)), .. } if listen.each.is_none() => {
-                let so_far: Data = self.outputs.iter().chain(&self.queue).cloned().collect();
-                self.over = core.holds(until, &so_far, &around)?;
+            Strategy::Messages { consume: Consume::Amount(amount), .. } => self.over = self.came >= *amount,
+            Strategy::Any { .. } | Strategy::Messages { .. } => {
+                // With something to be done for each, it is looked at when that is done.
+                if listen.each.is_none() {
+                    let so_far = || -> Data { self.outputs.iter().chain(&self.queue).cloned().collect() };
+                    self.over = is_enough(core, &around, &listen.to, &so_far)?;
+                }
             }
-            Strategy::Any { .. } => {}
             Strategy::One(_) | Strategy::All(_) => {
                 self.to.had[index] = true;
                 self.over = self.to.is_met();
@@ -133,6 +151,17 @@ impl Listening {
             let detail = format!("more than {MOST} events came; end the wait with `until`");
             return Err(Fault::of(crate::ErrorType::Runtime, "Too many events", detail));
         }
+        self.go_on(core, task, listen)
+    }
+
+    /// Nothing more comes; what came is still handled.
+    pub(super) fn close(
+        &mut self,
+        core: &mut Core,
+        task: &Activation,
+        listen: &Listen,
+    ) -> Result<Step, Fault> {
+        self.over = true;
         self.go_on(core, task, listen)
     }
 
@@ -207,13 +236,10 @@ impl Listening {
             core.context = core.transform(&each.export, "the context", made.clone(), &around)?;
         }
         self.outputs.push(made);
-        if let Strategy::Any { until: Some(Until::Condition(until)), .. } = &listen.to {
-            let so_far: Data = self.outputs.iter().cloned().collect();
-            let around = Around { locals: &locals, ..task.scope(&program, &so_far) };
-            if core.holds(until, &so_far, &around)? {
-                self.over = true;
-                self.queue.clear();
-            }
+        let around = Around { locals: &locals, ..task.scope(&program, &output) };
+        if is_enough(core, &around, &listen.to, &|| self.outputs.iter().cloned().collect())? {
+            self.over = true;
+            self.queue.clear();
         }
         Ok(None)
     }
@@ -241,17 +267,51 @@ fn filters(strategy: &Strategy) -> impl Iterator<Item = &Filter> {
     match strategy {
         Strategy::One(filter) => std::slice::from_ref(filter).iter(),
         Strategy::All(filters) | Strategy::Any { filters, .. } => filters.iter(),
+        Strategy::Messages { .. } => [].iter(),
     }
+}
+
+/// Whether a condition says that what was consumed so far is enough. An amount is counted when messages come.
+fn is_enough(
+    core: &Core,
+    around: &Around<'_>,
+    strategy: &Strategy,
+    so_far: &dyn Fn() -> Data,
+) -> Result<bool, Fault> {
+    let (template, ends) = match strategy {
+        Strategy::Any { until: Some(Until::Condition(until)), .. } => {
+            let so_far = so_far();
+            return core.holds(until, &so_far, &Around { output: &so_far, ..*around });
+        }
+        Strategy::Messages { consume: Consume::While(template), .. } => (template, false),
+        Strategy::Messages { consume: Consume::Until(template), .. } => (template, true),
+        _ => return Ok(false),
+    };
+    let so_far = so_far();
+    let context = with_messages(&core.context, &so_far);
+    let more = |name: &str| (name == "context").then(|| context.clone());
+    let held = core.evaluate_with(template, &so_far, &Around { output: &so_far, ..*around }, &more)?;
+    Ok(is_true(&held) == ends)
+}
+
+/// The context as a condition of a subscription sees it: with what was consumed, under the names that the specification's examples
+/// use, unless the workflow has something there itself.
+fn with_messages(context: &Data, so_far: &Data) -> Data {
+    let mut entries = match context {
+        Data::Obj(entries) => (**entries).clone(),
+        Data::Null => jaq_json::Map::default(),
+        other => return other.clone(),
+    };
+    for name in ["consumedMessages", "messages"] {
+        entries.entry(Data::from(name.to_owned())).or_insert_with(|| so_far.clone());
+    }
+    Data::obj(entries)
 }
 
 /// The types that the events of a strategy have, as [`Pattern`](crate::program::Pattern)s; none when a filter takes others too.
 pub(super) fn types(strategy: &Strategy) -> Option<BTreeSet<String>> {
     let mut all = BTreeSet::new();
-    if let Strategy::Any { filters, .. } = strategy
-        && filters.is_empty()
-    {
-        return None;
-    }
+    filters(strategy).next()?;
     for filter in filters(strategy) {
         let literal = filter.with.iter().find_map(|(name, wanted)| match wanted {
             Match::Value(Data::TStr(text), _) if name == "type" => String::from_utf8(text.to_vec()).ok(),
@@ -276,6 +336,10 @@ fn matching(
 ) -> Option<usize> {
     let passes = |filter: &Filter| passes(core, around, filter, keys, event);
     match strategy {
+        Strategy::Messages { filter, .. } => {
+            let holds = |filter| core.holds(filter, event, around).unwrap_or(false);
+            filter.as_ref().is_none_or(holds).then_some(0)
+        }
         Strategy::Any { filters, .. } if filters.is_empty() => Some(0),
         Strategy::Any { filters, .. } => filters.iter().any(passes).then_some(0),
         _ => {

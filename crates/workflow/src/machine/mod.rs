@@ -26,7 +26,7 @@ use crate::program::{CallKind, Program, RunKind};
 
 pub use self::fault::Fault;
 
-use self::core::Core;
+use self::core::{Core, Locals};
 use self::sequence::{Sequence, Step};
 
 /// Number of something that is waited for, unique in its run.
@@ -51,12 +51,19 @@ pub enum Event {
         /// Which of its times.
         timer: Timer,
     },
-    /// An event came that a task listens to, as CloudEvent.
+    /// An event came that a task listens to, as CloudEvent; or a message of its subscription.
     Received {
         /// Which task.
         id: Id,
-        /// The event.
+        /// The event or message.
         event: Data,
+    },
+    /// What waits for a permit may begin, or never may.
+    Permitted {
+        /// Of which task; zero is the whole run.
+        id: Id,
+        /// The permit, or why there is none.
+        permit: Result<Permit, Fault>,
     },
     /// It goes on after [`Action::Pause`].
     Continued,
@@ -68,10 +75,19 @@ pub enum Event {
     Resumed,
 }
 
+/// That something may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Permit {
+    /// Whether calls and programs within it ask again, each before it begins.
+    pub again: bool,
+    /// Why it may begin now; not looked into here.
+    pub because: Data,
+}
+
 /// Times that a task may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// The end of a wait.
+    /// The end of a wait, or of the time for which messages are consumed.
     Wait,
     /// The next attempt.
     Retry,
@@ -104,10 +120,41 @@ pub enum Action {
         /// When.
         at: Timestamp,
     },
+    /// Tell when this may begin. What decides that is outside.
+    Permit {
+        /// By which the permit is told; zero is the whole run.
+        id: Id,
+        /// Equal for each repetition, different for everything else.
+        key: String,
+        /// Where the task is in the document; `/` is the whole run.
+        reference: String,
+        /// What is declared of it; not looked into here.
+        with: Data,
+        /// The key of what was permitted before and asks again, of which this is a part.
+        part_of: Option<String>,
+    },
+    /// What was permitted is over.
+    Release {
+        /// By which it was permitted.
+        id: Id,
+        /// Whether it came to its end, rather than failing or being broken off.
+        done: bool,
+    },
     /// Tell of events that [`Run::wants`].
     Listen {
         /// Which task listens.
         id: Id,
+    },
+    /// Tell of messages that [`Run::wants`], of this subscription, for as long as [`Run::takes`] any; and of its end as an outcome.
+    Subscribe {
+        /// Which task subscribes.
+        id: Id,
+        /// Equal for each repetition, different for everything else.
+        key: String,
+        /// The arguments of the call, evaluated.
+        with: Data,
+        /// What its URI templates are filled from.
+        input: Data,
     },
     /// Nothing of this number is waited for any more; what is being done for it shall be broken off.
     Drop {
@@ -159,14 +206,20 @@ pub enum Ended {
 }
 
 /// What happened to a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
     /// The name of the task.
     pub task: String,
     /// Where it is in the document.
     pub reference: String,
+    /// Which iteration of the loops and calls around it, as in keys; empty outside of them.
+    pub iteration: String,
+    /// Whether it listens to events.
+    pub listens: bool,
     /// What happened.
     pub what: Traced,
+    /// The output of one that is done, the error of one that failed.
+    pub outcome: Option<Result<Data, Fault>>,
 }
 
 /// What happens to tasks.
@@ -212,6 +265,8 @@ pub struct Begin {
     pub secrets: Data,
     /// When it begins.
     pub at: Timestamp,
+    /// What is declared of it as a whole, when it waits for a permit.
+    pub permit: Option<Data>,
 }
 
 /// A run.
@@ -219,6 +274,9 @@ pub struct Begin {
 pub struct Run {
     core: Core,
     root: Option<Sequence>,
+    /// The input of a run that waits for its permit, and whether it has been asked for or given.
+    waiting: Option<Data>,
+    permitted: bool,
     /// While it is suspended, what happened meanwhile.
     held: Option<Vec<(Event, Timestamp)>>,
     /// What it will have ended with, once what it did is undone.
@@ -237,6 +295,8 @@ impl Run {
         Self {
             core: Core::new(program, begin),
             root: None,
+            waiting: None,
+            permitted: false,
             held: None,
             ending: None,
             undone: false,
@@ -262,10 +322,16 @@ impl Run {
         self.held.is_some()
     }
 
-    /// Whether a task that listens takes an event, a CloudEvent.
+    /// Whether a task that listens takes an event, a CloudEvent; or one that subscribes a message.
     #[must_use]
     pub fn wants(&self, id: Id, event: &Data) -> bool {
         self.root.as_ref().is_some_and(|root| root.wants(&self.core, id, event))
+    }
+
+    /// Whether a task that subscribes takes more messages now.
+    #[must_use]
+    pub fn takes(&self, id: Id) -> bool {
+        self.root.as_ref().and_then(|root| root.find(id)).is_some_and(activation::Activation::takes)
     }
 
     /// The types of the events that a task listens to; none when their types are not known beforehand.
@@ -309,6 +375,14 @@ impl Run {
                     self.stop(Ended::Faulted(Fault::timeout("the workflow").at("/")), false);
                 }
             }
+            (Event::Permitted { id: WHOLE, permit }, None) => {
+                let Some(input) = self.waiting.take() else { return };
+                let step = match permit {
+                    Ok(permit) => self.go(input, permit.again),
+                    Err(fault) => Step::Failed(fault.at("/")),
+                };
+                self.settle(step);
+            }
             (event, None) => {
                 let Some(root) = &mut self.root else { return };
                 let step = root.wake(&mut self.core, &event);
@@ -318,19 +392,31 @@ impl Run {
     }
 
     fn start(&mut self) -> Step {
-        let program = Arc::clone(&self.core.program);
         let input = match self.core.workflow_input() {
             Ok(input) => input,
             Err(fault) => return Step::Failed(fault),
         };
         self.core.context = input.clone();
+        let Some(with) = self.core.permit.clone() else { return self.go(input, false) };
+        let (key, reference) = (self.core.id.clone(), "/".to_owned());
+        self.core.actions.push(Action::Permit { id: WHOLE, key, reference, with, part_of: None });
+        self.permitted = true;
+        self.waiting = Some(input);
+        Step::Pending
+    }
+
+    /// Begins its tasks; `again`: calls and programs of it wait for a permit each.
+    fn go(&mut self, input: Data, again: bool) -> Step {
+        let program = Arc::clone(&self.core.program);
         if let Some(span) = &program.timeout {
             match self.core.ending(span, &input) {
                 Ok(at) => self.core.actions.push(Action::Wake { id: WHOLE, timer: Timer::Timeout, at }),
                 Err(fault) => return Step::Failed(fault),
             }
         }
-        let mut root = Sequence::new(program.main.clone(), input);
+        let locals = Locals::default();
+        let locals = if again { locals.gated(&self.core.id) } else { locals };
+        let mut root = Sequence::within(program.main.clone(), input, locals);
         let step = root.run(&mut self.core);
         self.root = Some(root);
         step
@@ -342,6 +428,9 @@ impl Run {
             // One that cannot be undone does not keep the others from it.
             (Step::Done(..) | Step::Failed(_), Some(_)) => self.undo(),
             (Step::Done(output, _), None) => {
+                if std::mem::take(&mut self.permitted) {
+                    self.core.actions.push(Action::Release { id: WHOLE, done: true });
+                }
                 self.abandon();
                 let ended = match self.core.workflow_output(&output) {
                     Ok(output) => Ended::Completed(output),
@@ -380,6 +469,10 @@ impl Run {
     }
 
     fn abandon(&mut self) {
+        self.waiting = None;
+        if std::mem::take(&mut self.permitted) {
+            self.core.actions.push(Action::Release { id: WHOLE, done: false });
+        }
         if let Some(mut root) = self.root.take() {
             root.abandon(&mut self.core);
         }

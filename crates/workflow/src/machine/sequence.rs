@@ -41,10 +41,6 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(list: List, input: Data) -> Self {
-        Self::within(list, input, Locals::default())
-    }
-
     pub(super) fn within(list: List, input: Data, locals: Locals) -> Self {
         Self { begun: vec![0; list.len()], list, place: 0, input, locals, running: None }
     }

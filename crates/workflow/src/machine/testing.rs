@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Action, Begin, Effect, Ended, Event, Fault, Id, Run, Timer, Traced};
+use super::{Action, Begin, Effect, Ended, Event, Fault, Id, Permit, Run, Timer, Traced};
 
 use crate::program::{Program, Resources};
 use crate::template::{data, json};
@@ -21,10 +21,16 @@ pub(super) struct World {
     timers: BTreeMap<(Timestamp, Id, Timer), ()>,
     ready: VecDeque<Event>,
     listening: Vec<Id>,
+    /// Subscriptions that are open, and what was asked for.
+    pub(super) subscribed: Vec<(Id, Value)>,
     pub(super) emitted: Vec<Value>,
     pub(super) trace: Vec<(String, Traced)>,
     pub(super) keys: Vec<String>,
     pub(super) open: Vec<(Id, String)>,
+    /// What waits for a permit.
+    pub(super) waiting: Vec<(Id, String)>,
+    /// What was permitted and is not over, or waits for it.
+    pub(super) asked: Vec<Id>,
     /// What was told, as a journal keeps it.
     pub(super) journal: Vec<(Event, Timestamp)>,
     pub(super) actions: Vec<Action>,
@@ -43,25 +49,55 @@ impl World {
         input: Value,
         service: impl FnMut(&str, &Effect) -> Option<Result<Value, Fault>> + 'static,
     ) -> Self {
+        let mut world = Self::idle(yaml, input, service, None);
+        world.settle();
+        world
+    }
+
+    fn idle(
+        yaml: &str,
+        input: Value,
+        service: impl FnMut(&str, &Effect) -> Option<Result<Value, Fault>> + 'static,
+        permit: Option<crate::jq::Data>,
+    ) -> Self {
         let now = "2026-01-05T08:00:00Z".parse().unwrap();
         let secrets = data(&serde_json::json!({"key": "hidden"}));
-        let begin = Begin { id: "run-1".to_owned(), input: data(&input), secrets, at: now };
-        let mut world = Self {
+        let begin = Begin { id: "run-1".to_owned(), input: data(&input), secrets, at: now, permit };
+        Self {
             run: Run::new(program(yaml), begin),
             now,
             service: Box::new(service),
             timers: BTreeMap::new(),
             ready: VecDeque::from([Event::Started]),
             listening: Vec::new(),
+            subscribed: Vec::new(),
             emitted: Vec::new(),
             trace: Vec::new(),
             keys: Vec::new(),
             open: Vec::new(),
+            waiting: Vec::new(),
+            asked: Vec::new(),
             journal: Vec::new(),
             actions: Vec::new(),
-        };
+        }
+    }
+
+    /// The same for a run that waits for a permit as a whole.
+    pub(super) fn permitted(
+        yaml: &str,
+        service: impl FnMut(&str, &Effect) -> Option<Result<Value, Fault>> + 'static,
+    ) -> Self {
+        let mut world =
+            Self::idle(yaml, Value::Null, service, Some(data(&serde_json::json!({"for": "all"}))));
         world.settle();
         world
+    }
+
+    /// Permits the first that waits.
+    pub(super) fn permit(&mut self, again: bool) -> String {
+        let (id, key) = self.waiting.remove(0);
+        self.tell(Event::Permitted { id, permit: Ok(Permit { again, because: data(&Value::Null) }) });
+        key
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -77,6 +113,18 @@ impl World {
                 self.tell(Event::Received { id, event: event.clone() });
             }
         }
+    }
+
+    /// A message for all subscriptions that are open; whether one takes it.
+    pub(super) fn message(&mut self, payload: Value) -> bool {
+        let message = data(&serde_json::json!({"payload": payload, "headers": {}}));
+        let open: Vec<Id> = self.subscribed.iter().map(|(id, _)| *id).collect();
+        let wanting: Vec<Id> =
+            open.into_iter().filter(|id| self.run.takes(*id) && self.run.wants(*id, &message)).collect();
+        for id in &wanting {
+            self.tell(Event::Received { id: *id, event: message.clone() });
+        }
+        !wanting.is_empty()
     }
 
     fn settle(&mut self) {
@@ -108,18 +156,29 @@ impl World {
                 }
             }
             Action::Wake { id, timer, at } => drop(self.timers.insert((at, id, timer), ())),
+            Action::Permit { id, key, .. } => {
+                self.waiting.push((id, key));
+                self.asked.push(id);
+            }
+            Action::Release { id, .. } => {
+                self.waiting.retain(|(of, _)| *of != id);
+                self.asked.retain(|of| *of != id);
+            }
             Action::Listen { id } => self.listening.push(id),
+            Action::Subscribe { id, with, .. } => self.subscribed.push((id, json(&with))),
             Action::Drop { id } => {
                 self.timers.retain(|(_, of, _), ()| *of != id);
                 self.listening.retain(|of| *of != id);
+                self.subscribed.retain(|(of, _)| *of != id);
                 self.open.retain(|(of, _)| *of != id);
             }
             Action::Pause => self.ready.push_back(Event::Continued),
             Action::Trace(trace) => self.trace.push((trace.task, trace.what)),
             Action::End(_) => {
+                assert!(self.asked.is_empty(), "no permit is left at the end: {:?}", self.asked);
                 assert!(self.timers.is_empty(), "no time is waited for at the end: {:?}", self.timers);
                 assert!(
-                    self.listening.is_empty() && self.open.is_empty(),
+                    self.listening.is_empty() && self.subscribed.is_empty() && self.open.is_empty(),
                     "nothing is waited for at the end"
                 );
             }

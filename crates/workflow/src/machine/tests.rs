@@ -4,7 +4,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::testing::{World, alone, output, program};
-use super::{Begin, Effect, Ended, Event, Fault, Run, Traced};
+use super::{Action, Begin, Effect, Ended, Event, Fault, Run, Traced};
 use crate::template::{data, json as to_json};
 
 fn refused() -> Fault {
@@ -109,10 +109,11 @@ fn a_wide_fork_and_a_long_loop_let_others_go_first() {
         input: data(&json!({"n": 0})),
         secrets: data(&json!({})),
         at: "2026-01-05T08:00:00Z".parse().unwrap(),
+        permit: None,
     };
     let mut run = Run::new(program(endless), begin);
     let actions = run.apply(Event::Started, "2026-01-05T08:00:00Z".parse().unwrap());
-    assert!(actions.contains(&super::Action::Pause) && run.ended().is_none());
+    assert!(actions.contains(&Action::Pause) && run.ended().is_none());
 }
 
 #[test]
@@ -309,6 +310,7 @@ fn a_run_is_restored_by_what_happened() {
         input: data(&json!({})),
         secrets: data(&json!({"key": "hidden"})),
         at: "2026-01-05T08:00:00Z".parse().unwrap(),
+        permit: None,
     };
     let mut again = Run::new(program(yaml), begin);
     let mut actions = Vec::new();
@@ -331,4 +333,209 @@ fn calls_get_their_evaluated_arguments() {
         world.output(),
         json!({"method": "post", "endpoint": "http://a/{id}", "body": {"x": 4}, "headers": {"k": "hidden"}})
     );
+}
+
+const WAITS: &str = "do: [{a: {CALL, metadata: {flexible: {site: home}}}}, {b: {set: {b: 1}}}]";
+
+/// A call without braces, to add properties to.
+fn waits() -> String {
+    WAITS.replace("CALL", CALL.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap())
+}
+
+#[test]
+fn a_task_begins_once_it_is_permitted_and_hands_its_permit_back() {
+    let mut world = World::new(&waits(), json!({}), |key, _| Some(Ok(json!(key))));
+    assert!(world.keys.is_empty() && world.of("a").is_empty(), "nothing begins before");
+    let asked = world.actions.iter().find_map(|action| match action {
+        Action::Permit { with, part_of, reference, .. } => {
+            Some((to_json(with), part_of.clone(), reference.clone()))
+        }
+        _ => None,
+    });
+    assert_eq!(asked, Some((json!({"site": "home"}), None, "/do/0/a".to_owned())));
+    assert_eq!(world.permit(false), "run-1/do/0/a");
+    assert_eq!(world.output(), json!({"b": 1}));
+    assert_eq!(world.keys, ["run-1/do/0/a"]);
+    assert!(world.actions.contains(&Action::Release { id: 1, done: true }));
+}
+
+#[test]
+fn a_permit_that_is_refused_is_a_fault_of_its_task_and_a_cancelled_one_is_given_back() {
+    let mut world = World::new(&waits(), json!({}), |key, _| panic!("{key}"));
+    let (id, _) = world.waiting.remove(0);
+    let refused = Fault::of(crate::ErrorType::Configuration, "No such site", "x");
+    world.tell(Event::Permitted { id, permit: Err(refused) });
+    assert_eq!(world.fault().instance, "/do/0/a");
+    let mut world = World::new(&waits(), json!({}), |key, _| panic!("{key}"));
+    world.tell(Event::Cancelled);
+    assert_eq!(world.finish(), &Ended::Cancelled);
+    assert!(world.actions.contains(&Action::Release { id: 1, done: false }));
+}
+
+#[test]
+fn a_run_that_waits_as_a_whole_asks_again_before_each_call_where_the_permit_says_so() {
+    let yaml =
+        format!("do: [{{l: {{for: {{in: '[1,2]'}}, do: [{{c: {CALL}}}, {{s: {{set: {{x: 1}}}}}}]}}}}]");
+    let calls = |key: &str, _: &Effect| Some(Ok(json!(key)));
+    let mut world = World::permitted(&yaml, calls);
+    assert_eq!(world.permit(false), "run-1");
+    assert_eq!((world.output(), world.keys.len()), (json!({"x": 1}), 2));
+    let mut world = World::permitted(&yaml, calls);
+    assert_eq!(world.permit(true), "run-1");
+    assert!(world.keys.is_empty());
+    let first = world.permit(false);
+    assert_eq!((world.keys.len(), world.waiting.len()), (1, 1), "it pauses between the iterations");
+    assert_ne!(first, world.permit(false));
+    assert_eq!(world.output(), json!({"x": 1}));
+    let parts = world
+        .actions
+        .iter()
+        .filter(|action| matches!(action, Action::Permit { part_of: Some(of), .. } if of == "run-1"));
+    assert_eq!(parts.count(), 2);
+}
+
+/// A run that subscribes with this policy, and what else the subscription says.
+fn subscribes(consume: &str, more: &str, around: &str) -> World {
+    let call = format!(
+        "{{call: asyncapi, with: {{document: {{endpoint: 'http://a/{{of}}'}}, channel: c, server: {{name: '${{ .server }}'}}, subscription: {{consume: {consume}{more}}}}}{around}}}"
+    );
+    alone(&format!("do: [{{s: {call}}}]"), json!({"server": "main", "limit": 3}))
+}
+
+fn payloads(world: &mut World) -> Vec<Value> {
+    let all = world.output();
+    all.as_array().unwrap().iter().map(|one| one["payload"].clone()).collect()
+}
+
+#[test]
+fn messages_are_consumed_until_there_are_enough() {
+    let mut amount = subscribes("{amount: 2}", ", filter: '${ .payload.n > 1 }'", "");
+    assert_eq!(
+        amount.subscribed[0].1,
+        json!({"document": {"endpoint": "http://a/{of}"}, "channel": "c", "server": {"name": "main"}})
+    );
+    let taken: Vec<bool> = [1, 2, 3, 4].map(|n| amount.message(json!({"n": n}))).to_vec();
+    assert_eq!(taken, [false, true, true, false], "one that does not pass, and none after the last");
+    assert_eq!(payloads(&mut amount), [json!({"n": 2}), json!({"n": 3})]);
+    let mut strange = subscribes("{amount: 1}", ", filter: '${ .payload.n > 1 and .payload.x.y }'", "");
+    assert!(!strange.message(json!({"n": 2, "x": "text"})), "an expression that fails lets nothing pass");
+    assert!(strange.message(json!({"n": 2, "x": {"y": true}})));
+    strange.output();
+}
+
+#[test]
+fn conditions_see_what_was_consumed_and_the_context() {
+    for consume in [
+        "{until: '${ (. | length) == $context.limit }'}",
+        "{until: '${ ($context.consumedMessages | length) == 3 }'}",
+        "{while: '${ ($context.messages | length) < 3 }'}",
+    ] {
+        let mut world = subscribes(consume, "", "");
+        for n in 1..=4 {
+            assert_eq!(world.message(json!(n)), n <= 3, "{consume}");
+        }
+        assert_eq!(payloads(&mut world), [1, 2, 3].map(|n| json!(n)), "{consume}");
+    }
+    let mut never = subscribes("{while: '${ $context.x }'}", "", "");
+    assert_eq!((never.output(), never.actions.iter().any(is_subscription)), (json!([]), false));
+    let fault = {
+        let mut world = subscribes("{until: '${ .[0].payload | error }'}", "", "");
+        world.message(json!("no"));
+        world.fault()
+    };
+    assert!(fault.kind.ends_with("/expression") && fault.instance == "/do/0/s", "{fault:?}");
+}
+
+fn is_subscription(action: &super::Action) -> bool {
+    matches!(action, super::Action::Subscribe { .. })
+}
+
+#[test]
+fn messages_are_consumed_for_a_time() {
+    let mut world = subscribes("{amount: 5, for: {seconds: 10}}", "", "");
+    world.message(json!(1));
+    assert_eq!((payloads(&mut world), world.seconds()), (vec![json!(1)], 10));
+    let mut early = subscribes("{amount: 1, for: PT10S}", "", "");
+    early.message(json!(1));
+    assert_eq!(
+        (payloads(&mut early), early.seconds()),
+        (vec![json!(1)], 0),
+        "its time is waited for no more"
+    );
+    // What came before the time was over is still handled.
+    let each = ", foreach: {item: m, do: [{w: {wait: PT8S}}, {s: {set: {n: '${ $m.payload }'}}}]}";
+    let mut late = subscribes("{amount: 5, for: PT10S}", each, "");
+    late.message(json!(1));
+    late.message(json!(2));
+    assert_eq!((late.output(), late.seconds()), (json!([{"n": 1}, {"n": 2}]), 16));
+}
+
+#[test]
+fn each_message_is_handled_in_its_turn() {
+    let each = ", foreach: {item: m, at: i, do: [{w: {wait: PT1S}}, {e: {emit: {event: {with: {type: t, data: '${ $m.payload }'}}}}}], output: {as: '{got: .data, i: $i}'}, export: {as: '{last: $output.got}'}}";
+    let mut world =
+        subscribes("{until: '${ .[-1].got == 3 }'}", each, ", output: {as: '{all: ., last: $context.last}'}");
+    for n in 1..=4 {
+        assert!(world.message(json!(n)), "they wait for their turn");
+    }
+    assert_eq!(
+        world.output(),
+        json!({"all": [{"got": 1, "i": 0}, {"got": 2, "i": 1}, {"got": 3, "i": 2}], "last": 3})
+    );
+    assert_eq!(world.emitted.len(), 3, "the one after the end is not handled");
+    let mut counted = subscribes("{amount: 2}", each, "");
+    assert_eq!([1, 2, 3].map(|n| counted.message(json!(n))), [true, true, false]);
+    assert_eq!(counted.output(), json!([{"got": 1, "i": 0}, {"got": 2, "i": 1}]));
+}
+
+#[test]
+fn messages_that_nobody_has_handled_yet_are_bounded() {
+    let each = ", foreach: {do: [{w: {wait: PT1S}}]}";
+    let mut world = subscribes("{while: '${ true }'}", each, "");
+    let taken = (0..2_000).take_while(|n| world.message(json!(n))).count();
+    assert_eq!(taken, 1_001, "one is handled, a thousand wait");
+    assert!(world.pass() && world.message(json!("more")), "there is room again");
+}
+
+#[test]
+fn a_subscription_ends_with_its_task_its_run_or_itself() {
+    let mut late = subscribes("{while: '${ true }'}", "", ", timeout: {after: PT3S}");
+    late.message(json!(1));
+    assert_eq!((late.fault().status, late.seconds(), late.subscribed.len()), (408, 3, 0));
+    let mut cancelled = subscribes("{while: '${ true }'}", ", foreach: {do: [{w: {wait: PT1H}}]}", "");
+    cancelled.message(json!(1));
+    cancelled.tell(Event::Cancelled);
+    assert_eq!(*cancelled.finish(), Ended::Cancelled);
+    assert_eq!(cancelled.of("w"), [Traced::Started, Traced::Cancelled]);
+    let mut ended = subscribes("{amount: 5}", "", "");
+    ended.message(json!(1));
+    let id = ended.subscribed[0].0;
+    ended.tell(Event::Done { id, outcome: Ok(crate::jq::Data::Null) });
+    assert_eq!(payloads(&mut ended), [json!(1)]);
+    let mut lost = subscribes("{amount: 5}", "", "");
+    let id = lost.subscribed[0].0;
+    lost.tell(Event::Done { id, outcome: Err(refused()) });
+    assert_eq!((lost.fault().status, lost.subscribed.len()), (503, 0));
+}
+
+#[test]
+fn a_run_that_subscribes_is_restored_by_what_came() {
+    let each = ", foreach: {do: [{w: {wait: PT1S}}]}";
+    let mut world = subscribes("{amount: 3}", each, "");
+    for n in 1..=3 {
+        assert!(world.message(json!(n)));
+    }
+    world.output();
+    let yaml = "do: [{s: {call: asyncapi, with: {document: {endpoint: 'http://a/{of}'}, channel: c, server: {name: '${ .server }'}, subscription: {consume: {amount: 3}, foreach: {do: [{w: {wait: PT1S}}]}}}}}]";
+    let begin = Begin {
+        id: "run-1".into(),
+        input: data(&json!({"server": "main", "limit": 3})),
+        secrets: data(&json!({"key": "hidden"})),
+        at: "2026-01-05T08:00:00Z".parse().unwrap(),
+        permit: None,
+    };
+    let mut again = Run::new(program(yaml), begin);
+    let actions: Vec<super::Action> =
+        world.journal.iter().flat_map(|(event, at)| again.apply(event.clone(), *at)).collect();
+    assert_eq!(actions, world.actions);
 }

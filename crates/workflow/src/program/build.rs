@@ -1,14 +1,18 @@
 //! From a definition to a program.
 
+mod asyncapi;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    Call, Definition, Document, DurationValue, EvaluateMode, EventConsumption, EventFilter, Export,
-    FlowDirective, Input, Output, Problem, ProblemKind, Process, Retry as Declared, RetryPolicy, Schema,
-    SchemaSource, Task, TaskKind, Timeout,
+    AsyncApiAction, Call, Definition, Document, DurationValue, EvaluateMode, EventConsumption, EventFilter,
+    Export, FlowDirective, Input, Output, Problem, ProblemKind, Process, Retry as Declared, RetryPolicy,
+    Schema, SchemaSource, SubscriptionIterator, Task, TaskKind, Timeout,
 };
 use serde_json::{Map, Value, json};
+
+pub use self::asyncapi::SPOKEN;
 
 use super::{
     CallKind, Catch, Each, Extension, Filter, Kind, List, Listen, Match, Next, Pattern, Program, Retry,
@@ -75,6 +79,8 @@ const DEFAULT_CATALOGUE: &[(&str, CallKind)] =
     &[("soap", CallKind::Soap), ("service", CallKind::Service), ("human-task", CallKind::Human)];
 /// The function of the default catalogue by which a step says how it is undone.
 const COMPENSATE: &str = "compensate";
+/// The key of `metadata` by which a task waits for a permit; what stands there is not looked into here.
+pub(crate) const PERMIT: &str = "flexible";
 /// How deep functions may call functions.
 const DEEPEST: usize = 32;
 
@@ -231,6 +237,7 @@ impl Build<'_> {
             then: task.then.as_ref().map_or(Next::Continue, next),
             kind: self.kind(task, siblings, &definition),
             once: task.metadata.get("once").and_then(Value::as_bool).unwrap_or(false),
+            permit: task.metadata.get(PERMIT).map(data),
             around: if self.inside_extension { Vec::new() } else { self.around(task) },
             definition: data(&definition),
         }
@@ -272,17 +279,8 @@ impl Build<'_> {
             TaskKind::Fork(fork) => Kind::Fork { branches: self.list(&fork.branches), compete: fork.compete },
             TaskKind::Listen(listen) => {
                 let to = self.strategy(&listen.to, &format!("{at}/listen/to"));
-                let each = listen.foreach.as_ref().map(|each| {
-                    let names = [each.item.as_str(), each.at.as_str()];
-                    let tasks = self.list_with(&each.tasks, &names);
-                    let before = self.locals.len();
-                    self.locals.extend(names.map(str::to_owned));
-                    let output = self.output(each.output.as_ref(), &format!("{at}/foreach/output"), AFTER);
-                    let export = self.export(each.export.as_ref(), &format!("{at}/foreach/export"));
-                    self.locals.truncate(before);
-                    Each { item: each.item.clone(), at: each.at.clone(), tasks, output, export }
-                });
-                Kind::Listen(Box::new(Listen { to, read: listen.read, each }))
+                let each = listen.foreach.as_ref().map(|each| self.each(each, &format!("{at}/foreach")));
+                Kind::Listen(Box::new(Listen { to, read: listen.read, each, subscription: None }))
             }
             TaskKind::Raise(raise) => {
                 let declared = part("raise").get("error").cloned().unwrap_or_default();
@@ -344,12 +342,10 @@ impl Build<'_> {
             Call::Grpc(_) => CallKind::Grpc,
             Call::A2a(_) => CallKind::A2a,
             Call::Mcp(_) => CallKind::Mcp,
-            Call::AsyncApi(_) => {
-                // What is evaluated for each message stays as it is written.
-                if let Some(subscription) = with.get_mut("subscription").and_then(Value::as_object_mut) {
-                    for name in ["filter", "consume", "foreach"] {
-                        subscription.remove(name);
-                    }
+            Call::AsyncApi(call) => {
+                self.check_protocol(call, &from);
+                if let AsyncApiAction::Subscription(subscription) = &call.action {
+                    return self.subscription(subscription, with, &from);
                 }
                 CallKind::AsyncApi
             }
@@ -361,9 +357,26 @@ impl Build<'_> {
                 return self.function(&function.function, with, at);
             }
         };
+        Kind::Call { with: self.arguments(&mut with, &from), what }
+    }
+
+    /// The arguments of a call, with the credentials that they name.
+    fn arguments(&mut self, with: &mut Value, from: &str) -> Template {
         let policies = self.definition.part("/use/authentications").cloned().unwrap_or_default();
-        name_authentication(&mut with, &policies);
-        Kind::Call { with: self.template(&with, &from, DURING), what }
+        name_authentication(with, &policies);
+        self.template(with, from, DURING)
+    }
+
+    /// What is done with each event or message.
+    fn each(&mut self, declared: &SubscriptionIterator, from: &str) -> Each {
+        let names = [declared.item.as_str(), declared.at.as_str()];
+        let tasks = self.list_with(&declared.tasks, &names);
+        let before = self.locals.len();
+        self.locals.extend(names.map(str::to_owned));
+        let output = self.output(declared.output.as_ref(), &format!("{from}/output"), AFTER);
+        let export = self.export(declared.export.as_ref(), &format!("{from}/export"));
+        self.locals.truncate(before);
+        Each { item: declared.item.clone(), at: declared.at.clone(), tasks, output, export }
     }
 
     /// A function: of the document, of the default catalogue, or from elsewhere.

@@ -10,7 +10,8 @@ use crate::{Backoff, Definition, Duration, ErrorFilter, ReadAs};
 use crate::jq::Data;
 use crate::template::Template;
 
-pub use self::build::{Refused, Resources, Unbuilt, trigger};
+pub(crate) use self::build::PERMIT;
+pub use self::build::{Refused, Resources, SPOKEN, Unbuilt, trigger};
 pub(crate) use self::schema::Validator;
 pub use self::schema::fits;
 
@@ -43,7 +44,9 @@ impl Program {
     /// Whether it has tasks that listen to events.
     #[must_use]
     pub fn listens(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.kind, Kind::Listen(_)))
+        self.steps
+            .iter()
+            .any(|step| matches!(&step.kind, Kind::Listen(listen) if listen.subscription.is_none()))
     }
 
     pub(crate) fn step(&self, id: StepId) -> &Step {
@@ -62,6 +65,8 @@ pub(crate) struct Step {
     pub(crate) output: Transform,
     pub(crate) export: Transform,
     pub(crate) timeout: Option<Span>,
+    /// What it waits for a permit with.
+    pub(crate) permit: Option<Data>,
     pub(crate) then: Next,
     pub(crate) kind: Kind,
     /// Whether its effect must not be begun again when its outcome was lost.
@@ -202,9 +207,18 @@ pub(crate) struct Listen {
     pub(crate) to: Strategy,
     pub(crate) read: ReadAs,
     pub(crate) each: Option<Each>,
+    /// Of messages: where they come from.
+    pub(crate) subscription: Option<Subscription>,
 }
 
-/// What is done with each event that is consumed.
+/// Where messages come from, and for how long they are waited for.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) with: Template,
+    pub(crate) lasts: Option<Span>,
+}
+
+/// What is done with each event or message that is consumed.
 #[derive(Debug)]
 pub(crate) struct Each {
     pub(crate) item: String,
@@ -218,7 +232,23 @@ pub(crate) struct Each {
 pub(crate) enum Strategy {
     One(Filter),
     All(Vec<Filter>),
-    Any { filters: Vec<Filter>, until: Option<Until> },
+    Any {
+        filters: Vec<Filter>,
+        until: Option<Until>,
+    },
+    /// Messages of a subscription.
+    Messages {
+        filter: Option<Template>,
+        consume: Consume,
+    },
+}
+
+/// How many messages are consumed.
+#[derive(Debug)]
+pub(crate) enum Consume {
+    Amount(usize),
+    While(Template),
+    Until(Template),
 }
 
 #[derive(Debug)]

@@ -12,6 +12,7 @@ pub(crate) mod set;
 pub(crate) mod switch;
 pub(crate) mod try_catch;
 pub(crate) mod wait;
+mod walk;
 
 use serde_json::{Map, Value as Json};
 

@@ -10,7 +10,7 @@ use crate::error::CallError;
 const DRAFT_7: &str = "http://json-schema.org/draft-07/schema#";
 
 /// Describes a message. `name` is what it is called where it says nothing itself.
-pub(super) fn describe(
+pub(crate) fn describe(
     set: &Set,
     message: Spot<'_>,
     name: &str,
@@ -24,7 +24,7 @@ pub(super) fn describe(
         }
     }
     let own = ["name", "messageId"].iter().find_map(|own| message.text(own));
-    let (payload, schema_format) = payload(set, message)?;
+    let (payload, schema_format) = schema(set, message, "payload")?;
     Ok(MessageDescription {
         name: own.unwrap_or(name).to_owned(),
         content_type: content_type.unwrap_or_else(|| default_type.to_owned()),
@@ -33,18 +33,18 @@ pub(super) fn describe(
     })
 }
 
-/// The schema, and its language where it is another than JSON Schema. Version 2 tells the language beside the payload,
-/// version 3 within it.
-fn payload(set: &Set, message: Spot<'_>) -> Result<(Value, String), CallError> {
-    let Some(payload) = set.get(message, "payload")? else { return Ok((Value::Bool(true), String::new())) };
-    let within = payload.text("schemaFormat").filter(|_| payload.value.get("schema").is_some());
+/// The schema of payload or headers, and its language where it is another than JSON Schema. Version 2 tells the language beside
+/// them, version 3 within.
+pub(crate) fn schema(set: &Set, message: Spot<'_>, of: &str) -> Result<(Value, String), CallError> {
+    let Some(declared) = set.get(message, of)? else { return Ok((Value::Bool(true), String::new())) };
+    let within = declared.text("schemaFormat").filter(|_| declared.value.get("schema").is_some());
     let format = within.or_else(|| message.text("schemaFormat")).unwrap_or_default();
     if !is_json_schema(format) {
         return Ok((Value::Bool(true), format.to_owned()));
     }
     let schema = match within {
-        Some(_) => set.get(payload, "schema")?.unwrap_or(payload),
-        None => payload,
+        Some(_) => set.get(declared, "schema")?.unwrap_or(declared),
+        None => declared,
     };
     let mut schema = set.schema(schema)?;
     if let Value::Object(members) = &mut schema {

@@ -1,6 +1,6 @@
 //! AsyncAPI documents, versions 2 and 3: which channels there are, where, and what goes through them.
 
-mod message;
+pub(crate) mod message;
 mod v2;
 mod v3;
 

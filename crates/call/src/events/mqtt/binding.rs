@@ -24,6 +24,8 @@ pub(super) struct Incoming {
     pub(super) retain: bool,
     pub(super) content_type: Option<String>,
     pub(super) properties: Vec<(String, String)>,
+    /// What it answers to, as text; empty where it does not say.
+    pub(super) correlation: String,
 }
 
 impl Incoming {
@@ -53,6 +55,9 @@ impl Incoming {
                         Property::ContentType(found) => incoming.content_type = Some(found.val().to_owned()),
                         Property::UserProperty(pair) => {
                             incoming.properties.push((pair.key().to_owned(), pair.val().to_owned()));
+                        }
+                        Property::CorrelationData(found) => {
+                            incoming.correlation = String::from_utf8_lossy(found.val()).into_owned();
                         }
                         _ => {}
                     }
@@ -114,19 +119,22 @@ impl Incoming {
 
 /// What of an event does not depend on the connection.
 pub(super) struct Outgoing {
-    content_type: Option<String>,
-    properties: Vec<(String, String)>,
-    payload: Vec<u8>,
+    pub(super) content_type: Option<String>,
+    pub(super) properties: Vec<(String, String)>,
+    pub(super) payload: Vec<u8>,
+    /// Whether the broker keeps it for those who subscribe later.
+    pub(super) retain: bool,
 }
 
 impl Outgoing {
     pub(super) fn new(event: &CloudEvent, version: Version, mode: Mode) -> Result<Self, EventError> {
         if version == Version::V3_1_1 || mode == Mode::Structured {
             let content_type = Some(STRUCTURED.to_owned());
-            return Ok(Self { content_type, properties: vec![], payload: event.to_json()? });
+            return Ok(Self { content_type, properties: vec![], payload: event.to_json()?, retain: false });
         }
         let binary = event.to_binary()?;
-        Ok(Self { content_type: binary.content_type, properties: binary.attributes, payload: binary.data })
+        let (content_type, properties, payload) = (binary.content_type, binary.attributes, binary.data);
+        Ok(Self { content_type, properties, payload, retain: false })
     }
 
     /// About how many bytes its packet has.
@@ -139,7 +147,7 @@ impl Outgoing {
     pub(super) fn packet(&self, version: Version, topic: &str, id: u16) -> Made {
         if version == Version::V3_1_1 {
             let packet = v3_1_1::Publish::builder().topic_name(topic)?.qos(Qos::AtLeastOnce).packet_id(id);
-            return packet.payload(self.payload.as_slice()).build().map(Packet::from);
+            return packet.retain(self.retain).payload(self.payload.as_slice()).build().map(Packet::from);
         }
         let mut properties: Vec<Property> = vec![];
         if let Some(content_type) = &self.content_type {
@@ -149,7 +157,12 @@ impl Outgoing {
             properties.push(UserProperty::new(name.as_str(), value.as_str())?.into());
         }
         let packet = v5_0::Publish::builder().topic_name(topic)?.qos(Qos::AtLeastOnce).packet_id(id);
-        packet.props(properties).payload(self.payload.as_slice()).build().map(Packet::from)
+        packet
+            .retain(self.retain)
+            .props(properties)
+            .payload(self.payload.as_slice())
+            .build()
+            .map(Packet::from)
     }
 }
 

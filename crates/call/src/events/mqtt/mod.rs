@@ -6,6 +6,7 @@
 //! ([`Confirm::Log`](super::Confirm::Log)), where nothing may be lost.
 
 mod binding;
+mod messages;
 mod publish;
 mod receive;
 mod session;
@@ -19,6 +20,7 @@ use futures::future::BoxFuture;
 use mqtt_protocol_core::mqtt::Version;
 use tokio::sync::Mutex;
 
+pub(crate) use messages::MessageReceiver;
 pub use settings::{MqttChannelSettings, Retained};
 
 use super::broker::{Broker, Receiver};
@@ -26,12 +28,15 @@ use super::error::EventError;
 use super::event::CloudEvent;
 use crate::deliver::MqttVersion;
 use crate::error::ErrorKind;
-use crate::mqtt::{DialError, Hello, Link, Refused, Tls, Welcome, connected, dial};
+use crate::http::{Peer, Transport};
+use crate::mqtt::{DialError, Hello, Link, Refused, Stream, Tls, Welcome, connected, dial};
 
 /// A channel on an MQTT broker.
 pub struct Mqtt {
     settings: MqttChannelSettings,
     tls: Tls,
+    /// What connects, where not everything may be reached; and whether with TLS.
+    via: Option<(Transport, bool)>,
     publisher: Mutex<Option<publish::Publisher>>,
     known: Arc<std::sync::Mutex<session::Known>>,
 }
@@ -46,7 +51,7 @@ impl Mqtt {
         let tls =
             settings.tls().map_err(|message| EventError::new(ErrorKind::NoCredentials, "tls", message))?;
         let known = Arc::new(std::sync::Mutex::new(session::Known::new(settings.seed)));
-        Ok(Self { settings, tls, publisher: Mutex::new(None), known })
+        Ok(Self { settings, tls, via: None, publisher: Mutex::new(None), known })
     }
 
     fn error(&self, kind: ErrorKind, why: impl Into<String>) -> EventError {
@@ -81,6 +86,22 @@ impl Mqtt {
         }
     }
 
+    async fn dial(&self) -> Result<Box<dyn Stream>, EventError> {
+        let (host, port) = (self.settings.host.clone(), self.settings.port);
+        let Some((transport, encrypted)) = &self.via else {
+            return dial(&host, port, &self.tls).await.map_err(|error| {
+                let kind = match error {
+                    DialError::Tcp(_) => ErrorKind::Unreachable,
+                    DialError::Tls(_) => ErrorKind::NoCredentials,
+                };
+                self.error(kind, error.to_string())
+            });
+        };
+        let wire = transport.wire(&Peer { host, port, encrypted: *encrypted }, &[]).await;
+        wire.map(|wire| Box::new(wire) as Box<dyn Stream>)
+            .map_err(|error| self.error(error.kind, error.message))
+    }
+
     /// `None` as the error when the broker does not speak the version.
     async fn connect_as(
         &self,
@@ -88,13 +109,7 @@ impl Mqtt {
         who: &Hello<'_>,
         receive_maximum: Option<u16>,
     ) -> Result<(Link, Welcome), Option<EventError>> {
-        let stream = dial(&self.settings.host, self.settings.port, &self.tls).await.map_err(|error| {
-            let kind = match error {
-                DialError::Tcp(_) => ErrorKind::Unreachable,
-                DialError::Tls(_) => ErrorKind::NoCredentials,
-            };
-            self.error(kind, error.to_string())
-        })?;
+        let stream = self.dial().await?;
         let mut link = Link::new(stream, version, self.settings.max_packet);
         let unreachable = |why: String| self.error(ErrorKind::Unreachable, why);
         link.greet(who, receive_maximum).await.map_err(unreachable)?;

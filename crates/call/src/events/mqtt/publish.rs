@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use mqtt_protocol_core::mqtt::Version;
 use mqtt_protocol_core::mqtt::packet::Packet;
 use mqtt_protocol_core::mqtt::result_code::PubackReasonCode as Code;
 
@@ -15,6 +16,9 @@ use crate::mqtt::{Hello, Link};
 /// Packets that may come and are no acknowledgement, in a row.
 const PACKETS: usize = 1000;
 
+/// Makes the message of a number.
+type Make<'a> = dyn Fn(usize, Version) -> Result<Outgoing, EventError> + Sync + 'a;
+
 /// A connection that publishes.
 pub(super) struct Publisher {
     link: Link,
@@ -27,17 +31,23 @@ pub(super) struct Publisher {
 impl Mqtt {
     /// Publishes on the connection that there is, or on a new one.
     pub(super) async fn publish_all(&self, events: &[CloudEvent]) -> Result<(), EventError> {
+        let made = |at: usize, version| Outgoing::new(&events[at], version, self.settings.mode);
+        self.publish_made(events.len(), &made).await
+    }
+
+    /// Publishes so many messages, each made for the version of the connection.
+    pub(super) async fn publish_made(&self, count: usize, made: &Make<'_>) -> Result<(), EventError> {
         let mut kept = self.publisher.lock().await;
         // Taken out: who drops this call leaves no connection behind that has half of it under way.
         let (mut publisher, fresh) = match kept.take() {
             Some(publisher) => (publisher, false),
             None => (self.publisher().await?, true),
         };
-        let mut result = self.send(&mut publisher, events).await;
+        let mut result = self.send(&mut publisher, count, made).await;
         // Nobody listened to a connection that was idle; it may have ended long ago.
         if !fresh && result.as_ref().is_err_and(|error| error.kind == ErrorKind::Broken) {
             publisher = self.publisher().await?;
-            result = self.send(&mut publisher, events).await;
+            result = self.send(&mut publisher, count, made).await;
         }
         if result.is_ok() {
             *kept = Some(publisher);
@@ -56,15 +66,15 @@ impl Mqtt {
         Ok(Publisher { link, window: usize::from(window), largest })
     }
 
-    async fn send(&self, publisher: &mut Publisher, events: &[CloudEvent]) -> Result<(), EventError> {
+    async fn send(&self, publisher: &mut Publisher, count: usize, made: &Make<'_>) -> Result<(), EventError> {
         let (version, topic) = (publisher.link.version(), self.settings.topic.as_str());
         let broken = |why: String| self.error(ErrorKind::Broken, why);
         let mut under_way: VecDeque<(usize, u16)> = VecDeque::new();
         let mut next = 0;
-        while next < events.len() || !under_way.is_empty() {
-            while next < events.len() && under_way.len() < publisher.window {
+        while next < count || !under_way.is_empty() {
+            while next < count && under_way.len() < publisher.window {
                 let place = |error: EventError| error.within(&format!("/{next}"));
-                let outgoing = Outgoing::new(&events[next], version, self.settings.mode).map_err(place)?;
+                let outgoing = made(next, version).map_err(place)?;
                 let size = outgoing.size(topic);
                 if size > publisher.largest.min(256 << 20) {
                     let message =

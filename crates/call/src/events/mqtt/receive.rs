@@ -278,6 +278,20 @@ impl MqttReceiver {
         Received { content: incoming.content(name, self.plain.as_ref()), token: Token(token) }
     }
 
+    /// The next message as it came.
+    pub(super) async fn next_incoming(&mut self) -> Result<(Incoming, Token), EventError> {
+        match self.messages.recv().await {
+            Some(Ok(incoming)) => {
+                let token = self.next;
+                self.next += 1;
+                self.packet_ids.extend(incoming.packet_id.map(|id| (token, id)));
+                Ok((incoming, Token(token)))
+            }
+            Some(Err(why)) => Err(broken(&self.place, why)),
+            None => Err(broken(&self.place, "the connection was lost")),
+        }
+    }
+
     async fn next_batch(&mut self, max: usize) -> Result<Vec<Received>, EventError> {
         let place = self.place.clone();
         let lost = |found: Option<Result<Incoming, String>>| match found {
@@ -297,7 +311,7 @@ impl MqttReceiver {
         Ok(batch)
     }
 
-    async fn acknowledge_all(&mut self, tokens: Vec<Token>) -> Result<(), EventError> {
+    pub(super) async fn acknowledge_all(&mut self, tokens: Vec<Token>) -> Result<(), EventError> {
         let ids: Vec<u16> = tokens.iter().filter_map(|token| self.packet_ids.remove(&token.0)).collect();
         let lost = || broken(&self.place, "the connection was lost");
         let (told, done) = oneshot::channel();

@@ -2,8 +2,8 @@
 
 mod embedded;
 mod memory;
-mod mqtt;
-mod nats;
+pub(crate) mod mqtt;
+pub(crate) mod nats;
 mod process;
 
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use super::process::{Process, program};
 use super::{Brokered, clock, eager, judged, measured, until};
 use crate::support::{WAIT, certificates, closed_port, silent, trust};
 
-async fn broker(more: &str) -> Option<Process> {
+pub(crate) async fn broker(more: &str) -> Option<Process> {
     let program = program("SOS_MOSQUITTO", &["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"])?;
     let config = |folder: &std::path::Path, port: u16| {
         let data = folder.display();

@@ -17,7 +17,7 @@ use super::{Brokered, judged, measured};
 use crate::support::{certificates, closed_port, silent, trust};
 
 /// A server with these lines of configuration beside its own.
-pub(super) async fn server(more: &str) -> Option<Process> {
+pub(crate) async fn server(more: &str) -> Option<Process> {
     let program = program("SOS_NATS", &["/usr/sbin/nats-server", "/usr/bin/nats-server"])?;
     let config = |folder: &std::path::Path, port: u16| {
         let data = folder.join("data").display().to_string();

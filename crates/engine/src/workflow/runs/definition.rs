@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use sos_call::{Egress, Trust};
 use sos_model::{Declared, Problem, WorkflowLimits, WorkflowSource, WorkflowSpec};
 use sos_workflow::Document;
 use sos_workflow::program::{Program, Resources};
 
+use crate::waiting::{self, Sites};
 use crate::workflow::executor::{Allowed, Executor, Reach, Within};
 use crate::workflow::resources::{Unloaded, load};
 
@@ -21,6 +21,8 @@ pub(super) struct Workflow {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) kept: Kept,
     pub(super) executor: Executor,
+    /// What is declared of its runs as a whole, when they wait for permits.
+    pub(super) permit: Option<Value>,
     text: String,
 }
 
@@ -73,8 +75,8 @@ fn text(name: &str, spec: &WorkflowSpec, base: &Path) -> Result<(String, String,
     }
 }
 
-/// What is wrong with the documents of declared workflows, whose paths are absolute.
-pub fn check(declared: &[Declared]) -> Vec<Problem> {
+/// What is wrong with the documents of declared workflows, whose paths are absolute; `stored` is what is declared beside them.
+pub fn check(declared: &[Declared], stored: &[Declared]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for one in declared {
         let Some(spec) = one.workflow() else { continue };
@@ -88,8 +90,14 @@ pub fn check(declared: &[Declared]) -> Vec<Problem> {
             }
             Ok((text, name, _)) => {
                 let read = sos_workflow::read(&text).and_then(|document| document.check());
-                let Err(found) = read else { continue };
-                let lines = found.all().iter().map(|problem| problem.in_file(&name).to_string());
+                let found = match read {
+                    Ok(definition) => {
+                        let sites = Sites { declared: [declared, stored] };
+                        waiting::check(&text, &definition, spec.flexible.is_some(), Some(&sites))
+                    }
+                    Err(found) => found.all().to_vec(),
+                };
+                let lines = found.iter().map(|problem| problem.in_file(&name).to_string());
                 let of_file = matches!(spec.source, WorkflowSource::File(_));
                 problems.extend(lines.map(|line| {
                     if of_file { Problem::in_file("", line, "") } else { one.problem(field, line, "") }
@@ -101,7 +109,7 @@ pub fn check(declared: &[Declared]) -> Vec<Problem> {
 }
 
 /// A declared workflow, with all that its document needs.
-pub(super) async fn read(declared: &Declared, base: &Path, egress: &Egress) -> Result<Workflow, String> {
+pub(super) async fn read(declared: &Declared, base: &Path, reach: &Reach) -> Result<Workflow, String> {
     let spec = declared.workflow().ok_or("no workflow")?;
     let (text, name, folder) = text(&declared.name, spec, base)?;
     let told = |problems: sos_workflow::Problems| {
@@ -110,11 +118,15 @@ pub(super) async fn read(declared: &Declared, base: &Path, egress: &Egress) -> R
     };
     let document = sos_workflow::read(&text).map_err(told)?;
     let definition = document.check().map_err(told)?;
-    let mut egress = egress.clone();
-    for rule in &spec.egress {
-        egress = egress.allow(rule).map_err(|why| format!("spec.egress: {why}"))?;
+    let wrong = waiting::check(&text, &definition, spec.flexible.is_some(), None);
+    if !wrong.is_empty() {
+        let lines = wrong.iter().map(|problem| problem.in_file(&name).to_string());
+        return Err(lines.collect::<Vec<_>>().join("; "));
     }
-    let reach = Reach { egress, resolve: Vec::new(), trust: Trust::System };
+    let mut reach = reach.clone();
+    for rule in &spec.egress {
+        reach.egress = reach.egress.allow(rule).map_err(|why| format!("spec.egress: {why}"))?;
+    }
     let within = |limits: &WorkflowLimits| Within {
         memory: limits.memory.0,
         network: limits.network,
@@ -137,6 +149,7 @@ pub(super) async fn read(declared: &Declared, base: &Path, egress: &Egress) -> R
         labels: declared.labels.clone(),
         kept: Kept::new(program, &resources),
         executor,
+        permit: spec.flexible.as_ref().map(sos_model::field::Field::write),
         text,
     })
 }

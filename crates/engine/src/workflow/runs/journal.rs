@@ -110,6 +110,7 @@ mod tests {
             labels: std::collections::BTreeMap::new(),
             began: Timestamp::UNIX_EPOCH,
             start: Vec::new(),
+            tells: Vec::new(),
         };
         RunWrite::Begin(Box::new(new), Vec::new(), None)
     }

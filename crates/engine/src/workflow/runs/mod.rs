@@ -9,7 +9,9 @@
 //! - `hub.rs`: hands events to runs.
 //! - `starts.rs`: schedules, and events that start runs.
 //! - `keeper.rs`: keeps the workflows as declared, and the runs within their time.
+//! - `lifecycle.rs`: tells others what runs go through.
 //! - `orders.rs`: what people ask of runs.
+//! - `permits.rs`: what of runs waits for permits, and how it is shown.
 //! - `people.rs`: what runs ask of people.
 //! - `view.rs`: runs and workflows as they are shown.
 
@@ -18,9 +20,11 @@ mod definition;
 mod hub;
 mod journal;
 mod keeper;
+mod lifecycle;
 mod orders;
 mod people;
 mod perform;
+mod permits;
 mod reside;
 mod starts;
 mod table;
@@ -31,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 
 use serde_json::Value;
-use sos_call::Egress;
+use sos_call::{Egress, Resolved, Trust};
 use sos_model::{did_you_mean, known_list};
 use sos_store::{RunId, RunState, RunWrite, Runs as Log, Store, StoreError};
 use sos_workflow::ErrorType;
@@ -42,7 +46,9 @@ use tokio::task::JoinHandle;
 
 use crate::calls::Calls;
 use crate::channels::Channels;
+use crate::permits::Permits;
 use crate::relock;
+use crate::workflow::executor::Reach;
 
 pub use definition::check;
 pub use orders::{Order, Ordered, Refusal, Which};
@@ -76,7 +82,7 @@ struct Inner {
     calls: Calls,
     channels: Channels,
     base: PathBuf,
-    egress: Egress,
+    reach: Reach,
     /// Replaced as a whole when something changes.
     workflows: RwLock<Arc<Workflows>>,
     /// Whether what is declared was looked at.
@@ -88,12 +94,16 @@ struct Inner {
     turn: Notify,
     /// Told when people are asked for something new.
     asked: Notify,
+    /// Told when others are to be told of something.
+    told: Notify,
     /// Who waits for the end of a run.
     waiting: Mutex<HashMap<RunId, Vec<Waiting>>>,
     /// Bounds what all runs do outside at the same time.
     busy: Arc<Semaphore>,
     /// Runs that are going on in some way, of each workflow.
     open: Mutex<BTreeMap<String, u64>>,
+    /// What of them waits for permits.
+    permits: Permits,
     /// Runs that cannot go on until their workflow is there again, by its name.
     stranded: Mutex<BTreeMap<String, BTreeSet<RunId>>>,
 }
@@ -119,6 +129,10 @@ pub struct RunOptions {
     pub base: PathBuf,
     /// What calls may reach beside what services and workflows declare.
     pub egress: Egress,
+    /// Addresses of hosts that are not looked up.
+    pub resolve: Vec<(String, Vec<Resolved>)>,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
 }
 
 /// What a run starts with.
@@ -162,6 +176,7 @@ impl RunningRuns {
     ) -> Result<Self, StoreError> {
         let log = channels.runs();
         let journal = Journal::start(log.clone())?;
+        let (permits, granted) = Permits::new();
         let inner = Inner {
             store: store.clone(),
             log,
@@ -169,16 +184,18 @@ impl RunningRuns {
             calls: calls.clone(),
             channels: channels.clone(),
             base: options.base,
-            egress: options.egress,
+            reach: Reach { egress: options.egress, resolve: options.resolve, trust: options.trust },
             workflows: RwLock::default(),
             loaded: watch::Sender::new(false),
             programs: Mutex::default(),
             table: Mutex::default(),
             turn: Notify::new(),
             asked: Notify::new(),
+            told: Notify::new(),
             waiting: Mutex::default(),
             busy: Arc::new(Semaphore::new(MOST_BUSY)),
             open: Mutex::default(),
+            permits,
             stranded: Mutex::default(),
         };
         let runs = Runs(Arc::new(inner));
@@ -188,6 +205,8 @@ impl RunningRuns {
             tokio::spawn(clock::tick(runs.clone())),
             tokio::spawn(hub::listen(runs.clone())),
             tokio::spawn(people::escalate(runs.clone())),
+            tokio::spawn(permits::hand_on(runs.clone(), granted)),
+            tokio::spawn(lifecycle::publish(runs.clone())),
         ];
         Ok(Self { runs, tasks })
     }
@@ -202,6 +221,12 @@ impl Drop for RunningRuns {
 }
 
 impl Runs {
+    /// What of them waits for permits.
+    #[must_use]
+    pub fn permits(&self) -> &Permits {
+        &self.0.permits
+    }
+
     fn workflows(&self) -> Arc<Workflows> {
         Arc::clone(&self.0.workflows.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
@@ -365,9 +390,17 @@ impl Runs {
             match run.state {
                 RunState::Waiting => {
                     table.rest(run.id, run.wake, run.hears.as_deref().and_then(table::read));
+                    if run.hears.as_deref().is_some_and(table::asks) {
+                        self.0.permits.expect(run.id, true);
+                        table.queue(run.id);
+                    }
                 }
-                RunState::Suspended => table.rest(run.id, None, None),
+                RunState::Suspended => {
+                    self.0.permits.expect(run.id, false);
+                    table.rest(run.id, None, None);
+                }
                 _ => {
+                    self.0.permits.expect(run.id, true);
                     table.rest(run.id, None, None);
                     table.queue(run.id);
                 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sos_store::{RunChange, RunFilter, RunId, RunRecord, RunState, RunWrite};
+use sos_store::{RunChange, RunEvent, RunFilter, RunId, RunRecord, RunState, RunWrite};
 use sos_workflow::machine::Event;
 use tokio::sync::oneshot;
 
+use super::lifecycle::Lifecycle;
 use super::perform::publish;
 use super::{Runs, clock, hub};
 use crate::clock::wall_now;
@@ -227,6 +228,7 @@ impl Runs {
         let write = RunWrite::Append { run: record.id, first: 1, entries: Vec::new(), change };
         self.0.journal.write(vec![write]).await.map_err(Refusal::Failed)?;
         relock(&self.0.table).rouse(record.id);
+        self.0.permits.heard(record.id);
         self.count(&record.owner, false);
         self.tell_end(record.id, &(RunState::Cancelled, Err(super::view::cancelled())));
         Ok(true)
@@ -260,8 +262,10 @@ impl Runs {
             return Err(Refusal::Unknown(format!("there is no run \"{}\"", record.name)));
         };
         let from = self.retried_from(record, &entries).map_err(Refusal::Unfit)?;
-        let write = RunWrite::Reopen { run, from };
-        self.0.journal.write(vec![write]).await.map_err(Refusal::Failed)?;
+        let mut writes = vec![RunWrite::Reopen { run, from }];
+        writes.extend(self.told_reopened(record).await.map(RunWrite::Tell));
+        self.0.journal.write(writes).await.map_err(Refusal::Failed)?;
+        self.0.told.notify_one();
         self.count(&record.owner, true);
         {
             let mut table = relock(&self.0.table);
@@ -270,6 +274,13 @@ impl Runs {
         }
         self.0.turn.notify_one();
         Ok(())
+    }
+
+    /// What is told of a run that goes on after its end; none where nobody is told.
+    async fn told_reopened(&self, record: &RunRecord) -> Option<Vec<RunEvent>> {
+        let workflow = self.workflow(&record.owner).await.ok()?;
+        let program = self.program(record.document).ok()?;
+        Some(Lifecycle::of(&workflow, &program, &record.name)?.reopened(wall_now()))
     }
 
     /// Sends an event to one run, which hears it when it listens, now or later.

@@ -18,6 +18,7 @@ use crate::calls::{Calls, Wanted};
 use crate::channels::Channels;
 use crate::workflow::drive::Perform;
 use crate::workflow::executor::{Executor, failed, text, wrong};
+use crate::workflow::subscriptions::{Messages, Subscribing};
 
 /// How deep workflows may run workflows.
 const DEEPEST: u32 = 32;
@@ -63,6 +64,15 @@ impl Perform for Performer {
                 .boxed()
             }
         }
+    }
+
+    fn subscribe(&self, subscribing: Subscribing) -> Messages {
+        // Whoever only waits takes nobody's turn.
+        self.executor.subscribe(subscribing)
+    }
+
+    fn unsubscribe(&self, key: &str) -> BoxFuture<'static, ()> {
+        self.executor.unsubscribe(key)
     }
 }
 

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use sos_store::{NewRun, RunChange, RunEntry, RunId, RunState, RunWrite, RunWritten};
-use sos_workflow::machine::{Begin, Ended};
+use sos_workflow::machine::{Begin, Ended, Trace};
 use sos_workflow::program::Program;
 use sos_workflow::template::{data, json as to_json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::definition::Workflow;
 use super::hub;
+use super::lifecycle::Lifecycle;
 use super::perform::Performer;
 use super::table::{self, Resident};
 use super::{Begun, NewStart, RunEnd, Runs};
 use crate::clock::wall_now;
+use crate::permits::Asked;
 use crate::relock;
-use crate::workflow::drive::{self, Drove, Entry, Host, Outside, Rest, Start, drive};
+use crate::workflow::drive::{self, Drove, Entry, Happened, Host, Outside, Rest, Start, Waiting, drive};
 use crate::workflow::entry;
 use crate::workflow::run_id;
 
@@ -31,12 +33,29 @@ pub(super) struct Origin {
     pub(super) by: String,
     pub(super) floor: u64,
     pub(super) depth: u32,
+    /// What is declared of it as a whole, when it waits for a permit.
+    pub(super) permit: Option<Value>,
 }
 
 impl Origin {
     fn written(&self) -> Vec<u8> {
-        let value = json!({ "input": self.input, "by": self.by, "floor": self.floor, "depth": self.depth });
+        let mut value =
+            json!({ "input": self.input, "by": self.by, "floor": self.floor, "depth": self.depth });
+        if let Some(permit) = &self.permit {
+            value["permit"] = permit.clone();
+        }
         value.to_string().into_bytes()
+    }
+
+    /// The beginning of a run as its machine takes it.
+    pub(super) fn begin(&self, id: String, at: Timestamp, secrets: &Value) -> Begin {
+        Begin {
+            id,
+            input: data(&self.input),
+            secrets: data(secrets),
+            at,
+            permit: self.permit.as_ref().map(data),
+        }
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
@@ -46,6 +65,7 @@ impl Origin {
             by: value["by"].as_str()?.to_owned(),
             floor: value["floor"].as_u64()?,
             depth: u32::try_from(value["depth"].as_u64()?).ok()?,
+            permit: value.get("permit").cloned(),
         })
     }
 }
@@ -56,6 +76,12 @@ struct Keeper {
     owner: String,
     channel: Arc<str>,
     kept: Place,
+    /// The name of the run.
+    name: String,
+    /// Whether it has ever asked for a permit.
+    asks: bool,
+    /// What is told of it to others.
+    lifecycle: Option<Lifecycle>,
     /// Until the run is in the table: what it is to be told by.
     resident: Option<Resident>,
 }
@@ -78,7 +104,8 @@ impl Runs {
         let channel: Arc<str> = Arc::from(workflow.spec.channel());
         let listens = workflow.kept.program.listens();
         let floor = if listens { self.0.channels.next(&channel).await? } else { 0 };
-        let origin = Origin { input: start.input, by: start.by, floor, depth: start.depth };
+        let permit = workflow.permit.clone();
+        let origin = Origin { input: start.input, by: start.by, floor, depth: start.depth, permit };
         let mut labels = workflow.labels.clone();
         labels.extend(start.labels);
         let new = NewRun {
@@ -89,6 +116,7 @@ impl Runs {
             labels,
             began: at,
             start: origin.written(),
+            tells: Vec::new(),
         };
         let (told, begun) = oneshot::channel();
         if start.depth == 0 && !relock(&self.0.table).has_room() {
@@ -164,6 +192,9 @@ impl Runs {
             owner: workflow.name.clone(),
             channel: Arc::clone(&channel),
             kept: place,
+            lifecycle: Lifecycle::of(workflow, &program, &name),
+            name: name.clone(),
+            asks: false,
             resident: Some(Resident { inbox: sender, name: name.clone(), channel: hears }),
         };
         if let Place::At(run, ..) = keeper.kept {
@@ -184,7 +215,7 @@ impl Runs {
             floor: origin.floor,
             consumed: HashSet::new(),
         };
-        let begin = Begin { id: name, input: data(&origin.input), secrets: data(&secrets), at };
+        let begin = origin.begin(name, at, &secrets);
         let start = Start { program, begin, entries, outside: Some(outside) };
         tokio::spawn(async move {
             let drove = drive(start, performer, &mut keeper).await;
@@ -215,11 +246,17 @@ fn ending(ended: &Ended, at: Timestamp) -> RunChange {
 }
 
 impl Host for Keeper {
-    async fn keep(&mut self, entries: &[Entry], ended: Option<&Ended>) -> Result<(), String> {
+    async fn keep(&mut self, happened: Happened<'_>) -> Result<(), String> {
+        let Happened { entries, ended, .. } = happened;
+        let tells = self.lifecycle.as_mut().map(|lifecycle| lifecycle.events(happened)).unwrap_or_default();
+        let is_told = !tells.is_empty();
         let lines: Vec<RunEntry> = entries
             .iter()
             .map(|(event, at)| RunEntry { at: *at, body: entry::written(event).to_string().into_bytes() })
             .collect();
+        if let (true, Place::At(run, ..)) = (self.asks, &self.kept) {
+            self.runs.0.permits.quiet(*run, false);
+        }
         let last = entries.last().map_or_else(drive::now, |(_, at)| *at);
         let change = ended.map(|ended| ending(ended, last));
         match &mut self.kept {
@@ -228,11 +265,19 @@ impl Host for Keeper {
                 let change = change.or_else(|| std::mem::take(rests).then_some(going_on));
                 let (first, count) = (*next, lines.len() as u64);
                 *next += count;
-                let write = RunWrite::Append { run: *run, first, entries: lines, change };
-                self.runs.0.journal.write(vec![write]).await.map(drop)
+                let mut writes = vec![RunWrite::Append { run: *run, first, entries: lines, change }];
+                writes.extend(is_told.then_some(RunWrite::Tell(tells)));
+                self.runs.0.journal.write(writes).await?;
+                if is_told {
+                    self.runs.0.told.notify_one();
+                }
+                Ok(())
             }
             Place::New(new, mark, told) => {
-                let Some(new) = new.take() else { return Err("its beginning could not be kept".to_owned()) };
+                let Some(mut new) = new.take() else {
+                    return Err("its beginning could not be kept".to_owned());
+                };
+                new.tells = tells;
                 let (name, told) = (new.name.clone(), told.take());
                 let mark = mark.take().map(|(name, value)| RunWrite::Mark { name, value });
                 let count = lines.len() as u64;
@@ -243,6 +288,9 @@ impl Host for Keeper {
                     Ok([RunWritten::Began(run), ..]) => {
                         self.kept = Place::At(*run, count + 1, false);
                         self.runs.count(&self.owner, true);
+                        if is_told {
+                            self.runs.0.told.notify_one();
+                        }
                         if ended.is_none() {
                             self.settle(*run);
                         }
@@ -269,6 +317,12 @@ impl Host for Keeper {
         }
     }
 
+    fn recall(&mut self, trace: &Trace) {
+        if let Some(lifecycle) = &mut self.lifecycle {
+            lifecycle.recall(trace);
+        }
+    }
+
     fn ask(&mut self, key: &str, with: Value) {
         let Place::At(run, ..) = self.kept else { return };
         let kept = self.runs.0.journal.queue(vec![super::people::asked(run, key, with)]);
@@ -284,11 +338,36 @@ impl Host for Keeper {
         self.write_later(RunWrite::Forget { key: key.to_owned() });
     }
 
+    fn ask_permit(&mut self, permit: &Waiting) {
+        let Place::At(run, ..) = self.kept else { return };
+        self.asks = true;
+        let Waiting { key, reference, with, part_of, since, given } = permit.clone();
+        let (name, workflow) = (self.name.clone(), self.owner.clone());
+        self.runs.0.permits.ask(Asked { run, name, workflow, key, reference, with, part_of, since, given });
+    }
+
+    fn give_back(&mut self, key: &str, done: bool) {
+        self.runs.0.permits.release(key, done);
+    }
+
+    fn withdraw(&mut self, key: &str) {
+        self.runs.0.permits.withdraw(key);
+    }
+
+    fn restored(&mut self) {
+        if let Place::At(run, ..) = self.kept {
+            self.runs.0.permits.heard(run);
+        }
+    }
+
     fn may_rest(&mut self, rest: &Rest, is_idle: &dyn Fn() -> bool) -> bool {
         let Place::At(run, next, _) = self.kept else { return false };
+        if self.asks {
+            self.runs.0.permits.quiet(run, is_idle());
+        }
         let hears = rest.hears.clone().map(|types| (Arc::clone(&self.channel), types));
         let state = if rest.suspended { RunState::Suspended } else { RunState::Waiting };
-        let written = rest.hears.as_ref().map(|types| table::written(&self.channel, types));
+        let written = table::written(&self.channel, rest);
         let change = Some(RunChange { state, wake: rest.wake, hears: written, ended: None });
         {
             let mut table = relock(&self.runs.0.table);
@@ -328,6 +407,7 @@ impl Keeper {
         match drove {
             Ok(Drove::Ended(ended)) => {
                 relock(&self.runs.0.table).resident.remove(&run);
+                self.runs.0.permits.quiet(run, false);
                 self.runs.count(&self.owner, false);
                 let end: (RunState, RunEnd) = match ended {
                     Ended::Completed(output) => (RunState::Completed, Ok(to_json(&output))),

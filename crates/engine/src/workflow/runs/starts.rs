@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -22,7 +22,8 @@ use super::{NewStart, Runs};
 use crate::channels::Position;
 use crate::clock::{self, wall_now};
 use crate::relock;
-use crate::workflow::drive::{self, Drove, Entry, Host, Outside, Page, Perform, Start, drive, until};
+use crate::workflow::drive::{self, Drove, Happened, Host, Outside, Page, Perform, Start, drive, until};
+use crate::workflow::subscriptions::{Messages, Subscribing};
 
 /// After a failure it is tried again.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -250,8 +251,8 @@ async fn matched(
     let consumed: HashSet<(String, String)> =
         taken.consumed.iter().map(|(source, id, _)| (source.clone(), id.clone())).collect();
     let outside = Outside { inbox, earlier: following(runs, channel, &places), floor: taken.floor, consumed };
-    let begin =
-        Begin { id: String::new(), input: data(&json!({})), secrets: data(&json!({})), at: drive::now() };
+    let (nothing, at) = (data(&json!({})), drive::now());
+    let begin = Begin { id: String::new(), input: nothing.clone(), secrets: nothing, at, permit: None };
     let start = Start { program: Arc::clone(program), begin, entries: Vec::new(), outside: Some(outside) };
     let mut hearer = Hearer { heard: Vec::new() };
     let drove = drive(start, Arc::new(Nothing), &mut hearer).await;
@@ -301,8 +302,8 @@ struct Hearer {
 }
 
 impl Host for Hearer {
-    async fn keep(&mut self, entries: &[Entry], _: Option<&Ended>) -> Result<(), String> {
-        for (event, _) in entries {
+    async fn keep(&mut self, happened: Happened<'_>) -> Result<(), String> {
+        for (event, _) in happened.entries {
             if let Event::Received { event, .. } = event {
                 self.heard.extend(drive::identity(event));
             }
@@ -321,6 +322,14 @@ impl Perform for Nothing {
         _: sos_workflow::machine::Effect,
     ) -> futures::future::BoxFuture<'static, Result<Value, sos_workflow::machine::Fault>> {
         std::future::pending().boxed()
+    }
+
+    fn subscribe(&self, _: Subscribing) -> Messages {
+        futures::stream::pending().boxed()
+    }
+
+    fn unsubscribe(&self, _: &str) -> futures::future::BoxFuture<'static, ()> {
+        std::future::ready(()).boxed()
     }
 }
 

@@ -147,9 +147,21 @@ fn keys(hears: Option<&(Arc<str>, BTreeSet<String>)>) -> Vec<(Arc<str>, String)>
     types.iter().map(|text| (Arc::clone(channel), text.clone())).collect()
 }
 
-/// What a run listens to, as the store keeps it.
-pub(super) fn written(channel: &str, types: &BTreeSet<String>) -> String {
-    json!({ "channel": channel, "types": types }).to_string()
+/// What a run waits for beside a time, as the store keeps it; none when that is nothing.
+pub(super) fn written(channel: &str, rest: &Rest) -> Option<String> {
+    let mut written = json!({});
+    if let Some(types) = &rest.hears {
+        written = json!({ "channel": channel, "types": types });
+    }
+    if rest.permits {
+        written["permits"] = json!(true);
+    }
+    (written != json!({})).then(|| written.to_string())
+}
+
+/// Whether a run waits for a permit, or has one: it has to ask again when the server starts.
+pub(super) fn asks(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|value| value["permits"] == true)
 }
 
 /// What was written.
@@ -198,7 +210,12 @@ mod tests {
         assert!(table.hearers(&Arc::from("d"), "y").is_empty());
         table.rouse(2);
         assert_eq!(hearers(&table, "y"), [3]);
-        let text = written("c", &BTreeSet::from(["t".to_owned()]));
-        assert_eq!(read(&text), hears(&["t"]));
+        let hearing = Some(BTreeSet::from(["t".to_owned()]));
+        let rest = Rest { suspended: false, wake: None, hears: hearing, permits: false };
+        let text = written("c", &rest).unwrap();
+        assert_eq!((read(&text), asks(&text)), (hears(&["t"]), false));
+        let text = written("c", &Rest { hears: None, permits: true, ..rest.clone() }).unwrap();
+        assert_eq!((read(&text), asks(&text)), (None, true));
+        assert_eq!(written("c", &Rest { hears: None, ..rest }), None);
     }
 }

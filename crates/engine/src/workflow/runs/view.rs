@@ -4,15 +4,25 @@ use serde_json::{Value, json};
 use sos_model::API_VERSION;
 use sos_store::{RunEntry, RunFilter, RunRecord, RunState};
 use sos_workflow::ErrorType;
-use sos_workflow::machine::{Action, Begin, Fault, Run, Traced};
-use sos_workflow::template::data;
+use sos_workflow::machine::{Action, Event, Fault, Run, Traced};
 
+use super::permits::Works;
 use super::reside::Origin;
 use super::{RunEnd, Runs};
 use crate::workflow::entry;
 
 /// The most lines of what happened to tasks that are shown.
 const MOST_TRACED: usize = 200;
+
+/// What the journal of a run gives.
+struct Course {
+    /// Where it is.
+    at: Vec<String>,
+    /// The last of what happened to its tasks.
+    tasks: Vec<Value>,
+    /// What of it waits for permits, or had one.
+    work: Works,
+}
 
 /// Which runs are shown.
 #[derive(Clone, Debug, Default)]
@@ -104,9 +114,13 @@ impl Runs {
         let Some((record, entries)) = found else { return Ok(None) };
         let mut shown = object(&record);
         match self.traced(&record, &entries) {
-            Ok((at, tasks)) => {
+            Ok(Course { at, tasks, work }) => {
                 shown["status"]["at"] = json!(at);
                 shown["status"]["tasks"] = json!(tasks);
+                let work = work.shown(|key| self.0.permits.decided(key));
+                if !work.is_empty() {
+                    shown["status"]["work"] = json!(work);
+                }
             }
             Err(why) => shown["status"]["problem"] = json!(why),
         }
@@ -141,19 +155,30 @@ impl Runs {
     fn again(&self, record: &RunRecord) -> Result<Run, String> {
         let program = self.program(record.document)?;
         let origin = Origin::read(&record.start).ok_or("what it began with cannot be read")?;
-        let secrets = data(&self.secrets(&program)?);
-        let begin = Begin { id: record.name.clone(), input: data(&origin.input), secrets, at: record.began };
-        Ok(Run::new(program, begin))
+        let secrets = self.secrets(&program)?;
+        Ok(Run::new(program, origin.begin(record.name.clone(), record.began, &secrets)))
     }
 
     /// Where a run is, and the last of what happened to its tasks: what its journal gives when it is done again.
-    fn traced(&self, record: &RunRecord, entries: &[RunEntry]) -> Result<(Vec<String>, Vec<Value>), String> {
+    fn traced(&self, record: &RunRecord, entries: &[RunEntry]) -> Result<Course, String> {
         let mut run = self.again(record)?;
-        let (mut at, mut tasks) = (Vec::new(), std::collections::VecDeque::new());
+        let (mut at, mut tasks) = (Vec::<String>::new(), std::collections::VecDeque::new());
+        let mut work = Works::default();
         for one in entries {
-            for action in run.apply(entry::read(&one.body)?, one.at) {
+            let event = entry::read(&one.body)?;
+            work.tell(&event, one.at);
+            if let Event::Permitted { id: 0, .. } = &event {
+                at.retain(|open| open != "/");
+            }
+            for action in run.apply(event, one.at) {
+                work.see(&action, one.at);
+                if let Action::Permit { reference, .. } = &action {
+                    at.push(reference.clone());
+                }
                 let Action::Trace(trace) = action else { continue };
                 match trace.what {
+                    // It waited for a permit before.
+                    Traced::Started if at.last() == Some(&trace.reference) => {}
                     Traced::Started => at.push(trace.reference.clone()),
                     Traced::Retried | Traced::Skipped => {}
                     _ => {
@@ -173,7 +198,7 @@ impl Runs {
                 }));
             }
         }
-        Ok((at, tasks.into()))
+        Ok(Course { at, tasks: tasks.into(), work })
     }
 
     /// What is known of a declared workflow beside its manifest.

@@ -158,6 +158,14 @@ async fn read(notation: Notation, path: &Path) -> Result<Documents, Failure> {
     collected.await.map_err(Failure::input)
 }
 
+/// The authorities of a file beside those of this machine.
+pub(crate) fn trust(ca_file: Option<&Path>) -> Result<Trust, Failure> {
+    let Some(path) = ca_file else { return Ok(Trust::System) };
+    let read = std::fs::read(path);
+    let read = read.map_err(|error| Failure::input(format!("cannot read {}: {error}", path.display())))?;
+    Ok(Trust::SystemAnd(read))
+}
+
 pub(crate) fn resolved(text: &str) -> Result<(String, Vec<Resolved>), Failure> {
     let parts = text.split_once('=').and_then(|(host, ip)| Some((host.to_owned(), vec![ip.parse().ok()?])));
     parts.ok_or_else(|| {

@@ -18,6 +18,7 @@ use sos_engine::sites::Running;
 use sos_engine::watch::Retention;
 use sos_store::{EventFilter, StoreError};
 
+use super::import::fetch::{resolved, trust};
 use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::terminal::Terminal;
@@ -64,6 +65,12 @@ pub(crate) struct Args {
     /// network; also several times
     #[arg(long, value_name = "RULE")]
     egress: Vec<String>,
+    /// Let workflows reach a host at this address instead of asking the DNS, also several times
+    #[arg(long, value_name = "HOST=ADDR")]
+    resolve: Vec<String>,
+    /// Certificates of authorities that workflows trust beside this machine's, in PEM
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Outages to inject: a list of {"site","service","at","seconds"} in JSON or YAML, in site time
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
@@ -200,7 +207,9 @@ fn start(args: &Args, started: Instant) -> Result<Start, Failure> {
     for rule in &args.egress {
         egress = egress.allow(rule).map_err(|why| Failure::input(format!("--egress {rule}: {why}")))?;
     }
-    Ok(Start { data_dir, base_dir, own_binary, manager: "dir".into(), running, egress })
+    let resolve = args.resolve.iter().map(|text| resolved(text)).collect::<Result<_, _>>()?;
+    let trust = trust(args.ca_file.as_deref())?;
+    Ok(Start { data_dir, base_dir, own_binary, manager: "dir".into(), running, egress, resolve, trust })
 }
 
 fn start_failure(error: StartError) -> Failure {

@@ -1,9 +1,16 @@
 //! Workflows by scenarios in the language of the conformance kit: those of `cases/workflow/kit`, and the official ones in a folder that
 //! `WORKFLOW_CASES_DIR` names. Each runs through `sos run`, as people run it; what documents call is answered here.
 
+mod asyncapi;
+mod examples;
 mod feature;
+mod lifecycle;
+mod live;
+mod peers;
+mod played;
 mod server;
 pub(crate) mod stub;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -57,8 +64,8 @@ fn run(scenario: &Scenario, stub: &Stub, data: Option<&Path>) -> Ran {
     for secret in &scenario.secrets {
         command.arg("--secret").arg(secret);
     }
-    for host in stub::HOSTS {
-        command.arg("--resolve").arg(format!("{host}=127.0.0.1:{}", stub.port));
+    for resolved in stub.resolved() {
+        command.arg("--resolve").arg(resolved);
     }
     command.arg("--ca-file").arg(&stub.authority);
     let done = command.output().unwrap();
@@ -380,6 +387,14 @@ fn what_is_wrong_with_a_document_is_said_with_its_place() {
         "{text}"
     );
     assert!(text.contains("unknown variable `$contxt`; known: $context, $input"), "{text}");
+    let (code, text) = said(
+        "do:\n- a: {set: {x: 1}, metadata: {flexible: {site: home, energy: 2 kWh, power: 1 kW, within: 5}}}",
+        &[],
+    );
+    assert!(
+        code == 2 && text.contains("w.yaml:3:") && text.contains("do[0].a.metadata.flexible: within"),
+        "{text}"
+    );
     let (code, text) = said("use: {secrets: [key]}\ndo: [{a: {set: {x: 1}}}]", &[]);
     assert!(code == 2 && text.contains("--secret NAME=VALUE"), "{text}");
     let (code, text) = said("do: [{a: {set: {x: 1}}}]", &["--input", "{"]);

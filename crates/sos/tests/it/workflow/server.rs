@@ -8,14 +8,14 @@ use super::stub::{self, Kill};
 use crate::support::{Server, wait_for};
 
 /// The manifest of a workflow with this document.
-fn workflow(name: &str, document: &str, more: &str) -> String {
+pub(super) fn workflow(name: &str, document: &str, more: &str) -> String {
     let text = document.lines().map(|line| format!("    {line}\n")).collect::<String>();
     format!(
         "apiVersion: sos.energy/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}, labels: {{of: test}}}}\nspec:\n  egress: [127.0.0.1]\n{more}  document: |\n{text}---\n"
     )
 }
 
-fn document(name: &str, rest: &str) -> String {
+pub(super) fn document(name: &str, rest: &str) -> String {
     format!("document: {{dsl: '1.0.3', namespace: test, name: {name}, version: '1.0.0'}}\n{rest}")
 }
 
@@ -30,18 +30,18 @@ fn calls(port: u16) -> String {
     document("calls", &format!("do:\n{tasks}output: {{as: $context}}\n"))
 }
 
-fn state(server: &Server, run: &str) -> String {
+pub(super) fn state(server: &Server, run: &str) -> String {
     server.answer(&["get", "run", run])["status"]["state"].as_str().unwrap_or_default().to_owned()
 }
 
-fn wait_state(server: &Server, run: &str, wanted: &str) -> Value {
+pub(super) fn wait_state(server: &Server, run: &str, wanted: &str) -> Value {
     wait_for(&format!("run {run} to be {wanted}"), || {
         let run = server.answer(&["get", "run", run]);
         (run["status"]["state"] == wanted).then_some(run)
     })
 }
 
-fn start(server: &Server, args: &[&str]) -> String {
+pub(super) fn start(server: &Server, args: &[&str]) -> String {
     let ran = server.sos(&[&["start"], args].concat());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     ran.stdout.trim().to_owned()

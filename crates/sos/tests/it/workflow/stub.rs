@@ -1,9 +1,10 @@
 //! The services that scenarios call, over TLS, under the names that documents use.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::pem::PemObject as _;
@@ -11,14 +12,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
+use super::played;
 use crate::skipped::skipped;
 
 /// The names under which it answers.
-pub(super) const HOSTS: [&str; 3] = ["petstore.swagger.io", "httpbin.org", "stub.example"];
+pub(super) const HOSTS: [&str; 4] = ["petstore.swagger.io", "httpbin.org", "stub.example", "fake.com"];
 
 pub(super) struct Stub {
     pub(super) port: u16,
+    /// The same without TLS.
+    plain: u16,
     pub(super) calls: Arc<Calls>,
     /// The certificate that clients have to trust.
     pub(super) authority: PathBuf,
@@ -30,7 +37,9 @@ impl Stub {
     pub(super) fn start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
-        let names = HOSTS.map(|host| format!("DNS:{host}")).join(",");
+        let names: Vec<String> =
+            HOSTS.iter().chain(played::HOSTS).map(|host| format!("DNS:{host}")).collect();
+        let names = names.join(",");
         let mut openssl = Command::new("openssl");
         openssl.args([
             "req",
@@ -57,36 +66,41 @@ impl Stub {
         let config =
             config.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_file(&key).unwrap());
         let config = Arc::new(config.unwrap());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let calls = Arc::<Calls>::default();
-        let heard = Arc::clone(&calls);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (config, calls) = (Arc::clone(&config), Arc::clone(&heard));
-                std::thread::spawn(move || {
-                    let Ok(connection) = ServerConnection::new(config) else { return };
-                    serve(StreamOwned::new(connection, stream), &calls);
-                });
-            }
+        let port = accept(&calls, move |stream, calls| {
+            let Ok(connection) = ServerConnection::new(Arc::clone(&config)) else { return };
+            serve(StreamOwned::new(connection, stream), calls);
         });
-        Some(Self { port, calls, authority: certificate, _folder: folder })
+        let plain = accept(&calls, serve);
+        Some(Self { port, plain, calls, authority: certificate, _folder: folder })
     }
+
+    /// Where hosts are, for `--resolve`.
+    pub(super) fn resolved(&self) -> Vec<String> {
+        let port = |host: &str| if played::PLAIN.contains(&host) { self.plain } else { self.port };
+        let hosts = HOSTS.iter().chain(played::HOSTS);
+        hosts.map(|host| format!("{host}=127.0.0.1:{}", port(host))).collect()
+    }
+}
+
+/// Has each connection to a new port of this machine served in a thread of its own.
+fn accept(calls: &Arc<Calls>, serve: impl Fn(TcpStream, &Calls) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (calls, serve) = (Arc::clone(calls), Arc::new(serve));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (calls, serve) = (Arc::clone(&calls), Arc::clone(&serve));
+            std::thread::spawn(move || serve(stream, &calls));
+        }
+    });
+    port
 }
 
 /// The same services without TLS: their port, and what they were asked.
 pub(crate) fn plain() -> (u16, Arc<Calls>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
     let calls = Arc::<Calls>::default();
-    let heard = Arc::clone(&calls);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let calls = Arc::clone(&heard);
-            std::thread::spawn(move || serve(stream, &calls));
-        }
-    });
-    (port, calls)
+    (accept(&calls, serve), calls)
 }
 
 /// What was asked so far, and who is to be killed when.
@@ -94,7 +108,14 @@ pub(crate) fn plain() -> (u16, Arc<Calls>) {
 pub(crate) struct Calls {
     /// Paths and idempotency keys.
     pub(crate) heard: Mutex<Vec<(String, String)>>,
+    /// Method, address without its scheme, and what was said of who asks.
+    pub(super) lines: Mutex<Vec<String>>,
     pub(super) kill: Mutex<Option<Kill>>,
+    /// Messages that were published here.
+    pub(super) said: Mutex<Vec<Value>>,
+    /// Streams and sockets that are open now, and that ever were.
+    pub(super) open: AtomicUsize,
+    pub(super) opened: AtomicUsize,
 }
 
 /// Kills the process that asks.
@@ -111,6 +132,7 @@ impl Calls {
     /// Keeps a call; what is to be done about it.
     fn hear(&self, asked: &Asked) -> Option<Kill> {
         let key = asked.headers.iter().find(|(name, _)| name == "idempotency-key");
+        self.lines.lock().unwrap().push(asked.line());
         let mut heard = self.heard.lock().unwrap();
         heard.push((asked.path.clone(), key.map(|(_, key)| key.clone()).unwrap_or_default()));
         self.kill.lock().unwrap().take_if(|kill| kill.at == heard.len())
@@ -123,12 +145,29 @@ fn kill(process: u32) {
 }
 
 /// What was asked.
-struct Asked {
-    method: String,
-    path: String,
-    query: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Asked {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The host that was meant, without a port.
+    pub(super) fn host(&self) -> &str {
+        self.header("host").unwrap_or_default().split(':').next().unwrap_or_default()
+    }
+
+    fn line(&self) -> String {
+        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+        let who = self.header("authorization").map(|who| format!(" {who}")).unwrap_or_default();
+        format!("{} {}{}{query}{who}", self.method, self.host(), self.path)
+    }
 }
 
 fn serve(stream: impl Read + Write, calls: &Calls) {
@@ -138,7 +177,18 @@ fn serve(stream: impl Read + Write, calls: &Calls) {
         if let Some(Kill { process, answered: false, .. }) = killed {
             return kill(process);
         }
-        let (status, body) = answer(&asked);
+        if asked.header("upgrade") == Some("websocket") {
+            return talk(reader.into_inner(), &asked, calls);
+        }
+        if let Some(count) = asked.path.strip_prefix("/feed/") {
+            return feed(reader, &asked, count.parse().unwrap_or(0), calls);
+        }
+        if asked.path == "/said" {
+            calls.said.lock().unwrap().push(asked.body());
+        }
+        let before = calls.heard.lock().unwrap().iter().filter(|(path, _)| *path == asked.path).count();
+        let before = before.saturating_sub(1);
+        let (status, body) = played::answer(&asked, before).unwrap_or_else(|| answer(&asked));
         let body = body.map_or_else(String::new, |body| body.to_string());
         let head = format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nlocation: /v2/pet/1\r\n\r\n",
@@ -150,6 +200,74 @@ fn serve(stream: impl Read + Write, calls: &Calls) {
         }
         if sent.is_err() {
             return;
+        }
+    }
+}
+
+impl Asked {
+    fn body(&self) -> Value {
+        let body = serde_json::from_slice(&self.body);
+        body.unwrap_or_else(|_| json!(String::from_utf8_lossy(&self.body)))
+    }
+}
+
+/// Counts a stream or socket for as long as it is open.
+struct Counted<'a>(&'a Calls);
+
+impl<'a> Counted<'a> {
+    fn new(calls: &'a Calls) -> Self {
+        calls.opened.fetch_add(1, SeqCst);
+        calls.open.fetch_add(1, SeqCst);
+        Self(calls)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, SeqCst);
+    }
+}
+
+fn numbered(number: usize) -> String {
+    json!({"n": number, "user": "ann", "from": {"firstName": "Ann", "lastName": "Lee"}}).to_string()
+}
+
+/// So many server-sent events, from the one after the last that the client has; then nothing until it goes.
+fn feed(mut reader: BufReader<impl Read + Write>, asked: &Asked, count: usize, calls: &Calls) {
+    let _open = Counted::new(calls);
+    let last: usize = asked.header("last-event-id").and_then(|id| id.parse().ok()).unwrap_or(0);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n: hello\n\n";
+    let events = (last + 1..=count).map(|n| format!("id: {n}\nevent: numbered\ndata: {}\n\n", numbered(n)));
+    let text = head.to_owned() + &events.collect::<String>();
+    let sent = reader.get_mut().write_all(text.as_bytes()).and_then(|()| reader.get_mut().flush());
+    let mut rest = [0; 64];
+    while sent.is_ok() && reader.read(&mut rest).is_ok_and(|read| read > 0) {}
+}
+
+/// A WebSocket: `/socket/3` says three things and then nothing; what it hears is kept.
+fn talk(mut stream: impl Read + Write, asked: &Asked, calls: &Calls) {
+    let _open = Counted::new(calls);
+    let accept = derive_accept_key(asked.header("sec-websocket-key").unwrap_or_default().as_bytes());
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    );
+    if stream.write_all(head.as_bytes()).and_then(|()| stream.flush()).is_err() {
+        return;
+    }
+    let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+    let count = match asked.path.strip_prefix("/socket/") {
+        Some("notifications") => 9,
+        Some(count) => count.parse().unwrap_or(0),
+        None => 0,
+    };
+    for number in 1..=count {
+        if socket.send(Message::text(numbered(number))).is_err() {
+            return;
+        }
+    }
+    while let Ok(message) = socket.read() {
+        if let Message::Text(text) = message {
+            calls.said.lock().unwrap().push(serde_json::from_str(&text).unwrap());
         }
     }
 }
@@ -174,13 +292,12 @@ fn asked(reader: &mut BufReader<impl Read>) -> Option<Asked> {
     Some(Asked { method, path: path.to_owned(), query: query.to_owned(), headers, body })
 }
 
-fn pet(id: u64) -> Value {
+pub(super) fn pet(id: u64) -> Value {
     json!({"id": id, "name": format!("pet {id}"), "status": "available", "photoUrls": []})
 }
 
 fn answer(asked: &Asked) -> (u16, Option<Value>) {
-    let header =
-        |name: &str| asked.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let header = |name: &str| asked.header(name);
     let parts: Vec<&str> = asked.path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["v2", "pet", "findByStatus"] => (200, Some(json!([pet(1), pet(2)]))),
@@ -201,10 +318,18 @@ fn answer(asked: &Asked) -> (u16, Option<Value>) {
             Some(token) => (200, Some(json!({"authenticated": true, "token": token}))),
             None => (401, None),
         },
+        ["catalog", "functions", name, _, "function.yaml"] => catalogued(name),
+        ["docs", "asyncapi.json"] => (200, Some(example())),
+        ["asyncapi.json"] => (200, Some(asyncapi("stub.example", "https", "wss"))),
+        ["asyncapi2.json"] => (200, Some(second())),
+        ["local.json"] => (200, Some(asyncapi("127.0.0.1:{port}", "http", "ws"))),
+        ["said"] => match header("authorization") {
+            Some("Bearer wrong") => (401, None),
+            _ => (202, None),
+        },
         ["status", status] => (status.parse().unwrap_or(404), None),
         ["anything"] => {
-            let body = serde_json::from_slice(&asked.body);
-            let body = body.unwrap_or_else(|_| json!(String::from_utf8_lossy(&asked.body)));
+            let body = asked.body();
             let headers: serde_json::Map<String, Value> =
                 asked.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
             (
@@ -214,6 +339,89 @@ fn answer(asked: &Asked) -> (u16, Option<Value>) {
         }
         _ => (404, Some(json!({"message": "nothing is here"}))),
     }
+}
+
+/// Functions of a catalogue.
+fn catalogued(name: &str) -> (u16, Option<Value>) {
+    let input =
+        json!({"schema": {"document": {"type": "object", "properties": {"name": {"type": "string"}}}}});
+    match name {
+        "greet" => (200, Some(json!({"input": input, "set": {"greeting": "${ \"Hello \\(.name)\" }"}}))),
+        "twice" => {
+            let greet = |name: &str| json!({"set": {"greeting": format!("${{ \"Hello \\({name})\" }}")}});
+            (200, Some(json!({"input": input, "do": [{"one": greet(".name")}, {"two": greet(".greeting")}]})))
+        }
+        _ => (404, None),
+    }
+}
+
+/// What may be published here, and heard from here.
+fn asyncapi(host: &str, http: &str, ws: &str) -> Value {
+    let servers = |names: &[&str]| -> Vec<Value> {
+        names.iter().map(|name| json!({"$ref": format!("#/servers/{name}")})).collect()
+    };
+    let of = |channel: &str| json!({"$ref": format!("#/channels/{channel}")});
+    let payload = json!({"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}});
+    let count = json!({"count": {"default": "5"}});
+    json!({
+        "asyncapi": "3.0.0", "info": {"title": "stub", "version": "1"},
+        "servers": {
+            "main": {"host": host, "protocol": http, "variables": {"port": {}}},
+            "old": {"host": host, "protocol": "kafka"},
+            "socket": {"host": host, "protocol": ws, "variables": {"port": {}}},
+        },
+        "channels": {
+            "feed": {"address": "/feed/{count}", "servers": servers(&["main"]), "parameters": count},
+            "socket": {
+                "address": "/socket/{count}", "servers": servers(&["socket"]), "parameters": count,
+                "messages": {"numbered": {"correlationId": {"location": "$message.payload#/user"}}},
+            },
+            "said": {
+                "address": "/said", "servers": servers(&["main", "old", "socket"]),
+                "messages": {"said": {"payload": payload}},
+            },
+        },
+        "operations": {
+            "hear": {"action": "send", "channel": of("feed")},
+            "attend": {"action": "send", "channel": of("socket")},
+            "say": {"action": "receive", "channel": of("said")},
+        },
+    })
+}
+
+/// The same in version 2.
+fn second() -> Value {
+    json!({
+        "asyncapi": "2.6.0", "info": {"title": "stub", "version": "1"},
+        "servers": {"main": {"url": "https://stub.example", "protocol": "https"}},
+        "channels": {
+            "said": {"publish": {"message": {"payload": {"type": "object", "required": ["text"]}}}},
+            "feed/4": {"subscribe": {"operationId": "hear", "message": {"payload": {"type": "object"}}}},
+        },
+    })
+}
+
+/// What the examples of the specification call.
+fn example() -> Value {
+    let message = json!({"correlationId": {"location": "$message.payload#/user"}});
+    json!({
+        "asyncapi": "3.0.0", "info": {"title": "pets", "version": "1"},
+        "servers": {
+            "notifications": {"host": "fake.com", "pathname": "/socket", "protocol": "wss"},
+            "staging": {"host": "fake.com", "protocol": "https"},
+        },
+        "channels": {
+            "pets": {"address": "/said", "servers": [{"$ref": "#/servers/staging"}]},
+            "notifications": {
+                "address": "/notifications", "servers": [{"$ref": "#/servers/notifications"}],
+                "messages": {"notified": message},
+            },
+        },
+        "operations": {
+            "findPetsByStatus": {"action": "receive", "channel": {"$ref": "#/channels/pets"}},
+            "getNotifications": {"action": "send", "channel": {"$ref": "#/channels/notifications"}},
+        },
+    })
 }
 
 fn swagger() -> Value {

@@ -1,0 +1,198 @@
+//! Messages over NATS: published once, received while somebody listens.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, HeaderName, HeaderValue, ServerAddr,
+    Subscriber,
+};
+use futures::StreamExt as _;
+use tokio::sync::watch;
+
+use super::{Message, Place};
+use crate::error::{CallError, ErrorKind};
+use crate::http::{Transport, full};
+
+/// Time to connect, and for the server to have what is published.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How often a silent connection is checked; two missing answers end it.
+const PING: Duration = Duration::from_secs(10);
+/// The header by which a stream knows a repetition.
+const KEY: &str = "Nats-Msg-Id";
+/// The header that says what the content is.
+const CONTENT_TYPE: &str = "content-type";
+
+struct Connection {
+    client: Client,
+    /// Turns to why the connection is of no use any more.
+    trouble: watch::Receiver<Option<String>>,
+}
+
+pub(super) async fn publish(
+    transport: &Transport,
+    place: &Place,
+    message: Message,
+    key: &str,
+) -> Result<(), CallError> {
+    let Connection { client, mut trouble } = connect(transport, place).await?;
+    let mut headers = HeaderMap::new();
+    let own = [(KEY.to_owned(), key.to_owned())].into_iter();
+    let content_type = message.content_type.map(|kind| (CONTENT_TYPE.to_owned(), kind));
+    for (name, value) in own.chain(content_type).chain(message.headers) {
+        let wrong = |what: &str| {
+            CallError::new(
+                ErrorKind::BadInput,
+                place.shown(),
+                format!("header {name} cannot be sent: {what}"),
+            )
+        };
+        let header = HeaderName::try_from(name.as_str()).map_err(|_| wrong("its name"))?;
+        headers.insert(header, value.parse::<HeaderValue>().map_err(|_| wrong("its value"))?);
+    }
+    let sent = tokio::time::timeout(ANSWER, async {
+        let broken =
+            |error: &dyn std::error::Error| CallError::new(ErrorKind::Broken, place.shown(), full(error));
+        // The server takes things in their order: when this comes back, it has the message, and has said so if it objects to it.
+        let inbox = client.new_inbox();
+        let mut echo = client.subscribe(inbox.clone()).await.map_err(|error| broken(&error))?;
+        let published =
+            client.publish_with_headers(place.address.clone(), headers, message.payload.into()).await;
+        published.map_err(|error| CallError::new(ErrorKind::BadInput, place.shown(), full(&error)))?;
+        client.publish(inbox, "".into()).await.map_err(|error| broken(&error))?;
+        client.flush().await.map_err(|error| broken(&error))?;
+        tokio::select! {
+            why = ended(&mut trouble) => Err(CallError::new(ErrorKind::Fault, place.shown(), why)),
+            echoed = echo.next() => match echoed {
+                Some(_) => Ok(()),
+                None => Err(CallError::new(ErrorKind::Broken, place.shown(), "the connection was lost")),
+            },
+        }
+    });
+    let late = |_| {
+        let why = format!("the message was not taken within {} s", ANSWER.as_secs());
+        CallError::new(ErrorKind::TimedOut, place.shown(), why)
+    };
+    sent.await.map_err(late)??;
+    match trouble.borrow().clone() {
+        Some(why) => Err(CallError::new(ErrorKind::Fault, place.shown(), why)),
+        None => Ok(()),
+    }
+}
+
+/// A subscription that is open.
+pub(super) struct Feed {
+    place: String,
+    subscriber: Subscriber,
+    connection: Connection,
+}
+
+pub(super) async fn subscribe(transport: &Transport, place: &Place) -> Result<Feed, CallError> {
+    let connection = connect(transport, place).await?;
+    let wrong =
+        |error: &dyn std::error::Error| CallError::new(ErrorKind::BadInput, place.shown(), full(error));
+    let (client, subject) = (&connection.client, place.address.clone());
+    let subscribed = match &place.bindings.queue {
+        Some(queue) => client.queue_subscribe(subject, queue.clone()).await,
+        None => client.subscribe(subject).await,
+    };
+    let subscriber = subscribed.map_err(|error| wrong(&error))?;
+    client.flush().await.map_err(|error| wrong(&error))?;
+    Ok(Feed { place: place.shown(), subscriber, connection })
+}
+
+impl Feed {
+    pub(super) async fn next(&mut self) -> Result<Message, CallError> {
+        let broken = |why: String| CallError::new(ErrorKind::Broken, self.place.clone(), why);
+        tokio::select! {
+            // What came before it was lost is still handed out.
+            biased;
+            found = self.subscriber.next() => match found {
+                Some(found) => Ok(message(found)),
+                None => Err(broken("the connection was lost".to_owned())),
+            },
+            why = ended(&mut self.connection.trouble) => Err(broken(why)),
+        }
+    }
+}
+
+fn message(found: async_nats::Message) -> Message {
+    let mut headers = Vec::new();
+    for (name, values) in found.headers.iter().flat_map(HeaderMap::iter) {
+        let texts: Vec<&str> = values.iter().map(HeaderValue::as_str).collect();
+        headers.push((name.to_string(), texts.join(", ")));
+    }
+    // A map without an order.
+    headers.sort();
+    let content_type = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE));
+    let content_type = content_type.map(|(_, value)| value.clone());
+    Message { payload: found.payload.to_vec(), content_type, headers, ..Message::default() }
+}
+
+async fn ended(trouble: &mut watch::Receiver<Option<String>>) -> String {
+    match trouble.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or_default(),
+        Err(_) => "the connection was lost".to_owned(),
+    }
+}
+
+async fn connect(transport: &Transport, place: &Place) -> Result<Connection, CallError> {
+    let addresses = transport.addresses(&place.peer).await?;
+    // Certificates are for names, so a name that was looked up and may be reached is looked up once more where TLS is spoken.
+    let servers: Vec<String> = match place.peer.encrypted {
+        true => vec![format!("tls://{}:{}", place.peer.host, place.peer.port)],
+        false => addresses.iter().map(|address| format!("nats://{address}")).collect(),
+    };
+    let servers = servers.iter().map(|server| server.parse()).collect::<Result<Vec<ServerAddr>, _>>();
+    let servers =
+        servers.map_err(|error| CallError::new(ErrorKind::BadInput, place.shown(), full(&error)))?;
+    let (sender, trouble) = watch::channel(None);
+    let mut options = ConnectOptions::new()
+        .name("sos")
+        .connection_timeout(ANSWER)
+        .ping_interval(PING)
+        .max_reconnects(1)
+        .ignore_discovered_servers()
+        .event_callback(move |event| {
+            let why = match event {
+                Event::Disconnected | Event::Closed => Some("the connection was lost".to_owned()),
+                Event::ServerError(error) => Some(error.to_string()),
+                _ => None,
+            };
+            if why.is_some() {
+                // The first is the reason of those that follow.
+                sender.send_if_modified(|known| {
+                    known.is_none() && {
+                        *known = why;
+                        true
+                    }
+                });
+            }
+            async {}
+        });
+    if let Some(login) = &place.who.login {
+        options = options.user_and_password(login.user.clone(), login.password.expose().to_owned());
+    } else if let Some(token) = &place.who.token {
+        options = options.token(token.expose().to_owned());
+    }
+    if place.peer.encrypted {
+        options = options.require_tls(true).tls_client_config(transport.tls().clone());
+    }
+    let connected = tokio::time::timeout(ANSWER, Box::pin(options.connect(servers))).await;
+    let late = |_| {
+        CallError::new(
+            ErrorKind::TimedOut,
+            place.shown(),
+            format!("no connection within {} s", ANSWER.as_secs()),
+        )
+    };
+    let client = connected.map_err(late)?.map_err(|error| {
+        let kind = match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                ErrorKind::NoCredentials
+            }
+            _ => ErrorKind::Unreachable,
+        };
+        CallError::new(kind, place.shown(), format!("cannot connect: {}", full(&error)))
+    })?;
+    Ok(Connection { client, trouble })
+}
