@@ -61,6 +61,8 @@ pub struct Standing {
     pub waiting: Vec<String>,
     /// Whether something of it is at work.
     pub at_work: bool,
+    /// Whether something was decided about it since it asked.
+    pub decided: bool,
 }
 
 /// How something stands that does not ask now.
@@ -242,7 +244,8 @@ impl Permits {
         let mut all: BTreeMap<String, (Standing, bool)> = roots
             .map(|asked| {
                 let waiting = if asked.given { Vec::new() } else { vec![asked.key.clone()] };
-                let one = Standing { asked: asked.clone(), waiting, at_work: asked.given };
+                let decided = state.decided.contains_key(&asked.key);
+                let one = Standing { asked: asked.clone(), waiting, at_work: asked.given, decided };
                 (asked.key.clone(), (one, false))
             })
             .collect();

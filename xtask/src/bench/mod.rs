@@ -201,8 +201,10 @@ fn workspace_told(
 }
 
 fn carbon(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
-    if !matches!(arguments, ["--data", _]) {
-        return Err("expected --data FOLDER with ontario-2016 and fontana-2016".to_owned());
+    if !matches!(arguments, ["--data", _] | ["--data", _, "--full"]) {
+        return Err(
+            "expected --data FOLDER, with ontario-2016 and fontana-2016, and --full or nothing".to_owned()
+        );
     }
     example(root, "sos-engine", "carbon_study", arguments)
 }

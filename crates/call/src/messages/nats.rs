@@ -21,11 +21,21 @@ const PING: Duration = Duration::from_secs(10);
 const KEY: &str = "Nats-Msg-Id";
 /// The header that says what the content is.
 const CONTENT_TYPE: &str = "content-type";
+/// What is said of a connection that ended by itself.
+const LOST: &str = "the connection was lost";
 
 struct Connection {
     client: Client,
-    /// Turns to why the connection is of no use any more.
-    trouble: watch::Receiver<Option<String>>,
+    /// Turns to how the connection ended: the first of what happened to it.
+    end: watch::Receiver<Option<End>>,
+}
+
+#[derive(Clone, Debug)]
+enum End {
+    /// By us. All that the server had objected to until then would have been heard before.
+    Ours,
+    /// Of no use any more, and why.
+    Trouble(String),
 }
 
 pub(super) async fn publish(
@@ -34,7 +44,7 @@ pub(super) async fn publish(
     message: Message,
     key: &str,
 ) -> Result<(), CallError> {
-    let Connection { client, mut trouble } = connect(transport, place).await?;
+    let Connection { client, mut end } = connect(transport, place).await?;
     let mut headers = HeaderMap::new();
     let own = [(KEY.to_owned(), key.to_owned())].into_iter();
     let content_type = message.content_type.map(|kind| (CONTENT_TYPE.to_owned(), kind));
@@ -61,22 +71,22 @@ pub(super) async fn publish(
         client.publish(inbox, "".into()).await.map_err(|error| broken(&error))?;
         client.flush().await.map_err(|error| broken(&error))?;
         tokio::select! {
-            why = ended(&mut trouble) => Err(CallError::new(ErrorKind::Fault, place.shown(), why)),
-            echoed = echo.next() => match echoed {
-                Some(_) => Ok(()),
-                None => Err(CallError::new(ErrorKind::Broken, place.shown(), "the connection was lost")),
-            },
+            _ = echo.next() => {}
+            // Looked at below.
+            _ = ended(&mut end) => {}
+        }
+        // The library tells refusals on a task of its own, in their order with this.
+        drop(client.drain().await);
+        match ended(&mut end).await {
+            End::Ours => Ok(()),
+            End::Trouble(why) => Err(CallError::new(ErrorKind::Fault, place.shown(), why)),
         }
     });
     let late = |_| {
         let why = format!("the message was not taken within {} s", ANSWER.as_secs());
         CallError::new(ErrorKind::TimedOut, place.shown(), why)
     };
-    sent.await.map_err(late)??;
-    match trouble.borrow().clone() {
-        Some(why) => Err(CallError::new(ErrorKind::Fault, place.shown(), why)),
-        None => Ok(()),
-    }
+    sent.await.map_err(late)?
 }
 
 /// A subscription that is open.
@@ -108,9 +118,12 @@ impl Feed {
             biased;
             found = self.subscriber.next() => match found {
                 Some(found) => Ok(message(found)),
-                None => Err(broken("the connection was lost".to_owned())),
+                None => Err(broken(LOST.to_owned())),
             },
-            why = ended(&mut self.connection.trouble) => Err(broken(why)),
+            end = ended(&mut self.connection.end) => Err(broken(match end {
+                End::Trouble(why) => why,
+                End::Ours => LOST.to_owned(),
+            })),
         }
     }
 }
@@ -128,11 +141,9 @@ fn message(found: async_nats::Message) -> Message {
     Message { payload: found.payload.to_vec(), content_type, headers, ..Message::default() }
 }
 
-async fn ended(trouble: &mut watch::Receiver<Option<String>>) -> String {
-    match trouble.wait_for(Option::is_some).await {
-        Ok(why) => why.clone().unwrap_or_default(),
-        Err(_) => "the connection was lost".to_owned(),
-    }
+async fn ended(end: &mut watch::Receiver<Option<End>>) -> End {
+    let known = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+    known.unwrap_or_else(|| End::Trouble(LOST.to_owned()))
 }
 
 async fn connect(transport: &Transport, place: &Place) -> Result<Connection, CallError> {
@@ -145,7 +156,7 @@ async fn connect(transport: &Transport, place: &Place) -> Result<Connection, Cal
     let servers = servers.iter().map(|server| server.parse()).collect::<Result<Vec<ServerAddr>, _>>();
     let servers =
         servers.map_err(|error| CallError::new(ErrorKind::BadInput, place.shown(), full(&error)))?;
-    let (sender, trouble) = watch::channel(None);
+    let (sender, end) = watch::channel(None);
     let mut options = ConnectOptions::new()
         .name("sos")
         .connection_timeout(ANSWER)
@@ -153,16 +164,17 @@ async fn connect(transport: &Transport, place: &Place) -> Result<Connection, Cal
         .max_reconnects(1)
         .ignore_discovered_servers()
         .event_callback(move |event| {
-            let why = match event {
-                Event::Disconnected | Event::Closed => Some("the connection was lost".to_owned()),
-                Event::ServerError(error) => Some(error.to_string()),
+            let end = match event {
+                Event::Draining => Some(End::Ours),
+                Event::Disconnected | Event::Closed => Some(End::Trouble(LOST.to_owned())),
+                Event::ServerError(error) => Some(End::Trouble(error.to_string())),
                 _ => None,
             };
-            if why.is_some() {
+            if end.is_some() {
                 // The first is the reason of those that follow.
                 sender.send_if_modified(|known| {
                     known.is_none() && {
-                        *known = why;
+                        *known = end;
                         true
                     }
                 });
@@ -194,5 +206,5 @@ async fn connect(transport: &Transport, place: &Place) -> Result<Connection, Cal
         };
         CallError::new(kind, place.shown(), format!("cannot connect: {}", full(&error)))
     })?;
-    Ok(Connection { client, trouble })
+    Ok(Connection { client, end })
 }

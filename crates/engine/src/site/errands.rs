@@ -4,7 +4,7 @@
 //! jobs: at its power from its permit on. In lock-step runs take no site time, so that the declared time passes for them, and of what may
 //! pause one part begins in each tick; else it is counted while something of it is at work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -45,6 +45,8 @@ struct Errand {
     away: bool,
     /// The tick in which a part of it began last.
     stepped: Option<Timestamp>,
+    /// What is shown of it is not what it was when it was shown.
+    untold: bool,
 }
 
 /// What is kept of it across restarts of the controller.
@@ -92,10 +94,7 @@ impl Errands {
     pub(crate) fn restore(&mut self, states: BTreeMap<String, ErrandState>) {
         for (key, state) in states {
             let Ok(spec) = waiting::declared(&state.with) else { continue };
-            self.known.insert(
-                key,
-                Errand { spec, state, waiting: Vec::new(), at_work: false, away: true, stepped: None },
-            );
+            self.known.insert(key, Errand { away: true, ..Errand::of(spec, state) });
         }
     }
 
@@ -134,7 +133,7 @@ impl Errands {
     }
 
     fn take(&mut self, standing: Standing, now: Timestamp, zone: &TimeZone, permits: &Permits) {
-        let Standing { asked, waiting, at_work } = standing;
+        let Standing { asked, waiting, at_work, decided } = standing;
         if !self.known.contains_key(&asked.key) {
             match waiting::declared(&asked.with) {
                 Ok(spec) => drop(self.known.insert(asked.key.clone(), Errand::new(spec, &asked, now, zone))),
@@ -150,6 +149,7 @@ impl Errands {
         }
         if let Some(one) = self.known.get_mut(&asked.key) {
             (one.waiting, one.at_work, one.away) = (waiting, at_work, false);
+            one.untold |= !decided;
         }
     }
 
@@ -176,10 +176,8 @@ impl Errands {
     /// Whether there is work that the plan in force does not know of.
     pub(crate) fn wants_plan(&self, plan: Option<&SitePlan>) -> bool {
         let Some(plan) = plan else { return false };
-        self.offered().any(|(key, one)| {
-            let id = one.state.id(key);
-            !plan.problem.work.iter().any(|work| work.id == id)
-        })
+        let known: BTreeSet<&str> = plan.problem.work.iter().map(|work| work.id.as_str()).collect();
+        self.offered().any(|(key, one)| !known.contains(one.state.id(key).as_str()))
     }
 
     /// What is offered to the plan, the most urgent first.
@@ -225,6 +223,7 @@ impl Errands {
                 let to = (one.state.worked + seconds).min(total);
                 let from = std::mem::replace(&mut one.state.worked, to);
                 let used = energy(&one.spec, from, one.state.worked);
+                one.untold = true;
                 one.state.spent += Figures::of_tick(plan, start, seconds, used);
                 actual += used;
             }
@@ -242,16 +241,18 @@ impl Errands {
     ) -> (Vec<String>, Vec<(String, String)>) {
         let (mut given, mut told) = (Vec::new(), Vec::new());
         for (key, one) in self.known.iter_mut().filter(|(_, one)| !one.away) {
-            let shown = one.shown(moment, currency);
-            permits.decide(key, shown.clone());
-            let may = one.state.running.then(|| shown.clone());
-            permits.open(key, may.filter(|_| one.spec.interruptible && (!lockstep || one.left() == 0)));
+            if std::mem::take(&mut one.untold) {
+                permits.decide(key, one.shown(moment, currency));
+            }
+            let open = one.state.running && one.spec.interruptible && (!lockstep || one.left() == 0);
+            permits.open(key, open.then(|| one.shown(moment, currency)));
             let whole = one.waiting.first() == Some(key);
             // In lock-step parts follow each other tick by tick.
             let stepped = lockstep && !whole && one.stepped.replace(moment.now) == Some(moment.now);
             if !one.state.running || one.waiting.is_empty() || stepped {
                 continue;
             }
+            let shown = one.shown(moment, currency);
             for waiting in one.waiting.iter().take(if lockstep { 1 } else { usize::MAX }) {
                 permits.grant(waiting, one.spec.interruptible, shown.clone());
             }
@@ -313,7 +314,11 @@ impl Errand {
             spent: Figures::default(),
             ahead: Figures::default(),
         };
-        Self { spec, state, waiting: Vec::new(), at_work: false, away: false, stepped: None }
+        Self::of(spec, state)
+    }
+
+    const fn of(spec: Waiting, state: ErrandState) -> Self {
+        Self { spec, state, waiting: Vec::new(), at_work: false, away: false, stepped: None, untold: true }
     }
 
     /// Seconds of work that are left.
@@ -343,9 +348,9 @@ impl Errand {
         let used_up = self.left() == 0;
         let running = allowed || goes_on || must || used_up;
         let first = steps.iter().find(|(start, power, _)| *power > Power::ZERO && *start > now);
-        self.state.planned =
+        let planned =
             if running { Some(self.state.began.unwrap_or(now)) } else { first.map(|(start, ..)| *start) };
-        self.state.because = match step {
+        let because = match step {
             _ if used_up => "its declared energy is used up, so it goes on".to_owned(),
             _ if must && !allowed => {
                 let by = crate::time_text(self.state.deadline, moment.zone);
@@ -354,6 +359,9 @@ impl Errand {
             Some((.., because)) => because.clone(),
             None => "it is not planned; it begins when it must".to_owned(),
         };
+        self.untold |=
+            (running, planned) != (self.state.running, self.state.planned) || because != self.state.because;
+        (self.state.planned, self.state.because) = (planned, because);
         if running && self.state.began.is_none() {
             self.state.began = Some(now);
         }
@@ -369,10 +377,13 @@ impl Errand {
             return;
         }
         if self.state.at_once.is_none() && self.state.worked == 0 {
+            self.untold = true;
             self.state.at_once = Some(Figures::at_once(plan, now, id, self.spec.power, self.left()));
         }
         let left = energy(&self.spec, self.state.worked, self.spec.seconds()).to_energy().abs();
-        self.state.ahead = Figures::planned(plan, now, id, left);
+        let ahead = Figures::planned(plan, now, id, left);
+        self.untold |= ahead != self.state.ahead;
+        self.state.ahead = ahead;
     }
 
     /// What is saved against beginning at once.

@@ -105,13 +105,22 @@ fn is_compensation(name: &str) -> bool {
     catalogue == "default" && base.split(':').next() == Some(COMPENSATE)
 }
 
+/// Whether documents of this version of the DSL get whole events as their input: `schedule.read`, and data as its default, came after 1.0.3, whose
+/// examples read `$workflow.input[0].data`.
+fn reads_whole_events(dsl: &str) -> bool {
+    let core = dsl.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<u64> = core.split('.').map(|number| number.parse().unwrap_or(u64::MAX)).collect();
+    numbers.as_slice() <= [1, 0, 3].as_slice()
+}
+
 /// What waits for the events that start a workflow: a definition with one task that listens to them; none when none do.
 #[must_use]
 pub fn trigger(definition: &Definition) -> Option<Definition> {
     let schedule = definition.part("/schedule")?;
     let mut listen = json!({ "to": schedule.get("on")? });
-    if let Some(read) = schedule.get("read") {
-        listen["read"] = read.clone();
+    let by_version = || reads_whole_events(&definition.document.dsl).then(|| json!("envelope"));
+    if let Some(read) = schedule.get("read").cloned().or_else(by_version) {
+        listen["read"] = read;
     }
     let document = json!({
         "document": definition.part("/document")?,

@@ -56,7 +56,7 @@ fn a_fault_is_heard_by_a_rule_and_an_end_by_a_workflow() {
         "hears",
         "schedule: {on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1, source: /sos/workflows/repair}}}}
 do:
-- what: {set: {did: '${ $workflow.input[0].output.why }'}}
+- what: {set: {did: '${ $workflow.input[0].data.output.why }'}}
 ",
     );
     let rule = "apiVersion: sos.energy/v1alpha1

@@ -113,8 +113,8 @@ do:
       to:
         one:
           with: {type: order.paid}
-          correlate: {order: {from: .data.order, expect: '${ $workflow.input[0].order }'}}
-- done: {set: {order: '${ $workflow.input[0].order }', paid: '${ .[0].sum }'}}
+          correlate: {order: {from: .data.order, expect: '${ $workflow.input[0].data.order }'}}
+- done: {set: {order: '${ $workflow.input[0].data.order }', paid: '${ .[0].sum }'}}
 ",
     );
     let mut server = Server::start(&[("w.yaml", &workflow("orders", &listens, ""))]);
