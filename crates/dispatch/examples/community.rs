@@ -1,13 +1,16 @@
 //! A community of homes behind one connection whose limits bind: how long a plan takes and how good it is known to be.
 //!
-//! `cargo run --release -p sos-dispatch --example community -- HOMES [--peer]`; with `--peer` HiGHS solves the same case. All data are made up, the same each time: loads with a morning and an evening,
+//! `cargo run --release -p sos-dispatch --example community -- HOMES [--peer | --again]`; with `--peer` HiGHS solves the same case, with `--again` a plan a quarter of an hour later follows, which begins
+//! where the search before stood. All data are made up, the same each time: loads with a morning and an evening,
 //! sunshine at noon, batteries that all differ, a tariff of three levels.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement: prints its figures")]
 
 use std::time::Instant;
 
-use sos_dispatch::{Budget, Connection, Problem, Step, Storage, solve, verify};
+use sos_dispatch::{
+    Budget, Connection, Memory, Problem, Schedule, Step, Storage, solve, solve_again, verify,
+};
 use sos_units::{CarbonIntensity, CarbonPrice, Hours, Power, Price, Soc};
 
 const STEPS: usize = 96;
@@ -109,6 +112,47 @@ fn community(homes: usize) -> Problem {
     }
 }
 
+/// The case a quarter of an hour later: batteries as planned, other needs than expected.
+fn later(problem: &Problem, schedule: &Schedule) -> Problem {
+    let mut chance = Chance(2);
+    let mut later = problem.clone();
+    for step in &mut later.steps {
+        step.start += jiff::SignedDuration::from_mins(15);
+    }
+    let c = &mut later.connection;
+    c.import_price.rotate_left(1);
+    later.fixed.rotate_left(1);
+    for power in &mut later.fixed {
+        *power = *power * (0.9 + 0.2 * chance.next());
+    }
+    for storage in &mut later.storages {
+        storage.soc = schedule.storage[&storage.id].soc_after[0];
+    }
+    later
+}
+
+fn again(problem: &Problem) {
+    let mut memory = Memory::default();
+    let mut problem = problem.clone();
+    for quarter in 0..6 {
+        let took = |began: Instant| began.elapsed().as_secs_f64();
+        let began = Instant::now();
+        let anew = solve(&problem, &Budget::default()).unwrap();
+        let (cold, began) = (took(began), Instant::now());
+        let solved = solve_again(&problem, &Budget::default(), &mut memory).unwrap();
+        println!(
+            "quarter {quarter}: anew {cold:.2} s, {} steps, gap {:.4} %; again {:.2} s, {} steps, gap {:.4} %",
+            anew.stats.iterations,
+            100.0 * anew.gap,
+            took(began),
+            solved.stats.iterations,
+            100.0 * solved.gap,
+        );
+        assert!(verify(&problem, &solved.schedule).violations.is_empty(), "the plan holds");
+        problem = later(&problem, &solved.schedule);
+    }
+}
+
 /// The same case as HiGHS is given it by anyone: one linear programme, solved by its interior-point method.
 fn with_highs(problem: &Problem) -> f64 {
     let mut lp = highs::ColProblem::new();
@@ -155,6 +199,10 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let homes = arguments.next().map_or(1000, |text| text.parse().unwrap());
     let problem = community(homes);
+    let further = arguments.next();
+    if further.as_deref() == Some("--again") {
+        return again(&problem);
+    }
     let began = Instant::now();
     let solved = solve(&problem, &Budget::default()).unwrap();
     let took = began.elapsed().as_secs_f64();
@@ -179,7 +227,7 @@ fn main() {
         solved.stats
     );
     assert!(verified.violations.is_empty(), "{:?}", verified.violations);
-    if arguments.next().as_deref() == Some("--peer") {
+    if further.as_deref() == Some("--peer") {
         let began = Instant::now();
         let objective = with_highs(&problem);
         let peer = began.elapsed().as_secs_f64();

@@ -10,7 +10,7 @@ use crate::ordered::{after, clipped};
 use crate::problem::{Budget, Invalid, Problem, Storage};
 use crate::reasons::explain;
 use crate::schedule::{Costs, ReasonCode, Schedule, Shadow};
-use crate::solve::{Solved, Unsolvable, solve};
+use crate::solve::{Memory, Solved, Unsolvable, solve, solve_again};
 use crate::work::{Options, options};
 
 /// What made a plan.
@@ -64,7 +64,23 @@ pub const RULE: &str = "surplus-and-dear-hours";
 /// # Errors
 /// Only when the problem itself is invalid.
 pub fn solve_or_fallback(problem: &Problem, budget: &Budget) -> Result<Planned, Invalid> {
-    match solve(problem, budget) {
+    or_rule(problem, solve(problem, budget))
+}
+
+/// As [`solve_or_fallback`], beginning where the search before stood; see [`solve_again`].
+///
+/// # Errors
+/// Only when the problem itself is invalid.
+pub fn solve_again_or_fallback(
+    problem: &Problem,
+    budget: &Budget,
+    memory: &mut Memory,
+) -> Result<Planned, Invalid> {
+    or_rule(problem, solve_again(problem, budget, memory))
+}
+
+fn or_rule(problem: &Problem, solved: Result<Solved, Unsolvable>) -> Result<Planned, Invalid> {
+    match solved {
         Ok(Solved { schedule, costs, objective, bound, gap, status, stats }) => {
             let proof = Some(Proof { objective, bound, gap, status, stats });
             Ok(Planned { schedule, costs, source: PlanSource::Solver, proof })

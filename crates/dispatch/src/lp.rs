@@ -2,6 +2,7 @@
 
 use highs::{ColProblem, HighsModelStatus, HighsSolutionStatus, Model, Row, Sense, SolvedModel};
 
+use crate::interior::NO_STEP;
 use crate::problem::Budget;
 
 /// Minimise `cost · x` with `low ≤ x ≤ high` and `row_low ≤ A x ≤ row_high`; `A` by columns.
@@ -20,6 +21,8 @@ pub(crate) struct Lp {
     pub(crate) row_high: Vec<f64>,
     /// The part that a row belongs to, and its place among the rows of that part; none for rows that parts share.
     owners: Vec<Option<(u32, u32)>>,
+    /// The step that a row belongs to.
+    steps: Vec<u16>,
 }
 
 /// Values of columns and marginal values of rows.
@@ -54,6 +57,7 @@ impl Lp {
         self.row_low.push(low);
         self.row_high.push(high);
         self.owners.push(None);
+        self.steps.push(NO_STEP);
         self.row_low.len() - 1
     }
 
@@ -61,6 +65,16 @@ impl Lp {
     /// other.
     pub(crate) fn own(&mut self, row: usize, part: usize, place: usize) {
         self.owners[row] = Some((part as u32, place as u32));
+    }
+
+    /// Tells the step that a row belongs to.
+    pub(crate) fn at_step(&mut self, row: usize, step: usize) {
+        self.steps[row] = u16::try_from(step).unwrap_or(NO_STEP);
+    }
+
+    /// The step that a row belongs to.
+    pub(crate) fn step_of(&self, row: usize) -> u16 {
+        self.steps[row]
     }
 
     /// The part that a row belongs to, and its place there.

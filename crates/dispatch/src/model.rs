@@ -235,6 +235,9 @@ impl Builder<'_> {
         let lp = &mut self.built.lp;
         self.built.balance =
             sides.iter().map(|side| side.iter().map(|&s| lp.add_row(s, s)).collect()).collect();
+        for rows in &self.built.balance {
+            rows.iter().enumerate().for_each(|(t, &row)| lp.at_step(row, t));
+        }
         for (rows, place) in self.built.balance.iter().skip(1).zip(&self.places.feeders) {
             let Some(place) = place else { continue };
             rows.iter().enumerate().for_each(|(t, &row)| self.built.lp.own(row, place.part, place.at(t, 0)));
@@ -245,7 +248,10 @@ impl Builder<'_> {
             let first = |t| if t == 0 { group.energy - storage.draw(0) } else { 0.0 - storage.draw(t) };
             let rows: Vec<usize> = (0..n).map(|t| lp.add_row(first(t), first(t))).collect();
             let place = self.places.groups[g];
-            rows.iter().enumerate().for_each(|(t, &row)| lp.own(row, place.part, place.at(t, 0)));
+            for (t, &row) in rows.iter().enumerate() {
+                lp.own(row, place.part, place.at(t, 0));
+                lp.at_step(row, t);
+            }
             self.built.store_rows.push(rows);
         }
     }

@@ -28,6 +28,14 @@ pub(crate) struct Places {
     pub(crate) feeders: Vec<Option<Place>>,
 }
 
+/// Names of the parts, in their order.
+pub(crate) fn part_names(problem: &Problem, groups: &[Group]) -> Vec<String> {
+    let groups = groups.iter().map(|group| &problem.storages[group.members[0]].id);
+    let work = problem.work.iter().map(|work| &work.id);
+    let feeders = problem.feeders.iter().map(|feeder| &feeder.id);
+    groups.chain(work).chain(feeders).cloned().collect()
+}
+
 /// Finds the places. A feeder is a part when every group behind it has it as its innermost one, and when it has neither work nor
 /// generators, whose rows meet many steps.
 pub(crate) fn places(problem: &Problem, behind: &Behind<'_>, groups: &[Group]) -> Places {

@@ -1,5 +1,6 @@
 //! From a problem to a plan: relax, repair, branch only where it must be, split groups, explain.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sos_units::{Money, Power, Price};
 use thiserror::Error;
@@ -9,9 +10,10 @@ use crate::commitment::Commitment;
 use crate::connection::{Behind, Connection};
 use crate::generator::Generator;
 use crate::group::{Group, groups, split};
-use crate::interior;
+use crate::interior::{self, Frame, Iterate};
 use crate::lp::{Failure, Point, Relaxed};
 use crate::model::{Built, Exclusive, WorkColumns, build};
+use crate::place::part_names;
 use crate::problem::{Budget, Invalid, Problem, Step};
 use crate::reasons::explain;
 use crate::schedule::{Costs, Schedule, Shadow};
@@ -95,10 +97,35 @@ pub enum Unsolvable {
 /// # Errors
 /// When the problem is invalid, or the solver stops without a plan.
 pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
+    search(problem, budget, None)
+}
+
+/// What a search leaves for the next one, of a plan that is made anew: with many assets that takes half the time then. Empty to begin
+/// with, and about as large as the plan's programme where there are many assets; else nothing is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(Option<Iterate>);
+
+/// As [`solve`], beginning where the search before stood. Where it began tells only in how long it takes, and in which of the plans
+/// within the budget's gap it finds.
+///
+/// # Errors
+/// As [`solve`].
+pub fn solve_again(problem: &Problem, budget: &Budget, memory: &mut Memory) -> Result<Solved, Unsolvable> {
+    search(problem, budget, Some(memory))
+}
+
+fn search(problem: &Problem, budget: &Budget, memory: Option<&mut Memory>) -> Result<Solved, Unsolvable> {
     problem.validate()?;
     let behind = &problem.behind();
-    let mut search =
-        Search { problem, behind, budget, stats: Stats::default(), best: None, bound: f64::NEG_INFINITY };
+    let mut search = Search {
+        problem,
+        behind,
+        budget,
+        memory,
+        stats: Stats::default(),
+        best: None,
+        bound: f64::NEG_INFINITY,
+    };
     if !search.run(&groups(problem, behind, false)).map_err(|f| unsolvable(f, budget))? {
         search.stats.one_by_one = true;
         // One by one they might work against each other, which the sum's choices rule out.
@@ -129,6 +156,7 @@ struct Search<'a> {
     problem: &'a Problem,
     behind: &'a Behind<'a>,
     budget: &'a Budget,
+    memory: Option<&'a mut Memory>,
     stats: Stats,
     best: Option<Candidate>,
     bound: f64,
@@ -199,8 +227,7 @@ impl Search<'_> {
     ) -> Result<(Point, f64, Option<Relaxed>), Failure> {
         if built.lp.columns() > MANY
             && !built.lp.integer.contains(&true)
-            && let Ok((point, steps)) =
-                interior::solve(&built.lp, NEAR * self.budget.gap, self.budget.threads)
+            && let Ok((point, steps)) = self.by_structure(built, groups)
         {
             self.stats.programmes += 1;
             self.stats.iterations += u64::from(steps);
@@ -237,6 +264,18 @@ impl Search<'_> {
             Err(failure) if built.commits => Err(failure),
             Err(_) => Ok((start, bound, None)),
         }
+    }
+
+    /// The point that the method finds which uses the structure of many storages, and its steps.
+    fn by_structure(&mut self, built: &Built, groups: &[Group]) -> Result<(Point, u32), Failure> {
+        let (distance, threads) = (NEAR * self.budget.gap, self.budget.threads);
+        let Some(Memory(kept)) = self.memory.as_deref_mut() else {
+            return interior::solve(&built.lp, distance, threads);
+        };
+        let parts = part_names(self.problem, groups);
+        let starts: Vec<Timestamp> = self.problem.steps.iter().map(|step| step.start).collect();
+        let frame = Frame { parts: &parts, starts: &starts };
+        interior::solve_again(&built.lp, distance, threads, frame, kept)
     }
 
     /// Where a point goes both ways at once, the lesser way is given up and the rest solved on from there, until the plan is good

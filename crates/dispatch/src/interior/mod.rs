@@ -14,6 +14,7 @@
 mod band;
 mod part;
 mod share;
+mod warm;
 
 use std::num::NonZero;
 
@@ -21,6 +22,7 @@ use crate::lp::{Failure, Lp, Point};
 use band::{factorise, substitute};
 use part::{Part, Size, Variable};
 use share::{Aim, Look, Push, Share};
+pub(crate) use warm::{Frame, Iterate, NO_STEP};
 
 /// Infeasibility that is left at the most, relative.
 const FEASIBLE: f64 = 1e-7;
@@ -79,14 +81,41 @@ struct Reach {
 pub(crate) fn solve(lp: &Lp, distance: f64, threads: usize) -> Result<(Point, u32), Failure> {
     let mut search = Search::new(lp, threads)?;
     search.begin().ok_or(Failure::Solver)?;
-    for step in 0..MOST_STEPS {
-        let seen = search.look().ok_or(Failure::Solver)?;
-        if search.is_exact(&seen, distance) {
-            return Ok((search.point(lp), step));
+    search.run(lp, distance, MOST_STEPS, |_, _| {})
+}
+
+/// The same, beginning where the search before stood if there was one, and leaving there where this one stood. When that is no
+/// place to begin from after all, it begins anew.
+///
+/// # Errors
+/// As [`solve`].
+pub(crate) fn solve_again(
+    lp: &Lp,
+    distance: f64,
+    threads: usize,
+    frame: Frame<'_>,
+    kept: &mut Option<Iterate>,
+) -> Result<(Point, u32), Failure> {
+    let mut search = Search::new(lp, threads)?;
+    let mut stood = None;
+    let mut watch = |search: &Search, seen: &Seen| {
+        if stood.is_none() {
+            stood = search.stands(seen, lp, frame);
         }
-        search.advance(&seen).ok_or(Failure::Solver)?;
+    };
+    let mut in_vain = 0;
+    if let Some(before) = kept.take() {
+        let begun = search.begin_at(&before, lp, frame).ok_or(Failure::Solver);
+        if let Ok(found) = begun.and_then(|()| search.run(lp, distance, before.anew, &mut watch)) {
+            *kept = stood.map(|stood| stood.with_anew(before.anew));
+            return Ok(found);
+        }
+        in_vain = before.anew;
     }
-    Err(Failure::Budget)
+    search.begin().ok_or(Failure::Solver)?;
+    let (point, steps) = search.run(lp, distance, MOST_STEPS, &mut watch)?;
+    *kept = stood.map(|stood| stood.with_anew(steps));
+    Ok((point, in_vain + steps))
 }
 
 impl Search {
@@ -113,6 +142,25 @@ impl Search {
             shares,
             shared,
         })
+    }
+
+    /// Goes on to the optimum in at most so many steps; `watch` sees every state on the way.
+    fn run(
+        &mut self,
+        lp: &Lp,
+        distance: f64,
+        most: u32,
+        mut watch: impl FnMut(&Self, &Seen),
+    ) -> Result<(Point, u32), Failure> {
+        for step in 0..most {
+            let seen = self.look().ok_or(Failure::Solver)?;
+            watch(self, &seen);
+            if self.is_exact(&seen, distance) {
+                return Ok((self.point(lp), step));
+            }
+            self.advance(&seen).ok_or(Failure::Solver)?;
+        }
+        Err(Failure::Budget)
     }
 
     /// Begins near the middle of all bounds, with rows in order as far as they can be, and with the multipliers that fit the
@@ -372,12 +420,14 @@ fn each<R: Send>(threads: usize, shares: &mut [Share], work: impl Fn(&mut Share)
 mod tests {
     use super::*;
     use crate::problem::Budget;
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     /// Storages with rows of their own behind one balance for each step, with import and export.
     fn community(storages: &[(f64, f64, f64, f64)], prices: &[f64], loads: &[f64]) -> Lp {
         let mut lp = Lp::default();
         let balance: Vec<usize> = loads.iter().map(|&load| lp.add_row(load, load)).collect();
+        balance.iter().enumerate().for_each(|(t, &row)| lp.at_step(row, t));
         for (&price, &row) in prices.iter().zip(&balance) {
             lp.add_column(price, 0.0, 50.0, &[(row, 1.0)]);
             lp.add_column(price + 100.0, 0.0, 1000.0, &[(row, 1.0)]);
@@ -389,6 +439,7 @@ mod tests {
                     let side = if t == 0 { start * capacity } else { 0.0 };
                     let row = lp.add_row(side, side);
                     lp.own(row, g, t);
+                    lp.at_step(row, t);
                     row
                 })
                 .collect();
@@ -425,6 +476,61 @@ mod tests {
             let bound = lp.dual_bound(&lp.cost, &point.dual);
             prop_assert!(bound <= best + near && bound > best - 10.0 * near, "{bound} {best}");
         }
+    }
+
+    /// The names and steps of such a community, from a quarter of an hour on.
+    fn frame(storages: &[(f64, f64, f64, f64)], steps: usize, from: usize) -> (Vec<String>, Vec<Timestamp>) {
+        let quarter = |t: usize| Timestamp::from_second(900 * (from + t) as i64).unwrap();
+        let names = storages.iter().enumerate().map(|(number, _)| number.to_string()).collect();
+        (names, (0..steps).map(quarter).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn where_a_search_begins_does_not_change_what_it_finds(
+            storages in proptest::collection::vec((1.0..20.0_f64, 0.5..5.0_f64, 0.8..1.0_f64, 0.0..1.0_f64), 1..20),
+            others in proptest::collection::vec((1.0..20.0_f64, 0.5..5.0_f64, 0.8..1.0_f64, 0.0..1.0_f64), 1..20),
+            steps in proptest::collection::vec((0.01..0.5_f64, -20.0..80.0_f64), 2..30),
+            different in proptest::collection::vec((0.01..0.5_f64, -20.0..80.0_f64), 2..30),
+            later in 0..40_usize,
+        ) {
+            let mut kept = None;
+            for (storages, steps, from) in [(&storages, &steps, 0), (&storages, &steps, 1), (&others, &different, later)] {
+                let (prices, loads): (Vec<f64>, Vec<f64>) = steps.iter().copied().unzip();
+                let lp = community(storages, &prices, &loads);
+                let (parts, starts) = frame(storages, loads.len(), from);
+                let frame = Frame { parts: &parts, starts: &starts };
+                let (point, _) = solve_again(&lp, 1e-9, 1, frame, &mut kept).unwrap();
+                let simplex = lp.relaxed(&Budget::default()).unwrap().point;
+                let (found, best) = (objective(&lp, &point), objective(&lp, &simplex));
+                prop_assert!((found - best).abs() < 1e-6 * (1.0 + best.abs()), "{found} {best}");
+                prop_assert!(kept.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_that_goes_on_takes_half_of_the_steps() {
+        let storages: Vec<_> =
+            (1..40).map(|n| (f64::from(n), 2.0, 0.8 + f64::from(n) / 200.0, 0.5)).collect();
+        let day = |t: f64| 0.3 + 0.1 * (t / 7.0).sin();
+        let of = |from: u32| {
+            let prices: Vec<f64> = (from..from + 48).map(|t| day(f64::from(t))).collect();
+            let loads: Vec<f64> =
+                (from..from + 48).map(|t| 60.0 + 30.0 * (f64::from(t) / 5.0).cos()).collect();
+            community(&storages, &prices, &loads)
+        };
+        let mut kept = None;
+        let mut steps = |from: u32| {
+            let (parts, starts) = frame(&storages, 48, from as usize);
+            let frame = Frame { parts: &parts, starts: &starts };
+            solve_again(&of(from), 1e-4, 1, frame, &mut kept).unwrap().1
+        };
+        let (first, second) = (steps(0), steps(1));
+        let (_, anew) = solve(&of(1), 1e-4, 1).unwrap();
+        assert!(2 * second < anew && second < first, "{first} {second} {anew}");
     }
 
     #[test]

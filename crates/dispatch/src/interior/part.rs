@@ -1,5 +1,6 @@
 //! Variables that belong together, with the rows that only they have.
 
+use super::NO_STEP;
 use super::band::Band;
 use crate::lp::Lp;
 
@@ -145,6 +146,17 @@ impl Part {
             own += usize::from(owned);
             shared += usize::from(others);
         }
+    }
+
+    /// The step of each variable: the first of the steps of its rows.
+    pub(super) fn steps(&self, lp: &Lp, shared: &[usize]) -> impl Iterator<Item = u16> {
+        let mut steps = Vec::with_capacity(self.columns.len());
+        self.each(|_, own, others| {
+            let own = own.rows.iter().map(|&row| lp.step_of(self.rows[row as usize]));
+            let others = others.rows.iter().map(|&row| lp.step_of(shared[row as usize]));
+            steps.push(own.chain(others).min().unwrap_or(NO_STEP));
+        });
+        steps.into_iter()
     }
 
     /// Writes its normal equations into a band and `left`, and takes out of `left` what it meets.

@@ -192,6 +192,61 @@ impl Share {
         self.y.clone_from(&self.found.y);
     }
 
+    /// Multipliers such that all products are equal: variables are weighed by how far they are from their bounds.
+    pub(super) fn even(&mut self, centre: f64) {
+        for (i, &room) in self.room.iter().enumerate() {
+            self.z[i] = centre / self.x[i];
+            self.q[i] = if room.is_finite() { centre / (room - self.x[i]) } else { 0.0 };
+        }
+    }
+
+    /// Goes along the direction taken with the variables alone.
+    pub(super) fn go_for_rows(&mut self, length: f64) {
+        self.x.iter_mut().zip(&self.step.x).for_each(|(x, step)| *x += length * step);
+    }
+
+    /// Gives the bounds what the multipliers of rows leave of the costs. Variables whose product with it would be more than `far`
+    /// times the centre come nearer to the bound that it belongs to.
+    pub(super) fn fit(&mut self, shared: &[f64], centre: f64, far: f64) {
+        let Self { parts, x, y, z, q, room, cost, .. } = self;
+        Self::each(parts, |_, part, first, row| {
+            let own_y = &y[row..];
+            part.each(|variable, own, others| {
+                let i = first + variable;
+                let own: f64 = own.iter().map(|(row, value)| value * own_y[row as usize]).sum();
+                let others: f64 = others.iter().map(|(row, value)| value * shared[row as usize]).sum();
+                let left = cost[i] - own - others;
+                let nearest = far * centre / left.abs();
+                if !room[i].is_finite() {
+                    x[i] = if left > 0.0 { x[i].min(nearest) } else { x[i] };
+                    (z[i], q[i]) = (left.max(centre / x[i]), 0.0);
+                    return;
+                }
+                let above = if left < 0.0 { (room[i] - x[i]).min(nearest) } else { room[i] - x[i] };
+                x[i] = if left > 0.0 { x[i].min(nearest) } else { room[i] - above };
+                let least = centre / x[i].max(room[i] - x[i]);
+                (z[i], q[i]) = (left.max(0.0) + least, (-left).max(0.0) + least);
+            });
+        });
+    }
+
+    /// Calls for each part with its variables, and the multipliers of its rows.
+    pub(super) fn each_part(&self, mut call: impl FnMut(&Part, &[f64], &[f64])) {
+        let Self { parts, x, y, .. } = self;
+        Self::each(parts, |_, part, first, row| {
+            call(part, &x[first..first + part.columns.len()], &y[row..row + part.rows.len()]);
+        });
+    }
+
+    /// The same to write them, with the room of each variable.
+    pub(super) fn each_part_mut(&mut self, mut call: impl FnMut(&Part, &[f64], &mut [f64], &mut [f64])) {
+        let Self { parts, room, x, y, .. } = self;
+        Self::each(parts, |_, part, first, row| {
+            let here = first..first + part.columns.len();
+            call(part, &room[here.clone()], &mut x[here], &mut y[row..row + part.rows.len()]);
+        });
+    }
+
     /// Calls for each part with its place among variables and rows.
     fn each(parts: &[Part], mut call: impl FnMut(usize, &Part, usize, usize)) {
         let (mut first, mut row) = (0, 0);

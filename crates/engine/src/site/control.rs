@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use sos_dispatch::Memory;
 use sos_model::{Declared, KnownAhead, Mode, SiteSpec, duration_text};
 use sos_units::{ExactEnergy, GridError, Missing, Power, Reading, Soc, TimeGrid};
 
@@ -96,6 +97,7 @@ impl Control {
         let setup = |why: String| vec![site.problem("spec", why, "")];
         let mut outlook = Outlook::new(&model).map_err(setup)?;
         outlook.start(&model, Speed::LockStep).map_err(setup)?;
+        outlook.search = Some(Memory::default());
         let forecast = model.assets.iter().enumerate().filter(|(_, asset)| is_forecast(&asset.kind));
         let waiting = |(index, asset): (usize, &Asset)| {
             Ok((index, empty(&asset.name, outlook.step(), KnownAhead::Never)?))

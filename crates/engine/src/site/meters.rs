@@ -312,7 +312,8 @@ mod tests {
             ..Expected::default()
         };
         let socs = BTreeMap::from([(0, Soc::ZERO)]);
-        plan::make(plan::problem(model, steps, &expected, &socs, Vec::new(), Caution::none()), now).unwrap()
+        let problem = plan::problem(model, steps, &expected, &socs, Vec::new(), Caution::none());
+        plan::make(problem, now, None).unwrap()
     }
 
     #[test]

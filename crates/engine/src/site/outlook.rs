@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use sos_dispatch::Step;
+use sos_dispatch::{Memory, Step};
 use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Around, SumForecaster};
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
 
@@ -54,6 +54,9 @@ pub struct Outlook {
     pub(super) renewed: Option<Date>,
     /// Where all members are asked.
     pub(super) background: Option<Background>,
+    /// Where the search for the latest plan stood. None where a plan must not depend on the ones before: in lock-step, which comes to
+    /// the same after any restart.
+    pub(super) search: Option<Memory>,
     hours: HourlyNeed,
     /// The latest step that was asked for tick by tick, by its number, with what was expected.
     expected_step: Option<(i64, Vec<Power>)>,
@@ -178,6 +181,7 @@ impl Outlook {
             behind,
             renewed: None,
             background: None,
+            search: None,
             hours: HourlyNeed::default(),
             expected_step: None,
             step,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
-    Before, Budget, Connection, CostPoint, Curtailable, Generator, PlanSource, Planned, Problem, Reserve,
-    Schedule, Spinning, Step, Verification, solve_or_fallback, verify,
+    Before, Budget, Connection, CostPoint, Curtailable, Generator, Memory, PlanSource, Planned, Problem,
+    Reserve, Schedule, Spinning, Step, Verification, solve_again_or_fallback, solve_or_fallback, verify,
 };
 use sos_model::Mode;
 use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Money, Power, Price, Reading, Soc};
@@ -346,12 +346,17 @@ fn reserve(at_start: &[Energy]) -> Option<Reserve> {
     Some(Reserve { energy, price: Price::per_kwh(RESERVE_PRICE) })
 }
 
-/// Plans. There is always one: where the solver or the verifier says no, a rule takes its place, by name.
+/// Plans, from where the search before stood that `memory` knows of. There is always a plan: where the solver or the verifier says no, a
+/// rule takes its place, by name.
 ///
 /// # Errors
 /// When the problem itself makes no sense; the plan before then stays in force.
-pub fn make(problem: Problem, made_at: Timestamp) -> Result<SitePlan, String> {
-    let planned = solve_or_fallback(&problem, &budget()).map_err(|error| error.to_string())?;
+pub fn make(problem: Problem, made_at: Timestamp, memory: Option<&mut Memory>) -> Result<SitePlan, String> {
+    let planned = match memory {
+        Some(memory) => solve_again_or_fallback(&problem, &budget(), memory),
+        None => solve_or_fallback(&problem, &budget()),
+    };
+    let planned = planned.map_err(|error| error.to_string())?;
     let (Planned { schedule, source, .. }, _) = verified(&problem, planned)?;
     let fallback = source != PlanSource::Solver;
     let (could, batteries, with, standing) = Default::default();

@@ -80,7 +80,7 @@ impl Basis<'_> {
         let mut problem = plan::problem(model, steps, &expected, &socs, offers, caution);
         plan::order(&mut problem, model, standing, readings);
         problem.generators = generators::planned(model, generators, &problem.steps, now, standing);
-        let mut plan = plan::make(problem, now)?;
+        let mut plan = plan::make(problem, now, outlook.search.as_mut())?;
         plan.batteries = model.batteries().map(|(_, asset, _)| asset.name.clone()).collect();
         (plan.could, plan.with, plan.standing) = (could, seen.plannable(), standing.to_vec());
         people::explain(model, standing, &mut plan);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use sos_dispatch::Memory;
 use sos_store::{EventType, Store, StoreError};
 use sos_units::{CarbonIntensity, Energy, ExactEnergy, ExactIntensity, Missing, Power, Price, Reading, Soc};
 use tokio::sync::watch;
@@ -217,6 +218,7 @@ impl Site {
         let mut outlook = Outlook::new(&model).map_err(setup)?;
         outlook.open(&task.store, &model).map_err(store)?;
         outlook.start(&model, task.clock.speed).map_err(setup)?;
+        outlook.search = (task.clock.speed != Speed::LockStep).then(Memory::default);
         let n = model.assets.len();
         let mut site = Self {
             ids,
