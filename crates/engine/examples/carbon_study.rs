@@ -9,7 +9,7 @@
 //! the intensities. Nothing is judged before the forecaster has seen two weeks.
 //!
 //! What a forecast is worth that comes from elsewhere is measured beside it: the intensities with normal errors of 5 % of their mean, which is what
-//! the study assumes that the setting is taken from (Wiesner et al., "Let's Wait Awhile", 2021, section 4.2).
+//! the study assumes that the setting is taken from (Wiesner et al., "Let's Wait Awhile", 2021).
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a measurement: prints its figures")]
 
