@@ -277,7 +277,10 @@ fn a_running_server_is_found_read_and_commanded() {
     let refused = sos(up.dir(), &["apply", "-f", ".mine/b.yaml"]);
     assert!(refused.code == 1 && refused.stderr.contains("`dir`"), "{}", refused.stderr);
     assert_eq!(json(&["apply", "-f", ".mine/b.yaml", "--force"])[0]["action"], "configured");
-    assert_eq!(json(&["rollout", "history", "idle"]).as_array().unwrap().len(), 2);
+    // The loop takes it up a moment after it is applied.
+    wait_for("the revision", || {
+        (json(&["rollout", "history", "idle"]).as_array().unwrap().len() == 2).then_some(())
+    });
     answer(up.dir(), &["rollout", "status", "idle", "--wait", "60"]);
     assert_eq!(json(&["rollout", "undo", "idle"])["revision"], 1);
     assert_eq!(answer(up.dir(), &["scale", "idle", "--replicas", "2"]), "Service/idle scaled to 2\n");
