@@ -21,8 +21,6 @@ const PING: Duration = Duration::from_secs(10);
 const KEY: &str = "Nats-Msg-Id";
 /// The header that says what the content is.
 const CONTENT_TYPE: &str = "content-type";
-/// What is said of a connection that ended by itself.
-const LOST: &str = "the connection was lost";
 
 struct Connection {
     client: Client,
@@ -34,8 +32,20 @@ struct Connection {
 enum End {
     /// By us. All that the server had objected to until then would have been heard before.
     Ours,
-    /// Of no use any more, and why.
-    Trouble(String),
+    /// By itself: what became of the last that was sent is not known.
+    Lost,
+    /// The server objected to something, and how.
+    Refused(String),
+}
+
+impl End {
+    /// What is said of a connection that did not end by us.
+    fn said(self) -> String {
+        match self {
+            Self::Refused(why) => why,
+            Self::Ours | Self::Lost => "the connection was lost".to_owned(),
+        }
+    }
 }
 
 pub(super) async fn publish(
@@ -77,10 +87,13 @@ pub(super) async fn publish(
         }
         // The library tells refusals on a task of its own, in their order with this.
         drop(client.drain().await);
-        match ended(&mut end).await {
-            End::Ours => Ok(()),
-            End::Trouble(why) => Err(CallError::new(ErrorKind::Fault, place.shown(), why)),
-        }
+        let end = ended(&mut end).await;
+        let kind = match end {
+            End::Ours => return Ok(()),
+            End::Lost => ErrorKind::Broken,
+            End::Refused(_) => ErrorKind::Fault,
+        };
+        Err(CallError::new(kind, place.shown(), end.said()))
     });
     let late = |_| {
         let why = format!("the message was not taken within {} s", ANSWER.as_secs());
@@ -112,19 +125,16 @@ pub(super) async fn subscribe(transport: &Transport, place: &Place) -> Result<Fe
 
 impl Feed {
     pub(super) async fn next(&mut self) -> Result<Message, CallError> {
-        let broken = |why: String| CallError::new(ErrorKind::Broken, self.place.clone(), why);
-        tokio::select! {
+        let end = tokio::select! {
             // What came before it was lost is still handed out.
             biased;
             found = self.subscriber.next() => match found {
-                Some(found) => Ok(message(found)),
-                None => Err(broken(LOST.to_owned())),
+                Some(found) => return Ok(message(found)),
+                None => End::Lost,
             },
-            end = ended(&mut self.connection.end) => Err(broken(match end {
-                End::Trouble(why) => why,
-                End::Ours => LOST.to_owned(),
-            })),
-        }
+            end = ended(&mut self.connection.end) => end,
+        };
+        Err(CallError::new(ErrorKind::Broken, self.place.clone(), end.said()))
     }
 }
 
@@ -143,7 +153,7 @@ fn message(found: async_nats::Message) -> Message {
 
 async fn ended(end: &mut watch::Receiver<Option<End>>) -> End {
     let known = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-    known.unwrap_or_else(|| End::Trouble(LOST.to_owned()))
+    known.unwrap_or(End::Lost)
 }
 
 async fn connect(transport: &Transport, place: &Place) -> Result<Connection, CallError> {
@@ -166,8 +176,8 @@ async fn connect(transport: &Transport, place: &Place) -> Result<Connection, Cal
         .event_callback(move |event| {
             let end = match event {
                 Event::Draining => Some(End::Ours),
-                Event::Disconnected | Event::Closed => Some(End::Trouble(LOST.to_owned())),
-                Event::ServerError(error) => Some(End::Trouble(error.to_string())),
+                Event::Disconnected | Event::Closed => Some(End::Lost),
+                Event::ServerError(error) => Some(End::Refused(error.to_string())),
                 _ => None,
             };
             if end.is_some() {
