@@ -45,9 +45,12 @@ struct Errand {
     away: bool,
     /// The tick in which a part of it began last.
     stepped: Option<Timestamp>,
-    /// What is shown of it is not what it was when it was shown.
-    untold: bool,
+    /// What was told of it last.
+    told: Option<Told>,
 }
+
+/// What is told anew when it changes: whether it runs, when it is to begin, why, and what it saves.
+type Told = (bool, Option<Timestamp>, String, Option<Figures>);
 
 /// What is kept of it across restarts of the controller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,7 +152,7 @@ impl Errands {
         }
         if let Some(one) = self.known.get_mut(&asked.key) {
             (one.waiting, one.at_work, one.away) = (waiting, at_work, false);
-            one.untold |= !decided;
+            one.told = one.told.take().filter(|_| decided);
         }
     }
 
@@ -175,7 +178,7 @@ impl Errands {
 
     /// Whether there is work that the plan in force does not know of.
     pub(crate) fn wants_plan(&self, plan: Option<&SitePlan>) -> bool {
-        let Some(plan) = plan else { return false };
+        let Some(plan) = plan.filter(|_| !self.known.is_empty()) else { return false };
         let known: BTreeSet<&str> = plan.problem.work.iter().map(|work| work.id.as_str()).collect();
         self.offered().any(|(key, one)| !known.contains(one.state.id(key).as_str()))
     }
@@ -223,7 +226,6 @@ impl Errands {
                 let to = (one.state.worked + seconds).min(total);
                 let from = std::mem::replace(&mut one.state.worked, to);
                 let used = energy(&one.spec, from, one.state.worked);
-                one.untold = true;
                 one.state.spent += Figures::of_tick(plan, start, seconds, used);
                 actual += used;
             }
@@ -241,18 +243,20 @@ impl Errands {
     ) -> (Vec<String>, Vec<(String, String)>) {
         let (mut given, mut told) = (Vec::new(), Vec::new());
         for (key, one) in self.known.iter_mut().filter(|(_, one)| !one.away) {
-            if std::mem::take(&mut one.untold) {
-                permits.decide(key, one.shown(moment, currency));
-            }
             let open = one.state.running && one.spec.interruptible && (!lockstep || one.left() == 0);
-            permits.open(key, open.then(|| one.shown(moment, currency)));
             let whole = one.waiting.first() == Some(key);
             // In lock-step parts follow each other tick by tick.
             let stepped = lockstep && !whole && one.stepped.replace(moment.now) == Some(moment.now);
-            if !one.state.running || one.waiting.is_empty() || stepped {
-                continue;
+            let begins = one.state.running && !one.waiting.is_empty() && !stepped;
+            let told_now = one.told_now();
+            let is_new = one.told.as_ref() != Some(&told_now);
+            let shown = (is_new || open || begins).then(|| one.shown(moment, currency));
+            if let Some(shown) = shown.clone().filter(|_| is_new) {
+                permits.decide(key, shown);
+                one.told = Some(told_now);
             }
-            let shown = one.shown(moment, currency);
+            permits.open(key, shown.clone().filter(|_| open));
+            let Some(shown) = shown.filter(|_| begins) else { continue };
             for waiting in one.waiting.iter().take(if lockstep { 1 } else { usize::MAX }) {
                 permits.grant(waiting, one.spec.interruptible, shown.clone());
             }
@@ -318,7 +322,7 @@ impl Errand {
     }
 
     const fn of(spec: Waiting, state: ErrandState) -> Self {
-        Self { spec, state, waiting: Vec::new(), at_work: false, away: false, stepped: None, untold: true }
+        Self { spec, state, waiting: Vec::new(), at_work: false, away: false, stepped: None, told: None }
     }
 
     /// Seconds of work that are left.
@@ -359,8 +363,6 @@ impl Errand {
             Some((.., because)) => because.clone(),
             None => "it is not planned; it begins when it must".to_owned(),
         };
-        self.untold |=
-            (running, planned) != (self.state.running, self.state.planned) || because != self.state.because;
         (self.state.planned, self.state.because) = (planned, because);
         if running && self.state.began.is_none() {
             self.state.began = Some(now);
@@ -377,19 +379,20 @@ impl Errand {
             return;
         }
         if self.state.at_once.is_none() && self.state.worked == 0 {
-            self.untold = true;
             self.state.at_once = Some(Figures::at_once(plan, now, id, self.spec.power, self.left()));
         }
         let left = energy(&self.spec, self.state.worked, self.spec.seconds()).to_energy().abs();
-        let ahead = Figures::planned(plan, now, id, left);
-        self.untold |= ahead != self.state.ahead;
-        self.state.ahead = ahead;
+        self.state.ahead = Figures::planned(plan, now, id, left);
     }
 
     /// What is saved against beginning at once.
     fn saves(&self) -> Option<Figures> {
         let ahead = if self.left() == 0 { Figures::default() } else { self.state.ahead };
         Some(self.state.at_once? - (self.state.spent + ahead))
+    }
+
+    fn told_now(&self) -> Told {
+        (self.state.running, self.state.planned, self.state.because.clone(), self.saves())
     }
 
     fn shown(&self, moment: &Moment<'_>, currency: &str) -> Value {
