@@ -139,7 +139,7 @@ fn again(problem: &Problem) {
         let began = Instant::now();
         let anew = solve(&problem, &Budget::default()).unwrap();
         let (cold, began) = (took(began), Instant::now());
-        let solved = solve_again(&problem, &Budget::default(), &mut memory).unwrap();
+        let solved = solve_again(&problem, &Budget::default(), Some(&mut memory)).unwrap();
         println!(
             "quarter {quarter}: anew {cold:.2} s, {} steps, gap {:.4} %; again {:.2} s, {} steps, gap {:.4} %",
             anew.stats.iterations,

@@ -10,7 +10,7 @@ use crate::ordered::{after, clipped};
 use crate::problem::{Budget, Invalid, Problem, Storage};
 use crate::reasons::explain;
 use crate::schedule::{Costs, ReasonCode, Schedule, Shadow};
-use crate::solve::{Memory, Solved, Unsolvable, solve, solve_again};
+use crate::solve::{Memory, Solved, Unsolvable, solve_again};
 use crate::work::{Options, options};
 
 /// What made a plan.
@@ -59,28 +59,16 @@ pub struct Proof {
 /// Name of the rule of [`rule_plan`].
 pub const RULE: &str = "surplus-and-dear-hours";
 
-/// A plan for every valid problem: the solver's, else the rule's.
+/// A plan for every valid problem: the solver's, from where the search before stood that `memory` knows of; else the rule's.
 ///
 /// # Errors
 /// Only when the problem itself is invalid.
-pub fn solve_or_fallback(problem: &Problem, budget: &Budget) -> Result<Planned, Invalid> {
-    or_rule(problem, solve(problem, budget))
-}
-
-/// As [`solve_or_fallback`], beginning where the search before stood; see [`solve_again`].
-///
-/// # Errors
-/// Only when the problem itself is invalid.
-pub fn solve_again_or_fallback(
+pub fn solve_or_fallback(
     problem: &Problem,
     budget: &Budget,
-    memory: &mut Memory,
+    memory: Option<&mut Memory>,
 ) -> Result<Planned, Invalid> {
-    or_rule(problem, solve_again(problem, budget, memory))
-}
-
-fn or_rule(problem: &Problem, solved: Result<Solved, Unsolvable>) -> Result<Planned, Invalid> {
-    match solved {
+    match solve_again(problem, budget, memory) {
         Ok(Solved { schedule, costs, objective, bound, gap, status, stats }) => {
             let proof = Some(Proof { objective, bound, gap, status, stats });
             Ok(Planned { schedule, costs, source: PlanSource::Solver, proof })

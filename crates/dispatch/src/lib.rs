@@ -43,7 +43,7 @@ pub use binding::binding;
 pub use conflict::{Conflict, Limit, confirm, conflict};
 pub use connection::{CarbonCap, Charge, Charged, Connection, Feeder, Ramping, Sum};
 pub use dynamics::{Draw, Dynamics};
-pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_again_or_fallback, solve_or_fallback};
+pub use fallback::{PlanSource, Planned, Proof, RULE, rule_plan, solve_or_fallback};
 pub use follow::{FollowInput, LiveStorage, PlanStep, SetPoint, StorageIntent, Tuning, follow};
 pub use generator::{Before, CostPoint, Generator};
 pub use grid_order::{fair_shares, least_power};

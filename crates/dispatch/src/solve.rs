@@ -97,7 +97,7 @@ pub enum Unsolvable {
 /// # Errors
 /// When the problem is invalid, or the solver stops without a plan.
 pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
-    search(problem, budget, None)
+    solve_again(problem, budget, None)
 }
 
 /// What a search leaves for the next one, of a plan that is made anew: with many assets that takes half the time then. Empty to begin
@@ -105,16 +105,16 @@ pub fn solve(problem: &Problem, budget: &Budget) -> Result<Solved, Unsolvable> {
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Option<Iterate>);
 
-/// As [`solve`], beginning where the search before stood. Where it began tells only in how long it takes, and in which of the plans
-/// within the budget's gap it finds.
+/// As [`solve`], beginning where the search before stood that `memory` knows of. Where it began tells only in how long it takes, and in
+/// which of the plans within the budget's gap it finds.
 ///
 /// # Errors
 /// As [`solve`].
-pub fn solve_again(problem: &Problem, budget: &Budget, memory: &mut Memory) -> Result<Solved, Unsolvable> {
-    search(problem, budget, Some(memory))
-}
-
-fn search(problem: &Problem, budget: &Budget, memory: Option<&mut Memory>) -> Result<Solved, Unsolvable> {
+pub fn solve_again(
+    problem: &Problem,
+    budget: &Budget,
+    memory: Option<&mut Memory>,
+) -> Result<Solved, Unsolvable> {
     problem.validate()?;
     let behind = &problem.behind();
     let mut search = Search {
@@ -270,12 +270,12 @@ impl Search<'_> {
     fn by_structure(&mut self, built: &Built, groups: &[Group]) -> Result<(Point, u32), Failure> {
         let (distance, threads) = (NEAR * self.budget.gap, self.budget.threads);
         let Some(Memory(kept)) = self.memory.as_deref_mut() else {
-            return interior::solve(&built.lp, distance, threads);
+            return interior::solve(&built.lp, distance, threads, None);
         };
         let parts = part_names(self.problem, groups);
         let starts: Vec<Timestamp> = self.problem.steps.iter().map(|step| step.start).collect();
         let frame = Frame { parts: &parts, starts: &starts };
-        interior::solve_again(&built.lp, distance, threads, frame, kept)
+        interior::solve(&built.lp, distance, threads, Some((frame, kept)))
     }
 
     /// Where a point goes both ways at once, the lesser way is given up and the rest solved on from there, until the plan is good

@@ -75,45 +75,35 @@ struct Reach {
 /// Finds a point of a programme whose rows know the part that they belong to, and the number of steps that it took. Between
 /// primal and dual is at the most `distance`, relative to the objective. Zero `threads` are as many as there are processors.
 ///
+/// With what is `kept` of the search before, the search begins where that one stood, and leaves there where it stood itself. When
+/// that is no place to begin from after all, it begins anew.
+///
 /// # Errors
 /// When a column meets two parts, a column has no lower bound, or the method does not come to an end: then another method is to
 /// be tried.
-pub(crate) fn solve(lp: &Lp, distance: f64, threads: usize) -> Result<(Point, u32), Failure> {
-    let mut search = Search::new(lp, threads)?;
-    search.begin().ok_or(Failure::Solver)?;
-    search.run(lp, distance, MOST_STEPS, |_, _| {})
-}
-
-/// The same, beginning where the search before stood if there was one, and leaving there where this one stood. When that is no
-/// place to begin from after all, it begins anew.
-///
-/// # Errors
-/// As [`solve`].
-pub(crate) fn solve_again(
+pub(crate) fn solve(
     lp: &Lp,
     distance: f64,
     threads: usize,
-    frame: Frame<'_>,
-    kept: &mut Option<Iterate>,
+    kept: Option<(Frame<'_>, &mut Option<Iterate>)>,
 ) -> Result<(Point, u32), Failure> {
     let mut search = Search::new(lp, threads)?;
-    let mut stood = None;
-    let mut watch = |search: &Search, seen: &Seen| {
-        if stood.is_none() {
-            stood = search.stands(seen, lp, frame);
-        }
+    let Some((frame, kept)) = kept else {
+        search.begin().ok_or(Failure::Solver)?;
+        return search.run(lp, distance, MOST_STEPS, |_, _| {});
     };
     let mut in_vain = 0;
     if let Some(before) = kept.take() {
         let begun = search.begin_at(&before, lp, frame).ok_or(Failure::Solver);
-        if let Ok(found) = begun.and_then(|()| search.run(lp, distance, before.anew, &mut watch)) {
+        let found = begun.and_then(|()| search.run_kept(lp, distance, before.anew, frame));
+        if let Ok((found, stood)) = found {
             *kept = stood.map(|stood| stood.with_anew(before.anew));
             return Ok(found);
         }
         in_vain = before.anew;
     }
     search.begin().ok_or(Failure::Solver)?;
-    let (point, steps) = search.run(lp, distance, MOST_STEPS, &mut watch)?;
+    let ((point, steps), stood) = search.run_kept(lp, distance, MOST_STEPS, frame)?;
     *kept = stood.map(|stood| stood.with_anew(steps));
     Ok((point, in_vain + steps))
 }
@@ -161,6 +151,23 @@ impl Search {
             self.advance(&seen).ok_or(Failure::Solver)?;
         }
         Err(Failure::Budget)
+    }
+
+    /// The same, with the first state on the way that is a place to begin from.
+    fn run_kept(
+        &mut self,
+        lp: &Lp,
+        distance: f64,
+        most: u32,
+        frame: Frame<'_>,
+    ) -> Result<((Point, u32), Option<Iterate>), Failure> {
+        let mut stood = None;
+        let found = self.run(lp, distance, most, |search, seen| {
+            if stood.is_none() {
+                stood = search.stands(seen, lp, frame);
+            }
+        })?;
+        Ok((found, stood))
     }
 
     /// Begins near the middle of all bounds, with rows in order as far as they can be, and with the multipliers that fit the
@@ -468,7 +475,7 @@ mod tests {
         ) {
             let (prices, loads): (Vec<f64>, Vec<f64>) = steps.into_iter().unzip();
             let lp = community(&storages, &prices, &loads);
-            let (point, _) = solve(&lp, 1e-9, 0).unwrap();
+            let (point, _) = solve(&lp, 1e-9, 0, None).unwrap();
             let simplex = lp.relaxed(&Budget::default()).unwrap().point;
             let (found, best) = (objective(&lp, &point), objective(&lp, &simplex));
             let near = 1e-6 * (1.0 + best.abs());
@@ -502,7 +509,7 @@ mod tests {
                 let lp = community(storages, &prices, &loads);
                 let (parts, starts) = frame(storages, loads.len(), from);
                 let frame = Frame { parts: &parts, starts: &starts };
-                let (point, _) = solve_again(&lp, 1e-9, 1, frame, &mut kept).unwrap();
+                let (point, _) = solve(&lp, 1e-9, 1, Some((frame, &mut kept))).unwrap();
                 let simplex = lp.relaxed(&Budget::default()).unwrap().point;
                 let (found, best) = (objective(&lp, &point), objective(&lp, &simplex));
                 prop_assert!((found - best).abs() < 1e-6 * (1.0 + best.abs()), "{found} {best}");
@@ -526,10 +533,10 @@ mod tests {
         let mut steps = |from: u32| {
             let (parts, starts) = frame(&storages, 48, from as usize);
             let frame = Frame { parts: &parts, starts: &starts };
-            solve_again(&of(from), 1e-4, 1, frame, &mut kept).unwrap().1
+            solve(&of(from), 1e-4, 1, Some((frame, &mut kept))).unwrap().1
         };
         let (first, second) = (steps(0), steps(1));
-        let (_, anew) = solve(&of(1), 1e-4, 1).unwrap();
+        let (_, anew) = solve(&of(1), 1e-4, 1, None).unwrap();
         assert!(second + 3 < anew && second < first, "{first} {second} {anew}");
     }
 
@@ -539,7 +546,7 @@ mod tests {
         let rows = [lp.add_row(1.0, 1.0), lp.add_row(1.0, 1.0)];
         rows.iter().enumerate().for_each(|(part, &row)| lp.own(row, part, 0));
         lp.add_column(1.0, 0.0, 2.0, &[(rows[0], 1.0), (rows[1], 1.0)]);
-        assert_eq!(solve(&lp, 1e-9, 0).unwrap_err(), Failure::Solver);
+        assert_eq!(solve(&lp, 1e-9, 0, None).unwrap_err(), Failure::Solver);
     }
 
     #[test]
@@ -550,7 +557,7 @@ mod tests {
         lp.add_column(2.0, 0.0, 2.0, &[(row, 1.0)]);
         lp.add_column(1.0, 0.5, 1.5, &[(row, 1.0)]);
         lp.add_column(7.0, 1.0, 1.0, &[(row, 1.0)]);
-        let (point, _) = solve(&lp, 1e-9, 0).unwrap();
+        let (point, _) = solve(&lp, 1e-9, 0, None).unwrap();
         for (found, expected) in point.x.iter().zip([0.5, 1.5, 1.0]) {
             assert!((found - expected).abs() < 1e-6, "{:?}", point.x);
         }

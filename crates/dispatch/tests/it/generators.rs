@@ -297,7 +297,7 @@ fn out_of_budget_the_rule_takes_over_by_name() {
     let loads: Vec<f64> = (0..24).map(|t| 15.0 + 13.0 * f64::from(t % 7) / 2.0).collect();
     let problem = island(&loads, many);
     let planned =
-        solve_or_fallback(&problem, &Budget { gap: 0.0, iterations: 1, nodes: 1, ..Budget::default() })
+        solve_or_fallback(&problem, &Budget { gap: 0.0, iterations: 1, nodes: 1, ..Budget::default() }, None)
             .unwrap();
     assert!(matches!(planned.source, PlanSource::Rule { .. }), "{:?}", planned.source);
     assert_eq!(verify(&problem, &planned.schedule).violations, []);

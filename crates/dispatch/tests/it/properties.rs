@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn every_valid_problem_has_a_plan_that_holds(seed: u64) {
         let problem = nonsense(seed);
-        let planned = solve_or_fallback(&problem, &Budget::default()).unwrap();
+        let planned = solve_or_fallback(&problem, &Budget::default(), None).unwrap();
         prop_assert_eq!(&planned.source, &PlanSource::Solver);
         let found = verify(&problem, &planned.schedule);
         prop_assert!(found.violations.is_empty(), "{:?}", found.violations);
@@ -142,7 +142,7 @@ fn what_is_not_a_number_is_refused_by_name() {
     assert_eq!(error, "the dispatch problem is invalid: fixed power, step 3, is not a finite number");
     let mut problem = make::homes(1, 24, 2, 1);
     problem.storages[1].charge_efficiency = 95.0;
-    let error = solve_or_fallback(&problem, &Budget::default()).unwrap_err().to_string();
+    let error = solve_or_fallback(&problem, &Budget::default(), None).unwrap_err().to_string();
     assert_eq!(error, "charge efficiency of b1 is 95; expected 0.01…1");
     let mut problem = make::homes(1, 24, 2, 1);
     problem.connection.import_limit.pop();
@@ -153,7 +153,7 @@ fn what_is_not_a_number_is_refused_by_name() {
 #[test]
 fn a_spent_budget_gives_the_rule_plan_with_its_reason() {
     let problem = make::homes(5, 48, 5, 1);
-    let planned = solve_or_fallback(&problem, &Budget { iterations: 3, ..Budget::default() }).unwrap();
+    let planned = solve_or_fallback(&problem, &Budget { iterations: 3, ..Budget::default() }, None).unwrap();
     let PlanSource::Rule { name, because } = &planned.source else { panic!("{:?}", planned.source) };
     assert_eq!(name, sos_dispatch::RULE);
     assert!(because.contains("budget of 3 iterations"), "{because}");

@@ -51,6 +51,8 @@ struct Signal {
 pub struct Control {
     model: SiteModel,
     outlook: Outlook,
+    /// Where the search for the latest plan stood.
+    search: Memory,
     signals: BTreeMap<String, Signal>,
     /// Expected powers as the manifests declare them, by asset.
     declared: Vec<Option<Value<Power>>>,
@@ -97,7 +99,6 @@ impl Control {
         let setup = |why: String| vec![site.problem("spec", why, "")];
         let mut outlook = Outlook::new(&model).map_err(setup)?;
         outlook.start(&model, Speed::LockStep).map_err(setup)?;
-        outlook.search = Some(Memory::default());
         let forecast = model.assets.iter().enumerate().filter(|(_, asset)| is_forecast(&asset.kind));
         let waiting = |(index, asset): (usize, &Asset)| {
             Ok((index, empty(&asset.name, outlook.step(), KnownAhead::Never)?))
@@ -115,6 +116,7 @@ impl Control {
             signals: series.into_iter().map(signal).collect(),
             model,
             outlook,
+            search: Memory::default(),
             ahead,
             plan: None,
             book: Book::default(),
@@ -325,7 +327,7 @@ impl Control {
             return None;
         }
         self.outlook.renew(&self.model, now);
-        match basis.plan(&mut self.outlook, Vec::new()) {
+        match basis.plan(&mut self.outlook, Some(&mut self.search), Vec::new()) {
             Ok(plan) => {
                 let told = plan.fallback.then(|| format!("the plan comes from {}", plan.source));
                 self.plan = Some(plan);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
     Before, Budget, Connection, CostPoint, Curtailable, Generator, Memory, PlanSource, Planned, Problem,
-    Reserve, Schedule, Spinning, Step, Verification, solve_again_or_fallback, solve_or_fallback, verify,
+    Reserve, Schedule, Spinning, Step, Verification, solve_or_fallback, verify,
 };
 use sos_model::Mode;
 use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Money, Power, Price, Reading, Soc};
@@ -352,11 +352,7 @@ fn reserve(at_start: &[Energy]) -> Option<Reserve> {
 /// # Errors
 /// When the problem itself makes no sense; the plan before then stays in force.
 pub fn make(problem: Problem, made_at: Timestamp, memory: Option<&mut Memory>) -> Result<SitePlan, String> {
-    let planned = match memory {
-        Some(memory) => solve_again_or_fallback(&problem, &budget(), memory),
-        None => solve_or_fallback(&problem, &budget()),
-    };
-    let planned = planned.map_err(|error| error.to_string())?;
+    let planned = solve_or_fallback(&problem, &budget(), memory).map_err(|error| error.to_string())?;
     let (Planned { schedule, source, .. }, _) = verified(&problem, planned)?;
     let fallback = source != PlanSource::Solver;
     let (could, batteries, with, standing) = Default::default();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use sos_dispatch::Memory;
 use sos_units::{FlexibleWork, Power, Reading, Soc};
 
 use super::carried::Carried;
@@ -63,11 +64,16 @@ impl Basis<'_> {
             || self.seen.standing != plan.standing
     }
 
-    /// Plans with what is expected and the work that is offered.
+    /// Plans with what is expected and the work that is offered, from where the search before stood.
     ///
     /// # Errors
     /// When the problem itself makes no sense; the plan before then stays in force.
-    pub(super) fn plan(&self, outlook: &mut Outlook, offers: Vec<FlexibleWork>) -> Result<SitePlan, String> {
+    pub(super) fn plan(
+        &self,
+        outlook: &mut Outlook,
+        memory: Option<&mut Memory>,
+        offers: Vec<FlexibleWork>,
+    ) -> Result<SitePlan, String> {
         let Self { model, now, seen, carried } = *self;
         let Seen { readings, generators, standing, .. } = seen;
         let socs = seen.coming.iter().chain(seen.socs).map(|(index, soc)| (*index, *soc)).collect();
@@ -80,7 +86,7 @@ impl Basis<'_> {
         let mut problem = plan::problem(model, steps, &expected, &socs, offers, caution);
         plan::order(&mut problem, model, standing, readings);
         problem.generators = generators::planned(model, generators, &problem.steps, now, standing);
-        let mut plan = plan::make(problem, now, outlook.search.as_mut())?;
+        let mut plan = plan::make(problem, now, memory)?;
         plan.batteries = model.batteries().map(|(_, asset, _)| asset.name.clone()).collect();
         (plan.could, plan.with, plan.standing) = (could, seen.plannable(), standing.to_vec());
         people::explain(model, standing, &mut plan);

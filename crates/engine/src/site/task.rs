@@ -147,6 +147,9 @@ pub(super) struct Site {
     pub(super) ids: SeriesIds,
     pub(super) links: Links,
     pub(super) outlook: Outlook,
+    /// Where the search for the latest plan stood. None where a plan must not depend on the ones before: in lock-step, which comes to
+    /// the same after any restart.
+    search: Option<Memory>,
     pub(super) accounts: Accounts,
     /// What charges have counted up to the tick that is at work; it follows from the accounts.
     pub(super) carried: Carried,
@@ -218,12 +221,12 @@ impl Site {
         let mut outlook = Outlook::new(&model).map_err(setup)?;
         outlook.open(&task.store, &model).map_err(store)?;
         outlook.start(&model, task.clock.speed).map_err(setup)?;
-        outlook.search = (task.clock.speed != Speed::LockStep).then(Memory::default);
         let n = model.assets.len();
         let mut site = Self {
             ids,
             links: Links::default(),
             outlook,
+            search: (task.clock.speed != Speed::LockStep).then(Memory::default),
             accounts: Accounts::new(&model),
             carried: Carried::default(),
             plan: None,
@@ -457,8 +460,10 @@ impl Site {
         let began = Instant::now();
         let model = Arc::clone(&self.task.model);
         let offers = self.task.work.offers(&model.zone, now);
+        let mut search = self.search.take();
         let (basis, outlook, _) = self.basis(now);
-        let made = basis.plan(outlook, offers);
+        let made = basis.plan(outlook, search.as_mut(), offers);
+        self.search = search;
         match made {
             Ok(plan) => {
                 self.stats.plans += 1;

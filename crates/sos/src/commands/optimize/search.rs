@@ -70,6 +70,7 @@ pub(crate) fn plan(
             let planned = solve_or_fallback(
                 &own,
                 &Budget { gap, iterations: ITERATIONS, nodes, threads, ..Budget::default() },
+                None,
             );
             let last = planned
                 .as_ref()
