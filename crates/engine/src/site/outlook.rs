@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use sos_dispatch::{Memory, Step};
+use sos_dispatch::Step;
 use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Around, SumForecaster};
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
 
@@ -54,9 +54,6 @@ pub struct Outlook {
     pub(super) renewed: Option<Date>,
     /// Where all members are asked.
     pub(super) background: Option<Background>,
-    /// Where the search for the latest plan stood. None where a plan must not depend on the ones before: in lock-step, which comes to
-    /// the same after any restart.
-    pub(super) search: Option<Memory>,
     hours: HourlyNeed,
     /// The latest step that was asked for tick by tick, by its number, with what was expected.
     expected_step: Option<(i64, Vec<Power>)>,
@@ -100,6 +97,8 @@ pub struct NextTick {
 
 /// Errors of the forecast that must have been seen for its bounds to mean what they say.
 const LEARNED_FROM: usize = 10;
+/// Until then: how often an error may be larger than what is reckoned with.
+const SELDOM: f64 = 0.005;
 
 impl NextTick {
     /// Of nobody.
@@ -181,7 +180,6 @@ impl Outlook {
             behind,
             renewed: None,
             background: None,
-            search: None,
             hours: HourlyNeed::default(),
             expected_step: None,
             step,
@@ -424,13 +422,23 @@ fn next_of(net: &mut Forecaster, now: Timestamp, planned: Option<Power>, last: O
     let low = net.next_step(now, 0.0, Around::Near);
     let expected = planned.or(last).unwrap_or(Power::kw(-near.estimate));
     let above = |quantile: f64, estimate: f64| Power::kw((quantile - estimate).max(0.0));
+    let (here, anywhere) = (above(near.quantile, near.estimate), above(any.quantile, any.estimate));
+    let learned = near.errors >= LEARNED_FROM;
+    // In the first days the spread of one hour is a guess, which one jump makes far larger than all that was ever seen.
+    let worst = if learned { here } else { here.min(anywhere * beyond(any.errors)) };
     NextTick {
         net: expected,
-        pessimistic: expected - above(near.quantile, near.estimate),
-        pessimistic_any: expected - above(any.quantile, any.estimate),
+        pessimistic: expected - worst,
+        pessimistic_any: expected - anywhere,
         optimistic: expected + above(-low.quantile, -low.estimate),
-        learned: near.errors >= LEARNED_FROM,
+        learned,
     }
+}
+
+/// How far beyond the largest of some errors lies what is exceeded [`SELDOM`], if many are small and few large (exponential, whose
+/// largest of n is expected to grow with ln n). At least 1.
+fn beyond(errors: usize) -> f64 {
+    (-SELDOM.ln() / (errors.max(1) as f64 + 1.0).ln()).max(1.0)
 }
 
 /// The import limit that energy is kept for; none on an island, where nothing can be bought in time.
@@ -639,6 +647,26 @@ mod tests {
         let series = crate::signals::SignalSeries::new("load", grid, vec![Ok(-3.0), Ok(-4.0)], ahead);
         let known = net(Some(Value::Series(std::sync::Arc::new(series))));
         assert_eq!(known, [Power::kw(-3.0), forecast[1]], "the second hour is not known yet");
+    }
+
+    #[test]
+    fn in_the_first_days_one_jump_is_no_reason_to_keep_everything_free() {
+        let ahead = [0, 1, 2, 10, 70, 199, 5000].map(beyond);
+        assert!(ahead.windows(2).all(|pair| pair[1] <= pair[0]), "{ahead:?}");
+        assert!((ahead[4] - 200.0_f64.ln() / 71.0_f64.ln()).abs() < 1e-12 && ahead[6] == 1.0, "{ahead:?}");
+        let mut net =
+            Forecaster::new(ForecastConfig::new(Character::Net, SignedDuration::from_mins(5), TimeZone::UTC))
+                .unwrap();
+        let start: Timestamp = "2026-01-05T00:00:00Z".parse().unwrap();
+        let at = |tick: i32| start + SignedDuration::from_mins(5) * tick;
+        // Two days of half a kilowatt, more or less, and one jump.
+        for tick in 0..576 {
+            let kw = if tick == 301 { 7.0 } else { 0.5 + 0.1 * f64::from(tick % 5) };
+            net.observe(at(tick), at(tick + 1), Ok(kw));
+        }
+        let next = next_of(&mut net, at(576), None, None);
+        let kept = (next.net - next.pessimistic).as_kw();
+        assert!(!next.learned && kept > 0.0 && kept < 2.0, "{next:?}");
     }
 
     #[test]

@@ -56,8 +56,7 @@ fn a_vehicle_leaves_as_full_as_it_should_and_the_house_stays_warm() {
     keeps_the_limit(&site);
     let left = left_with(&rig);
     assert_eq!(left.len(), 3, "on Monday, Tuesday and Wednesday");
-    // On Wednesday it leaves ten minutes before anybody expects it to, and the guard had kept room for loads.
-    assert!(left[..2].iter().all(|soc| *soc > SEEN) && left[2] > 0.65, "{left:?}");
+    assert!(left.iter().all(|soc| *soc > SEEN), "{left:?}");
     let heat: Vec<f64> = socs(&rig, "heating").into_iter().map(|(_, soc)| soc.unwrap()).collect();
     // At 20 °C itself only while power is dearest.
     let lowest = heat.iter().filter(|soc| **soc <= 0.0).count();
