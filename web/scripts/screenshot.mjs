@@ -63,7 +63,7 @@ const COMPARE = `(async () => {
     const at = (value, path) => path.split(".").reduce((value, key) => value?.[key], value);
     const known = (path) => {
       const [head] = path.split(".");
-      if (!["assets", "services", "feeders", "charges"].includes(head)) return at(live, path);
+      if (!["assets", "services", "feeders", "charges", "work"].includes(head)) return at(live, path);
       // Names may have dots: the longest that fits is meant.
       const fits = live[head].filter(({ name }) => path.startsWith(head + "." + name + "."));
       const item = fits.sort((a, b) => b.name.length - a.name.length)[0];
@@ -76,7 +76,8 @@ const COMPARE = `(async () => {
       if (dataset.value !== String(expected ?? "")) wrong.push(dataset.field + ": page " + dataset.value + ", API " + expected);
     }
   }
-  return { compared: elements.length, wrong };
+  const parts = [...new Set([...elements].map(({ dataset }) => dataset.field.split(".")[0]))];
+  return { compared: elements.length, parts, wrong };
 })()`;
 
 /** Gives the page this window, and tells when it does not fit. */
@@ -107,7 +108,7 @@ try {
   checked = tab.sessionId;
   await show(tab, { width: 1440 });
   await logIn(tab);
-  const { compared, wrong } = await tab.evaluate(COMPARE);
+  const { compared, parts, wrong } = await tab.evaluate(COMPARE);
   complaints.push(...wrong);
   await picture(tab, "wide", { width: 1440 });
   await picture(tab, "wide-dark", { width: 1440, dark: true });
@@ -115,7 +116,7 @@ try {
   await picture(tab, "phone-dark", { width: 390, height: 844, mobile: true, dark: true });
   await show(tab, { width: 320, height: 568, mobile: true });
   await linkWorksOnce(await openPage(browser));
-  console.log(`${compared} numbers compared; pictures in ${out}`);
+  console.log(`${compared} numbers compared, of ${parts.join(", ")}; pictures in ${out}`);
   if (compared === 0) complaints.push("the page shows no number");
 } catch (error) {
   complaints.push(String(error));

@@ -231,6 +231,48 @@ restarts: number,
  */
 message: string, };
 
+export type WorkLive = { 
+/**
+ * Name of the run and, when it is a part of that, where in the workflow: `RUN/do/0/TASK`.
+ */
+name: string, 
+/**
+ * Name of the workflow.
+ */
+workflow: string, 
+/**
+ * Whether it may use power now.
+ */
+running: boolean, 
+/**
+ * When it is to begin or began, RFC 3339; left out when no plan knows it yet.
+ */
+planned?: string, 
+/**
+ * When it has to be done, RFC 3339.
+ */
+deadline: string, 
+/**
+ * All of its energy, kWh, zero or above.
+ */
+energy_kwh: number, 
+/**
+ * What is left of that.
+ */
+left_kwh: number, 
+/**
+ * Money saved against beginning at once, currency; left out when no plan knows it yet.
+ */
+saves?: number, 
+/**
+ * The same in kg CO2.
+ */
+saves_kg?: number, 
+/**
+ * Why it waits or runs.
+ */
+because: string, };
+
 export type SiteLive = { 
 /**
  * Name of the site.
@@ -304,6 +346,10 @@ battery_kw: number | null,
  * Energy stored over all batteries by their capacity, 0…1.
  */
 soc: number | null, 
+/**
+ * Work of workflows that may wait.
+ */
+work: Array<WorkLive>, 
 /**
  * In the order they are shown.
  */

@@ -38,6 +38,7 @@ export function sample(): SiteLive {
       source: "optimiser",
       steps: [{ time: "2016-08-01T15:00:00-08:00", grid_kw: 5, soc: 0.6, price_per_kwh: 0.54, because: "evening price", binding_limits: [] }],
     },
+    work: [],
     services: [{ name: "adapter", phase: "Running", ready: 1, replicas: 1, restarts: 0, message: "" }],
   };
 }

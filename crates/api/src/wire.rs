@@ -100,6 +100,9 @@ pub struct SiteLive {
     pub battery_kw: Option<f64>,
     /// Energy stored over all batteries by their capacity, 0…1.
     pub soc: Option<f64>,
+    /// Work of workflows that may wait.
+    #[serde(default)]
+    pub work: Vec<WorkLive>,
     /// In the order they are shown.
     pub assets: Vec<AssetLive>,
     /// The schedule in force; `null` before the first.
@@ -155,6 +158,38 @@ pub struct ChargeLive {
     pub so_far: Compared,
     /// What it has cost since the site's start, currency.
     pub cost: Compared,
+}
+
+/// A piece of work of a workflow that may wait for cheap and clean power.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct WorkLive {
+    /// Name of the run and, when it is a part of that, where in the workflow: `RUN/do/0/TASK`.
+    pub name: String,
+    /// Name of the workflow.
+    pub workflow: String,
+    /// Whether it may use power now.
+    pub running: bool,
+    /// When it is to begin or began, RFC 3339; left out when no plan knows it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub planned: Option<String>,
+    /// When it has to be done, RFC 3339.
+    pub deadline: String,
+    /// All of its energy, kWh, zero or above.
+    pub energy_kwh: f64,
+    /// What is left of that.
+    pub left_kwh: f64,
+    /// Money saved against beginning at once, currency; left out when no plan knows it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub saves: Option<f64>,
+    /// The same in kg CO2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub saves_kg: Option<f64>,
+    /// Why it waits or runs.
+    pub because: String,
 }
 
 /// A limit on the emissions of a period.

@@ -26,6 +26,7 @@ fn generated() -> String {
     add(PlanStep::decl(&config));
     add(PlanLive::decl(&config));
     add(ServiceLive::decl(&config));
+    add(WorkLive::decl(&config));
     add(SiteLive::decl(&config));
     add(ActualPoint::decl(&config));
     add(PlanPoint::decl(&config));

@@ -56,6 +56,8 @@ pub struct SiteState {
     pub battery: Reading<Power>,
     /// Work of services, zero or below.
     pub work: Power,
+    /// Work of workflows that may wait, in the order of its keys.
+    pub waiting: Vec<WaitingState>,
     /// Stored share of all batteries' capacity.
     pub soc: Reading<Soc>,
     /// Every asset, by name.
@@ -68,6 +70,29 @@ pub struct SiteState {
     pub fallbacks: u64,
     /// The latest forecast of every series that is forecast, assets first.
     pub forecasts: Vec<ForecastState>,
+}
+
+/// A piece of work of a workflow that may wait.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingState {
+    /// Name of the run and, when it is a part of that, where in the workflow: `RUN/do/0/TASK`.
+    pub name: String,
+    /// Name of the workflow.
+    pub workflow: String,
+    /// Whether it may use power now.
+    pub running: bool,
+    /// When it is to begin, or began; none when no plan knows it yet.
+    pub planned: Option<Timestamp>,
+    /// When it has to be done.
+    pub deadline: Timestamp,
+    /// All of its energy, zero or above.
+    pub energy: Energy,
+    /// What is left of that.
+    pub left: Energy,
+    /// What is saved against beginning at once: money in the site's currency, and kgCO2.
+    pub saves: Option<(f64, f64)>,
+    /// Why it waits or runs.
+    pub because: String,
 }
 
 /// The latest forecast of a series, what was measured before it, and how good the earlier ones were.

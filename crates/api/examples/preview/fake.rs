@@ -25,7 +25,7 @@ use sos_api::{
         PlanStep, Published, Redrive, ReportPeriod, Revision, RolloutOrder, RolloutStatus, RunBegun,
         RunOrder, RunOrdered, RunQuery, RunSignal, RunStart, Scale, SeriesForecast, ServiceLive,
         SettledEvent, SiteChart, SiteForecasts, SiteLive, SiteReport, SiteSummary, TaskDone, Totals,
-        wire_time,
+        WorkLive, wire_time,
     },
 };
 use sos_watch::{Labels, Query, alerts::Silence};
@@ -125,6 +125,7 @@ impl Fake {
             load_kw: Some(-load),
             battery_kw: Some(battery),
             soc: Some(soc),
+            work: work(now, self.odd),
             assets: (1..=HOMES).flat_map(|home| assets(home, solar, load, battery, soc, self.odd)).collect(),
             plan: Some(PlanLive { made_at: time(now), source: "optimiser".into(), steps: plan_steps(now) }),
             services: services(self.odd),
@@ -251,6 +252,32 @@ fn assets(home: usize, solar: f64, load: f64, battery: f64, soc: f64, odd: &str)
         asset("solar", solar * share, "measured only"),
         asset("load", -load * share, "measured only"),
         stored,
+    ]
+}
+
+fn work(now: u64, odd: &str) -> Vec<WorkLive> {
+    let one = |name: &str, workflow: &str, begins: u64, left_kwh: f64, because: &str| WorkLive {
+        name: format!("{name}{odd}"),
+        workflow: workflow.into(),
+        running: begins <= now,
+        planned: Some(time(begins)),
+        deadline: time(now + 9),
+        energy_kwh: 6.0,
+        left_kwh,
+        saves: Some(0.84),
+        saves_kg: Some(0.41),
+        because: because.into(),
+    };
+    let fresh = WorkLive {
+        planned: None,
+        saves: None,
+        saves_kg: None,
+        ..one("report-3/do/1/render", "report", now + 1, 6.0, "it has not been planned yet")
+    };
+    vec![
+        one("backup-17", "backup", now + 3, 6.0, "0 kW: power is cheaper from 02:00"),
+        fresh,
+        one("training-2/do/0/fit", "training", now, 2.5, "2 kW: solar surplus now"),
     ]
 }
 

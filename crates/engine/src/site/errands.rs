@@ -17,6 +17,7 @@ use sos_units::{ExactEnergy, FlexibleWork, Money, Power};
 use super::figures::Figures;
 use super::plan::SitePlan;
 use super::work::{MUST_BE_DONE_PER_KWH, Planned, declared_part};
+use crate::live::WaitingState;
 use crate::permits::{Asked, Gone, Permits, Standing};
 use crate::waiting;
 
@@ -193,6 +194,11 @@ impl Errands {
             self.known.iter().filter(|(_, one)| one.counts() && one.left() > 0).collect();
         all.sort_by_key(|(key, one)| (!one.state.running, one.state.deadline, *key));
         all.into_iter().take(MOST_OFFERED)
+    }
+
+    /// All that asks, as it is shown.
+    pub(crate) fn shown(&self) -> Vec<WaitingState> {
+        self.known.iter().filter(|(_, one)| !one.away).map(|(key, one)| one.state_of(key)).collect()
     }
 
     /// Decides what may run from now on.
@@ -393,6 +399,20 @@ impl Errand {
 
     fn told_now(&self) -> Told {
         (self.state.running, self.state.planned, self.state.because.clone(), self.saves())
+    }
+
+    fn state_of(&self, key: &str) -> WaitingState {
+        WaitingState {
+            name: key.to_owned(),
+            workflow: self.state.workflow.clone(),
+            running: self.state.running,
+            planned: self.state.planned,
+            deadline: self.state.deadline,
+            energy: self.spec.energy,
+            left: energy(&self.spec, self.state.worked, self.spec.seconds()).to_energy().abs(),
+            saves: self.saves().map(Figures::money_and_kg),
+            because: self.state.because.clone(),
+        }
     }
 
     fn shown(&self, moment: &Moment<'_>, currency: &str) -> Value {

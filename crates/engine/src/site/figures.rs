@@ -89,6 +89,11 @@ impl Figures {
             .fold(Self::default(), Add::add)
     }
 
+    /// Money in the site's currency, and kgCO2.
+    pub(super) fn money_and_kg(self) -> (f64, f64) {
+        (self.money.get(), self.emissions.as_kg())
+    }
+
     pub(super) fn shown(self, currency: &str) -> Value {
         let rounded = |value: f64| (value * 1e4).round() / 1e4;
         json!({ "money": rounded(self.money.get()), "currency": currency, "kgCO2e": rounded(self.emissions.as_kg()) })

@@ -54,6 +54,7 @@ pub(super) fn state(site: &Site, now: Timestamp) -> SiteState {
         load: sum(|kind| matches!(kind, Kind::Load { .. } | Kind::Vehicle(_) | Kind::HeatPump(_))),
         battery: sum(|kind| matches!(kind, Kind::Battery(_))),
         work: site.work_power,
+        waiting: site.task.work.errands.shown(),
         soc: all_soc(model, |index| site.socs.get(&index).copied()).ok_or(Missing::Unavailable),
         assets,
         plan: site.plan.as_ref().map(super::plan::SitePlan::state),

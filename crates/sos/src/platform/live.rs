@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_api::Problem;
 use sos_api::wire::{
     ActualPoint, AssetLive, CarbonCapLive, ChargeLive, Compared, ComparedCount, Connection, FeederLive,
     PeriodTotals, PlanLive, PlanPoint, PlanStep, ReportPeriod, ServiceLive, SiteChart, SiteLive, SiteReport,
-    Totals, wire_time,
+    Totals, WorkLive, wire_time,
 };
 use sos_engine::live::{self, AssetState, PlanState, PlanStepState, SiteState};
 use sos_engine::platform::Platform as Engine;
@@ -46,6 +47,7 @@ fn site_live(state: &SiteState, board: &Board) -> SiteLive {
         load_kw: kw(state.load),
         battery_kw: kw(state.battery),
         soc: state.soc.ok().map(|soc| soc.as_fraction()),
+        work: state.waiting.iter().map(|work| work_live(work, &state.zone)).collect(),
         assets: state.assets.iter().map(asset).collect(),
         plan: state.plan.as_ref().map(|plan| plan_live(state, plan)),
         services: services(board),
@@ -102,6 +104,21 @@ fn charge(charge: &live::ChargeState) -> ChargeLive {
         unit: charge.unit.to_owned(),
         so_far: compared(charge.so_far),
         cost: compared(charge.cost),
+    }
+}
+
+fn work_live(work: &live::WaitingState, zone: &TimeZone) -> WorkLive {
+    WorkLive {
+        name: work.name.clone(),
+        workflow: work.workflow.clone(),
+        running: work.running,
+        planned: work.planned.map(|time| wire_time(time, zone)),
+        deadline: wire_time(work.deadline, zone),
+        energy_kwh: work.energy.as_kwh(),
+        left_kwh: work.left.as_kwh(),
+        saves: work.saves.map(|(money, _)| plain(money)),
+        saves_kg: work.saves.map(|(_, kg)| plain(kg)),
+        because: work.because.clone(),
     }
 }
 

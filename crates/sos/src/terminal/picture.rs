@@ -396,6 +396,7 @@ mod tests {
             load: Ok(Power::kw(-1.0)),
             battery: Ok(Power::kw(-1.5)),
             work: Power::ZERO,
+            waiting: Vec::new(),
             soc: Ok(Soc::fraction(0.52)),
             assets: vec![
                 asset("home-1-solar", "solar", Ok(3.04), None, ""),

@@ -6,7 +6,18 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::skipped::skipped;
-use crate::support::{Rig, Up, wait_for};
+use crate::support::{Rig, Server, Up, wait_for};
+
+/// Work that waits longer than the test takes, for the page to show.
+const NIGHTLY: &str = "apiVersion: sos.energy/v1alpha1
+kind: Workflow
+metadata: {name: nightly}
+spec:
+  flexible: {site: fontana, energy: 4 kWh, power: 2 kW, within: 18 h}
+  document: |
+    document: {dsl: '1.0.3', namespace: test, name: nightly, version: '1.0.0'}
+    do: [{note: {set: {done: true}}}]
+";
 
 /// Numbers that the page of five homes shows at the least: tiles, assets and services.
 const NUMBERS: u32 = 50;
@@ -45,9 +56,16 @@ fn the_page_logs_in_once_and_shows_the_numbers_of_the_api() {
         skipped("Node.js is not installed (Debian: apt-get install nodejs)");
         return;
     }
-    let rig = Rig::new();
-    let mut up = rig.up_with(&["--speed", "600"]);
-    let link = login_link(&mut up);
+    let rig = Rig::edited(|_, text| text);
+    std::fs::write(rig.manifests.join("nightly.yaml"), NIGHTLY).unwrap();
+    let mut server = Server::over_with(rig, &["--speed", "600"]);
+    let link = login_link(&mut server.up);
+    let run = server.sos(&["start", "nightly"]).stdout;
+    wait_for("work that waits", || {
+        let shown = server.answer(&["describe", "run", run.trim()]);
+        shown["status"]["work"][0]["saves"].is_object().then_some(())
+    });
+    let Server { rig, up, .. } = server;
     let pictures = rig.path("pictures");
     std::fs::create_dir(&pictures).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/scripts/screenshot.mjs");
@@ -59,6 +77,7 @@ fn the_page_logs_in_once_and_shows_the_numbers_of_the_api() {
         .unwrap();
     let (told, wrong) = (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
     assert!(checked.status.success(), "{told}{wrong}\n{}", up.errors());
+    assert!(told.contains(", work"), "{told}");
     let compared = told.split(' ').next().and_then(|number| number.parse().ok());
     assert!(compared >= Some(NUMBERS), "{told}");
     for name in ["wide", "wide-dark", "phone", "phone-dark"] {

@@ -9,6 +9,7 @@ import { Forecasts } from "./fan";
 import { Metered } from "./metered";
 import { Services } from "./services";
 import { Tiles } from "./tiles";
+import { Work } from "./work";
 
 export function SitePage({ state }: { state: State }) {
   const { live, chart } = state;
@@ -37,6 +38,12 @@ export function SitePage({ state }: { state: State }) {
         <section class="card" aria-labelledby="metered-title">
           <header><h2 id="metered-title">Feeders and charges</h2></header>
           <Metered live={live} />
+        </section>
+      )}
+      {live.work.length === 0 ? null : (
+        <section class="card" aria-labelledby="work-title">
+          <header><h2 id="work-title">Work that may wait</h2></header>
+          <Work live={live} />
         </section>
       )}
       <section class="card" aria-labelledby="assets-title">
