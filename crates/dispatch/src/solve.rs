@@ -248,9 +248,13 @@ impl Search<'_> {
             // The rounded plan may be good enough; if so, the search ends here.
             let saved = self.bound;
             self.bound = self.bound.max(bound);
-            let good = self.offer(built, groups, &start) && self.gap() <= self.budget.gap;
+            // What is half on, to run below its least power, is no plan.
+            let good = (!built.commits || whole(built, &start.x))
+                && self.offer(built, groups, &start)
+                && self.gap() <= self.budget.gap;
             self.bound = saved;
-            if (good && whole(built, &start.x)) || built.lp.columns() > BRANCHABLE {
+            let too_large = built.lp.columns() > BRANCHABLE && !built.commits;
+            if (good && whole(built, &start.x)) || too_large {
                 return Ok((start, bound, None));
             }
         }

@@ -6,7 +6,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::Step;
-use sos_forecast::{Character, Forecast, ForecastConfig, Forecaster, Hours as Around, SumForecaster};
+use sos_forecast::{
+    Character, Forecast, ForecastConfig, Forecaster, Hours as Around, NextStep, SumForecaster,
+};
 use sos_units::{CarbonIntensity, Energy, Missing, Power, Price, Reading};
 
 use super::background::Background;
@@ -105,6 +107,12 @@ impl NextTick {
     const fn nothing() -> Self {
         let net = Power::ZERO;
         Self { net, pessimistic: net, pessimistic_any: net, optimistic: net, learned: true }
+    }
+
+    /// The same, where until enough was seen no more comes than `most`, or than is expected.
+    pub(super) fn at_most(self, most: Option<Power>) -> Self {
+        let most = most.filter(|_| !self.learned).map_or(self.optimistic, |most| most.max(self.net));
+        Self { optimistic: self.optimistic.min(most), ..self }
     }
 
     /// The same, as if nothing else could come.
@@ -419,18 +427,21 @@ impl Outlook {
 fn next_of(net: &mut Forecaster, now: Timestamp, planned: Option<Power>, last: Option<Power>) -> NextTick {
     let near = net.next_step(now, 1.0, Around::Near);
     let any = net.next_step(now, 1.0, Around::All);
-    let low = net.next_step(now, 0.0, Around::Near);
+    let (low, low_any) = (net.next_step(now, 0.0, Around::Near), net.next_step(now, 0.0, Around::All));
     let expected = planned.or(last).unwrap_or(Power::kw(-near.estimate));
     let above = |quantile: f64, estimate: f64| Power::kw((quantile - estimate).max(0.0));
     let (here, anywhere) = (above(near.quantile, near.estimate), above(any.quantile, any.estimate));
+    let below = |low: NextStep| above(-low.quantile, -low.estimate);
     let learned = near.errors >= LEARNED_FROM;
     // In the first days the spread of one hour is a guess, which one jump makes far larger than all that was ever seen.
-    let worst = if learned { here } else { here.min(anywhere * beyond(any.errors)) };
+    let most = |here: Power, anywhere: Power| {
+        if learned { here } else { here.min(anywhere * beyond(any.errors)) }
+    };
     NextTick {
         net: expected,
-        pessimistic: expected - worst,
+        pessimistic: expected - most(here, anywhere),
         pessimistic_any: expected - anywhere,
-        optimistic: expected + above(-low.quantile, -low.estimate),
+        optimistic: expected + most(below(low), below(low_any)),
         learned,
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{
-    Before, Budget, Connection, CostPoint, Curtailable, Generator, Memory, PlanSource, Planned, Problem,
-    Reserve, Schedule, Spinning, Step, Verification, solve_or_fallback, verify,
+    Before, Budget, Connection, CostPoint, Curtailable, Feeder, Generator, Memory, PlanSource, Planned,
+    Problem, Reserve, Schedule, Spinning, Step, Verification, solve_or_fallback, verify,
 };
 use sos_model::Mode;
 use sos_units::{CarbonIntensity, Energy, FlexibleWork, Hours, Money, Power, Price, Reading, Soc};
@@ -18,8 +18,12 @@ use super::people::{self, Standing};
 use super::storages::{self, Defaults, HeatExpected};
 use crate::live::{PlanState, PlanStepState};
 
-/// Price of a kWh beyond a limit when the site declares none, in its currency: far above any energy price.
+/// Least price of a kWh beyond a limit when the site declares none, in its currency.
 const BREACH_PRICE: f64 = 5.0;
+/// That price is at least this multiple of the most that a kWh can cost otherwise: limits give way to nothing that is only dear.
+const FAR_ABOVE: f64 = 5.0;
+/// What a start brings about at the least, as a share of a generator's most power over the shortest step.
+const LEAST_RUN: f64 = 0.1;
 /// Price of a kWh missing in the reserve for the limit; below the spread of dear and cheap hours, so that the
 /// reserve gives way to nothing but the limit itself (`docs/study-fontana.md`).
 const RESERVE_PRICE: f64 = 0.1;
@@ -220,9 +224,52 @@ pub(super) fn generator(asset: &Asset, declared: &sos_model::Generator) -> Gener
     }
 }
 
-/// Price of a kWh beyond a limit of the connection, and on an island of one that is not served.
+/// Price of a kWh that is not served on an island, as it is counted.
 pub(super) fn breach_price(model: &SiteModel) -> Price {
     model.connection.breach_price.unwrap_or(Price::per_kwh(BREACH_PRICE))
+}
+
+/// A price far above the most that a kWh can cost in any of the steps, whatever it is bought, charged or made with.
+pub(super) fn far_above(
+    connection: &Connection,
+    feeders: &[Feeder],
+    generators: &[Generator],
+    steps: &[Step],
+) -> Price {
+    let shortest = steps.iter().map(|step| step.duration.get()).fold(f64::INFINITY, f64::min);
+    let through = feeders.iter().map(|feeder| dearest(&feeder.connection, steps)).fold(0.0, f64::max);
+    let made = |generator: &Generator| {
+        let pieces = generator.pieces(connection.carbon_price).into_iter().map(|(_, price)| price);
+        let full = generator.full_price(connection.carbon_price).as_per_kwh();
+        let least = generator.curve.first().map_or(0.0, |point| point.power.as_kw());
+        let run = least.max(LEAST_RUN * generator.most()) * shortest;
+        let start = if run > 0.0 { generator.start_cost.get() / run } else { 0.0 };
+        pieces.fold(full, f64::max) + start
+    };
+    let made = generators.iter().map(made).filter(|price| price.is_finite()).fold(0.0, f64::max);
+    Price::per_kwh(FAR_ABOVE * made.max(dearest(connection, steps) + through))
+}
+
+/// The most that a kWh through a connection costs or earns in one of the steps, each charge at what it may add.
+fn dearest(connection: &Connection, steps: &[Step]) -> f64 {
+    let largest = |values: &[Price]| values.iter().map(|price| price.as_per_kwh().abs()).fold(0.0, f64::max);
+    let carbon = connection.carbon_intensity.iter().map(|&intensity| connection.carbon_price * intensity);
+    let carbon = carbon.map(|price| price.as_per_kwh()).fold(0.0, f64::max);
+    let of_charge = |charge: &sos_dispatch::Charge| {
+        let each = charge.sums.iter().flat_map(|sum| &sum.steps);
+        charge.price * each.map(|&(t, weight)| weight / steps[t].duration.get()).fold(0.0, f64::max)
+    };
+    let charged: f64 = connection.charges.iter().map(of_charge).sum();
+    let shortest = steps.iter().map(|step| step.duration.get()).fold(f64::INFINITY, f64::min);
+    // A kWh more in one step is a change up and one down.
+    let ramping = connection.ramping.as_ref().map_or(0.0, |ramping| 2.0 * ramping.price / shortest);
+    largest(&connection.import_price).max(largest(&connection.export_price)) + carbon + charged + ramping
+}
+
+/// Gives a connection and all feeders behind it the same price of what is beyond their limits.
+pub(super) fn set_breach_price(connection: &mut Connection, feeders: &mut [Feeder], price: Price) {
+    connection.breach_price = price;
+    feeders.iter_mut().for_each(|feeder| feeder.connection.breach_price = price);
 }
 
 /// The least that a kWh costs, of these prices of import; on an island, of what its generators give at full power.
@@ -247,12 +294,30 @@ pub fn problem(
 ) -> Problem {
     let n = steps.len();
     let site = &model.connection;
-    let breach_price = breach_price(model);
+    let planned_limit = site.import_limit.map(|limit| limit * (1.0 - caution.limit_margin));
+    let mut connection = Connection {
+        import_limit: vec![planned_limit; n],
+        export_limit: vec![site.most_export(); n],
+        import_price: expected.import_price.clone(),
+        export_price: expected.export_price.clone(),
+        carbon_intensity: expected.carbon.clone(),
+        carbon_price: model.carbon_price,
+        breach_price: Price::ZERO,
+        charges: feeders::charges(&site.charges, &model.zone, &steps, &expected.carried),
+        ramping: feeders::ramping(model, &expected.carried),
+    };
+    let margin = (Price::ZERO, caution.limit_margin);
+    let mut feeders = feeders::feeders(model, &steps, &expected.feeders, margin, &expected.carried);
+    let breach = site.breach_price.unwrap_or_else(|| {
+        let generators = model.generators().map(|(_, asset, declared)| generator(asset, declared));
+        let generators: Vec<Generator> = generators.collect();
+        Price::per_kwh(BREACH_PRICE).max(far_above(&connection, &feeders, &generators, &steps))
+    });
+    set_breach_price(&mut connection, &mut feeders, breach);
     let price = |t: usize| expected.import_price[t] + model.carbon_price * expected.carbon[t];
     let cheapest = cheapest(model, (0..n).map(price));
-    let planned_limit = site.import_limit.map(|limit| limit * (1.0 - caution.limit_margin));
     let defaults = Defaults {
-        breach: breach_price,
+        breach,
         cheapest,
         wear: caution.least_wear,
         early: cheapest.max(Price::ZERO) * caution.early,
@@ -273,30 +338,14 @@ pub fn problem(
     });
     let storages = batteries.chain(others).collect();
     Problem {
-        connection: Connection {
-            import_limit: vec![planned_limit; n],
-            export_limit: vec![site.most_export(); n],
-            import_price: expected.import_price.clone(),
-            export_price: expected.export_price.clone(),
-            carbon_intensity: expected.carbon.clone(),
-            carbon_price: model.carbon_price,
-            breach_price,
-            charges: feeders::charges(&site.charges, &model.zone, &steps, &expected.carried),
-            ramping: feeders::ramping(model, &expected.carried),
-        },
-        feeders: feeders::feeders(
-            model,
-            &steps,
-            &expected.feeders,
-            (breach_price, caution.limit_margin),
-            &expected.carried,
-        ),
+        connection,
+        feeders,
         carbon_cap: feeders::carbon_cap(model, &steps, &expected.carried),
         steps,
         fixed: expected.net.clone(),
         pessimistic: None,
         reserve: reserve(&expected.reserve),
-        spinning: spinning(model, &expected.renewables),
+        spinning: spinning(model, &expected.renewables, breach),
         curtailable: expected
             .curtailable
             .iter()
@@ -328,14 +377,14 @@ pub(super) fn order(
 }
 
 /// What has to be able to take over at once.
-fn spinning(model: &SiteModel, renewables: &[Power]) -> Option<Spinning> {
+fn spinning(model: &SiteModel, renewables: &[Power], breach: Price) -> Option<Spinning> {
     let declared = model.spinning_reserve.as_ref()?;
     Some(Spinning {
         largest_generator: declared.largest_generator,
         renewable_share: declared.renewable_share.get(),
         renewables: renewables.to_vec(),
         duration: Hours::from_seconds(declared.duration.as_secs_f64()),
-        price: declared.price.map_or(breach_price(model) * MISSING_RESERVE, |amount| amount.value),
+        price: declared.price.map_or(breach * MISSING_RESERVE, |amount| amount.value),
     })
 }
 

@@ -10,7 +10,7 @@ use super::carried::Carried;
 use super::decide::Order;
 use super::generators::{self, Live};
 use super::links::AssetReading;
-use super::model::{Kind, SiteModel};
+use super::model::{Asset, Kind, SiteModel};
 use super::outlook::{NextTick, Outlook};
 use super::people::{self, Standing};
 use super::plan::{self, SitePlan};
@@ -103,7 +103,8 @@ impl Basis<'_> {
         // On an island what is measured now has to be met, whatever a plan expects.
         let plan = plan.filter(|_| !self.model.connection.is_island());
         let planned = plan.and_then(|plan| planned_net(plan, self.now));
-        outlook.next_tick(self.now, planned, measured_net(self.model, self.seen.own, is_measured))
+        let next = outlook.next_tick(self.now, planned, measured_net(self.model, self.seen.own, is_measured));
+        next.map(|next| next.at_most(most_from(self.model, |_| true)))
     }
 
     /// The same for what is behind each feeder, in the order of the model.
@@ -115,8 +116,21 @@ impl Basis<'_> {
             let fixed = members.filter(|&asset| !self.model.assets[asset].is_chosen());
             fixed.map(|asset| self.seen.own[asset].ok()).sum()
         };
-        outlook.next_behind(self.now, planned, last)
+        let all = outlook.next_behind(self.now, planned, last).into_iter().enumerate();
+        let most = |place: usize| most_from(self.model, |asset| self.model.is_behind(asset, place));
+        all.map(|(place, next)| next.at_most(most(place))).collect()
     }
+}
+
+/// The most power that can come from what cannot be chosen of these assets: all plants at their peak. None where something that is
+/// only observed may give any.
+fn most_from(model: &SiteModel, is_meant: impl Fn(usize) -> bool) -> Option<Power> {
+    let meant = model.assets.iter().enumerate().filter(|(index, _)| is_meant(*index));
+    let most = |(_, asset): (usize, &Asset)| match &asset.kind {
+        Kind::Solar { peak, .. } => Some(*peak),
+        kind => (!kind.is_movable() || asset.is_chosen()).then_some(Power::ZERO),
+    };
+    meant.map(most).sum()
 }
 
 /// Net power of what cannot be chosen behind a feeder that the plan expects, where one of its steps begins now.

@@ -20,7 +20,7 @@ use super::feeders::{self, ExpectedFeeder};
 use super::links::AssetReading;
 use super::model::{Asset, Heat, Kind, SiteFeeder, SiteModel, Value};
 use super::movable::{Met, Movables};
-use super::plan::{breach_price, generator, plans_with};
+use super::plan::{breach_price, far_above, generator, plans_with, set_breach_price};
 use super::storages::{self, Defaults, HeatExpected};
 use super::telemetry::{AVAILABLE, DEVICE, ESTIMATE, SOC, labels, own_power};
 use super::view::{Column, column};
@@ -358,20 +358,26 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
     let site = &model.connection;
     let hours = |row: &Row| Hours::new(tick.get() * row.ticks as f64);
     let steps: Vec<Step> = rows.iter().map(|row| Step { start: row.start, duration: hours(row) }).collect();
-    let breach_price = if site.is_island() { breach_price(model) } else { Price::per_kwh(BREACH_PRICE) };
     let (zone, before) = (&model.zone, Carried::default());
+    let mut connection = Connection {
+        import_limit: vec![site.import_limit; n],
+        export_limit: vec![site.most_export(); n],
+        import_price: rows.iter().map(|row| price(&site.import_price, row.start)).collect(),
+        export_price: rows.iter().map(|row| price(&site.export_price, row.start)).collect(),
+        carbon_intensity: rows.iter().map(|row| carbon(&site.carbon, row.start)).collect(),
+        carbon_price: CarbonPrice::per_kg(model.carbon_price.as_per_kg()),
+        charges: feeders::charges(&site.charges, zone, &steps, &before),
+        ramping: None,
+        breach_price: Price::ZERO,
+    };
+    let mut feeders = feeders::feeders(model, &steps, &behind(model, rows), (Price::ZERO, 0.0), &before);
+    let generators = generators(model, period, rows);
+    let far_above = far_above(&connection, &feeders, &generators, &steps);
+    let wanted = site.breach_price.unwrap_or(breach_price(model).max(far_above));
+    let breach = if site.is_island() { wanted } else { Price::per_kwh(BREACH_PRICE).max(far_above) };
+    set_breach_price(&mut connection, &mut feeders, breach);
     Problem {
-        connection: Connection {
-            import_limit: vec![site.import_limit; n],
-            export_limit: vec![site.most_export(); n],
-            import_price: rows.iter().map(|row| price(&site.import_price, row.start)).collect(),
-            export_price: rows.iter().map(|row| price(&site.export_price, row.start)).collect(),
-            carbon_intensity: rows.iter().map(|row| carbon(&site.carbon, row.start)).collect(),
-            carbon_price: CarbonPrice::per_kg(model.carbon_price.as_per_kg()),
-            charges: feeders::charges(&site.charges, zone, &steps, &before),
-            ramping: None,
-            breach_price,
-        },
+        connection,
         fixed: rows.iter().map(|row| row.net).collect(),
         pessimistic: None,
         reserve: None,
@@ -385,10 +391,10 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
                 available: rows.iter().map(|row| row.available[at]).collect(),
             })
             .collect(),
-        storages: all_storages(model, period, rows, &steps),
-        feeders: feeders::feeders(model, &steps, &behind(model, rows), (breach_price, 0.0), &before),
+        storages: all_storages(model, period, rows, &steps, wanted),
+        feeders,
         carbon_cap: None,
-        generators: generators(model, period, rows),
+        generators,
         work: work.whole(&model.zone, period.from, period.to),
         zone: model.zone.clone(),
         steps,
@@ -396,14 +402,15 @@ fn problem(model: &SiteModel, work: &WorkBook, period: &Period, rows: &[Row]) ->
 }
 
 /// Batteries, and the vehicles and heat pumps that are planned with.
-fn all_storages(model: &SiteModel, period: &Period, rows: &[Row], steps: &[Step]) -> Vec<Storage> {
-    let defaults = Defaults {
-        breach: breach_price(model),
-        cheapest: Price::ZERO,
-        wear: Price::ZERO,
-        early: Price::ZERO,
-        warmth: 0.0,
-    };
+fn all_storages(
+    model: &SiteModel,
+    period: &Period,
+    rows: &[Row],
+    steps: &[Step],
+    breach: Price,
+) -> Vec<Storage> {
+    let defaults =
+        Defaults { breach, cheapest: Price::ZERO, wear: Price::ZERO, early: Price::ZERO, warmth: 0.0 };
     let one = |(index, asset): (usize, &Asset)| {
         let initial = |declared: Soc| period.initial.get(&asset.name).copied().unwrap_or(declared);
         match &asset.kind {

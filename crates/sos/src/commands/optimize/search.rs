@@ -16,6 +16,9 @@ use crate::outcome::Failure;
 const ITERATIONS: u32 = 20_000_000;
 /// Nodes of the search over whole numbers; the time ends sooner.
 const NODES: u32 = 1_000_000;
+/// Nodes of the first searches, whose plans are there while the last one goes on.
+const FEW: u32 = 1;
+const MORE: u32 = 100;
 /// Programmes that may be solved to make a set of limits in conflict small.
 const PROBES: usize = 1_000;
 
@@ -65,8 +68,9 @@ pub(crate) fn plan(
     let (sender, receiver) = channel();
     let own = Arc::clone(problem);
     std::thread::spawn(move || {
-        // Without branching first: that is all where nothing has to be whole, and else a plan to fall back on.
-        for nodes in [0, NODES] {
+        // Without branching first: that is all where nothing has to be whole, and else a plan to fall back on. With generators there is
+        // none before the first nodes are searched.
+        for nodes in [0, FEW, MORE, NODES] {
             let planned = solve_or_fallback(
                 &own,
                 &Budget { gap, iterations: ITERATIONS, nodes, threads, ..Budget::default() },
@@ -75,6 +79,10 @@ pub(crate) fn plan(
             let last = planned
                 .as_ref()
                 .map_or(true, |planned| planned.proof.is_some_and(|proof| within(proof.gap, gap)));
+            let by_rule = planned.as_ref().is_ok_and(|planned| planned.proof.is_none());
+            if by_rule && nodes < NODES {
+                continue;
+            }
             if sender.send(planned).is_err() || last {
                 return;
             }
