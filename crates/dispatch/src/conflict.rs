@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use sos_units::{Money, Price};
+use sos_units::{CarbonPrice, Money, Price};
 
 use crate::connection::Connection;
 use crate::problem::{Budget, Problem};
+use crate::recount::over_cap;
 use crate::schedule::Schedule;
 use crate::solve::{Unsolvable, solve};
 
@@ -39,6 +40,8 @@ pub enum Limit {
         /// The step at whose end it counts.
         step: usize,
     },
+    /// On emissions, over all steps that count for it.
+    CarbonCap,
 }
 
 /// Limits that cannot hold together.
@@ -50,7 +53,7 @@ pub struct Conflict {
     pub irreducible: bool,
 }
 
-/// Breaches that add up to less are rounding of the solver, kWh.
+/// Breaches that add up to less are rounding of the solver, kWh or kg.
 const NOTHING: f64 = 1e-4;
 
 /// Finds limits that cannot hold together; `None` when one plan holds all of them. `probes` is how often a programme may be solved
@@ -113,6 +116,7 @@ fn limits(problem: &Problem) -> Vec<Limit> {
         let hard = storage.targets.iter().filter(|target| target.price >= c.breach_price);
         all.extend(hard.map(|target| Limit::Target { storage: storage.id.clone(), step: target.step }));
     }
+    all.extend(problem.carbon_cap.map(|_| Limit::CarbonCap));
     all
 }
 
@@ -160,13 +164,16 @@ fn holds(problem: &Problem, limits: &BTreeSet<Limit>) -> Result<bool, Unsolvable
     Ok(missing(&only, &solved.schedule) <= NOTHING)
 }
 
-/// The problem with these limits only, where nothing costs but a breach: one per kWh.
+/// The problem with these limits only, where nothing costs but a breach: one per kWh or kg.
 fn with_limits(problem: &Problem, limits: &BTreeSet<Limit>) -> Problem {
     let mut only = problem.clone();
     let one = Price::per_kwh(1.0);
     limit_only(&mut only.connection, None, limits);
     only.feeders.iter_mut().for_each(|feeder| limit_only(&mut feeder.connection, Some(&feeder.id), limits));
-    (only.pessimistic, only.reserve, only.carbon_cap) = (None, None, None);
+    // A missing reserve is a matter of its price, which must not outweigh a breach here.
+    (only.pessimistic, only.reserve, only.spinning) = (None, None, None);
+    only.carbon_cap = only.carbon_cap.filter(|_| limits.contains(&Limit::CarbonCap));
+    only.carbon_cap.iter_mut().for_each(|cap| cap.price = CarbonPrice::per_kg(1.0));
     for storage in &mut only.storages {
         (storage.end_value, storage.wear_cost) = (Price::ZERO, Price::ZERO);
         storage.dynamics.holding_cost = Price::ZERO;
@@ -203,11 +210,12 @@ fn limit_only(c: &mut Connection, feeder: Option<&String>, limits: &BTreeSet<Lim
         import_limit: kept(import_limit, &|step, feeder| Limit::Import { step, feeder }),
         export_limit: kept(export_limit, &|step, feeder| Limit::Export { step, feeder }),
         breach_price: Price::per_kwh(1.0),
+        carbon_intensity: std::mem::take(&mut c.carbon_intensity),
         ..Connection::free(n)
     };
 }
 
-/// By how much the limits are exceeded, kWh.
+/// By how much the limits are exceeded, kWh and kg.
 fn missing(problem: &Problem, schedule: &Schedule) -> f64 {
     let open = schedule.breaches.iter().filter(|breach| breach.kind.is_of_connection());
     let over: f64 = open.map(|b| b.over.as_kw() * problem.steps[b.step].duration.get()).sum();
@@ -215,15 +223,16 @@ fn missing(problem: &Problem, schedule: &Schedule) -> f64 {
         let stored = &schedule.storage[&storage.id].stored_after;
         storage.targets.iter().map(move |t| (t.soc * storage.capacity).as_kwh() - stored[t.step].as_kwh())
     });
-    over + short.map(|kwh| kwh.max(0.0)).sum::<f64>()
+    over + short.map(|kwh| kwh.max(0.0)).sum::<f64>() + over_cap(problem, schedule)
 }
 
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
-    use sos_units::{CarbonIntensity, CarbonPrice, Energy, Hours, Power, Soc};
+    use sos_units::{CarbonIntensity, Energy, Hours, Power, Soc};
 
     use super::*;
+    use crate::connection::CarbonCap;
     use crate::problem::{SocTarget, Step, Storage};
 
     /// Hours with these loads, 4 kW of import, 2 kW of export, and a battery of 4 kWh and 2 kW that is half full.
@@ -310,6 +319,38 @@ mod tests {
         assert_eq!(limits.len(), 3, "both hours are needed to charge: {limits:?}");
         with.storages[0].targets = vec![target(0.2)];
         assert_eq!(found(&with), None, "a wish that is priced lower gives way");
+    }
+
+    #[test]
+    fn a_cap_on_emissions_is_named_where_it_cannot_hold() {
+        // 5 kWh are drawn and 2 stored, so that 3 kg are the least at 1 kg/kWh.
+        let with = |kg: f64| {
+            let mut with = problem(&[-3.0, -2.0]);
+            with.connection.carbon_intensity = vec![CarbonIntensity::kg_per_kwh(1.0); 2];
+            with.carbon_cap = Some(CarbonCap { kg, steps: None, price: CarbonPrice::per_kg(100.0) });
+            with
+        };
+        assert_eq!(found(&with(2.9)), Some(vec![Limit::CarbonCap]));
+        assert_eq!(found(&with(3.0)), None);
+        // Where only the first hour counts, its 3 kWh less the 2 that are stored emit 1 kg.
+        let mut last = with(2.9);
+        last.carbon_cap = Some(CarbonCap { kg: 1.0, steps: Some(1), price: CarbonPrice::per_kg(100.0) });
+        assert_eq!(found(&last), None);
+    }
+
+    #[test]
+    fn a_cap_and_a_target_that_needs_import_are_in_conflict() {
+        let mut with = problem(&[0.0, 0.0]);
+        with.connection.carbon_intensity = vec![CarbonIntensity::kg_per_kwh(1.0); 2];
+        with.carbon_cap = Some(CarbonCap { kg: 1.0, steps: None, price: CarbonPrice::per_kg(100.0) });
+        with.storages[0].targets =
+            vec![SocTarget { step: 1, soc: Soc::fraction(1.0), price: Price::per_kwh(5.0) }];
+        let target = Limit::Target { storage: "battery".into(), step: 1 };
+        assert_eq!(
+            found(&with),
+            Some(vec![target, Limit::CarbonCap]),
+            "2 kWh lack, of which 1 may be bought"
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use merit::{Call, Merit};
 pub use ordered::{Ordered, covered};
 pub use problem::{Budget, Curtailable, Invalid, Pessimistic, Problem, Reserve, SocTarget, Step, Storage};
 pub use reasons::explain;
-pub use recount::emissions;
+pub use recount::{emissions, over_cap};
 pub use redispatch::{Piece, Supply, redispatch};
 pub use schedule::{
     Breach, BreachKind, Costs, GeneratorSchedule, Reason, ReasonCode, Schedule, Shadow, StorageSchedule,

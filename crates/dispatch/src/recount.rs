@@ -19,9 +19,7 @@ pub(crate) fn recount(problem: &Problem, schedule: &Schedule) -> Costs {
         exchanged(problem, &meter, schedule.flow(&meter), &mut costs);
     }
     if let Some(cap) = problem.carbon_cap {
-        let counted = (0..problem.steps.len()).filter(|&t| cap.counts(t));
-        let emitted: f64 = counted.map(|t| emitted(problem, schedule, t)).sum();
-        costs.carbon_cap = Money::new((emitted - cap.kg).max(0.0) * cap.price.as_per_kg());
+        costs.carbon_cap = Money::new(over_cap(problem, schedule) * cap.price.as_per_kg());
     }
     let short = problem.spinning.as_ref().map_or(0.0, |spinning| spinning.price.as_per_kwh());
     let lacks = uncovered(problem, schedule);
@@ -131,7 +129,19 @@ pub fn emissions(problem: &Problem, schedule: &Schedule) -> f64 {
     (0..problem.steps.len()).map(|t| emitted(problem, schedule, t)).sum()
 }
 
-/// The same of one step.
+/// By how much the emissions that count exceed the carbon cap, kg; zero without a cap.
+///
+/// # Panics
+/// When the schedule is not one of the problem.
+#[must_use]
+pub fn over_cap(problem: &Problem, schedule: &Schedule) -> f64 {
+    let Some(cap) = problem.carbon_cap else { return 0.0 };
+    let counted = (0..problem.steps.len()).filter(|&t| cap.counts(t));
+    let emitted: f64 = counted.map(|t| emitted(problem, schedule, t)).sum();
+    (emitted - cap.kg).max(0.0)
+}
+
+/// Emissions of one step, kg.
 fn emitted(problem: &Problem, schedule: &Schedule, t: usize) -> f64 {
     let mut per_hour = 0.0;
     for meter in problem.meters() {

@@ -263,27 +263,30 @@ fn owned(case: &Case, answer: &Answer, schedule: &Schedule) -> Vec<Broken> {
             (answer.given_up.len() - stated.len()) as f64,
         ));
     }
-    let amount = |one: &GivenUp| one.by_kw.or(one.by_kwh).unwrap_or(f64::NAN);
     for one in &expected {
         let listed = stated.remove(&key(one));
-        let by = (amount(one) - listed.map_or(0.0, amount)).abs();
+        let (amount, unit) = one.amount();
+        let by = (amount - listed.map_or(0.0, |listed| listed.amount().0)).abs();
         let mut say = |what: &str, by: f64| {
             let what = format!("{} and what is listed as given up{what}", limit(one));
             found.push(Broken { what, step: one.step.clone(), by });
         };
         if by.is_nan() || by > TOLERANCE {
-            say(if one.by_kw.is_some() { ", kW" } else { ", kWh" }, by);
+            say(&format!(", {unit}"), by);
         }
-        let prices =
-            (one.price_per_kwh.unwrap_or(0.0), listed.and_then(|one| one.price_per_kwh).unwrap_or(0.0));
+        let prices = (one.price().unwrap_or(0.0), listed.and_then(GivenUp::price).unwrap_or(0.0));
         let off = (prices.0 - prices.1).abs();
         if listed.is_some() && (off.is_nan() || off > SAME * prices.0.abs().max(1.0)) {
-            say(": its price per kWh", off);
+            let unit = if one.price_per_kg.is_some() { "kg" } else { "kWh" };
+            say(&format!(": its price per {unit}"), off);
         }
     }
-    for one in stated.into_values().filter(|one| amount(one).abs() > TOLERANCE || amount(one).is_nan()) {
-        let what = format!("{} is listed as given up and is not", limit(one));
-        found.push(Broken { what, step: one.step.clone(), by: amount(one).abs() });
+    for one in stated.into_values() {
+        let amount = one.amount().0.abs();
+        if amount.is_nan() || amount > TOLERANCE {
+            let what = format!("{} is listed as given up and is not", limit(one));
+            found.push(Broken { what, step: one.step.clone(), by: amount });
+        }
     }
     found
 }

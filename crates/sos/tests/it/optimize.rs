@@ -139,6 +139,40 @@ fn people_see_costs_bound_and_what_was_given_up() {
     );
 }
 
+#[test]
+fn people_and_programs_see_by_how_much_a_carbon_cap_does_not_hold() {
+    let folder = root().join("cases/optimize/carbon-cap-cannot-hold");
+    let from = ["--from", "2026-03-02T00:00:00+01:00"];
+    let ran = sos(&folder, &[&["optimize", "input.yaml", "-o", "table"], &from[..]].concat());
+    for words in [
+        "given up: carbon cap by 3.00 kg, at 50.0 EUR/kg\n",
+        "cannot hold together: carbon cap 2026-03-02T00:00:00+01:00 … 2026-03-02T02:00:00+01:00\n",
+    ] {
+        assert!(ran.code == 1 && ran.stdout.contains(words), "no {words:?} in\n{}", ran.stdout);
+    }
+    let good = optimize(&folder, "input.yaml", &from, 1);
+    let [given] = good["given_up"].as_array().unwrap().as_slice() else { panic!("{good:#}") };
+    assert!((number(&given["by_kg"]) - 3.0).abs() < 1e-6 && given["price_per_kg"] == 50.0, "{given}");
+    for (place, value, words) in [
+        ("/given_up", json!([]), "carbon cap and what is listed as given up, kg"),
+        (
+            "/given_up/0/price_per_kg",
+            json!(1.0),
+            "carbon cap and what is listed as given up: its price per kg",
+        ),
+        (
+            "/conflict/limits/0/limit",
+            json!("import"),
+            "conflict: a limit in conflict that the problem does not have",
+        ),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap() = value;
+        let ran = verify(&folder, "input.yaml", &bad, &from);
+        assert!(ran.code == 1 && ran.stdout.contains(words), "{place}: {}{}", ran.stdout, ran.stderr);
+    }
+}
+
 const SITE: &str = "apiVersion: sos.energy/v1alpha1
 kind: Site
 metadata: { name: home }

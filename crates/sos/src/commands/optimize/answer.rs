@@ -4,6 +4,7 @@
 //! site's currency; every list has one entry per step.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sos_dispatch::{
     Breach, BreachKind, Conflict, Costs, GeneratorSchedule, Limit, PlanSource, Planned, Problem, Schedule,
-    Shadow, StorageSchedule, Verification, emissions, relative_gap, verify,
+    Shadow, StorageSchedule, Verification, emissions, over_cap, relative_gap, verify,
 };
 use sos_engine::site::case::Case;
 use sos_engine::site::plan::source_text;
@@ -168,12 +169,38 @@ pub(crate) struct GivenUp {
     /// By how much a limit is exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) by_kw: Option<f64>,
+    /// By how much emissions exceed their cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by_kg: Option<f64>,
     /// What is missing from a target or left of work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) by_kwh: Option<f64>,
     /// The price of each kWh of it; none for work, which has a worth as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) price_per_kwh: Option<f64>,
+    /// The price of each kg of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) price_per_kg: Option<f64>,
+}
+
+impl GivenUp {
+    /// Something of which nothing is given up yet.
+    const fn of(limit: LimitName, name: Option<String>, step: Option<String>) -> Self {
+        let (by_kw, by_kg, by_kwh) = (None, None, None);
+        Self { limit, name, step, by_kw, by_kg, by_kwh, price_per_kwh: None, price_per_kg: None }
+    }
+
+    /// By how much, in kW, kg or kWh, with the unit.
+    pub(crate) fn amount(&self) -> (f64, &'static str) {
+        let amounts = [(self.by_kw, "kW"), (self.by_kg, "kg"), (self.by_kwh, "kWh")];
+        let stated = amounts.into_iter().find_map(|(by, unit)| Some((by?, unit)));
+        stated.unwrap_or((f64::NAN, "kWh"))
+    }
+
+    /// The price of each kWh or kg of it.
+    pub(crate) fn price(&self) -> Option<f64> {
+        self.price_per_kwh.or(self.price_per_kg)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -186,6 +213,7 @@ pub(crate) enum LimitName {
     Use,
     Work,
     SpinningReserve,
+    CarbonCap,
 }
 
 impl LimitName {
@@ -198,6 +226,7 @@ impl LimitName {
             Self::Use => "use",
             Self::Work => "work",
             Self::SpinningReserve => "spinning reserve",
+            Self::CarbonCap => "carbon cap",
         }
     }
 }
@@ -343,8 +372,8 @@ impl Answer {
                 }
                 return;
             }
-            // What is missing of these is told beside the power.
-            LimitName::Target | LimitName::Use => return,
+            // What is missing of these is told beside the power, and emissions come from it.
+            LimitName::Target | LimitName::Use | LimitName::CarbonCap => return,
         };
         if let (Some(step), Some(kw)) = (step, given.by_kw) {
             let feeder = given.name.clone();
@@ -421,9 +450,12 @@ fn parts(case: &Case, mut schedule: Schedule) -> BTreeMap<String, Part> {
 /// A target that is missed by less is rounding of the solver, kWh.
 const REACHED: f64 = 1e-6;
 
+/// Emissions above their cap by less than this share of it, or kg, are rounding of the solver.
+const CAPPED: f64 = 1e-5;
+
 /// Whether a plan leaves limits or misses targets, the solver's rounding aside.
 pub(crate) fn exceeds(problem: &Problem, schedule: &Schedule) -> bool {
-    !schedule.breaches.is_empty() || !missed_targets(problem, schedule).is_empty()
+    !given_up(problem, schedule, &problem.zone).is_empty()
 }
 
 /// Everything that a schedule does not hold or leaves undone, each with its price.
@@ -442,33 +474,34 @@ pub(crate) fn given_up(problem: &Problem, schedule: &Schedule, zone: &TimeZone) 
             _ => problem.connection.breach_price,
         };
         Some(GivenUp {
-            limit,
-            name: breach.feeder.clone(),
-            step: start(breach.step),
             by_kw: Some(breach.over.as_kw()),
-            by_kwh: None,
             price_per_kwh: Some(price.as_per_kwh()),
+            ..GivenUp::of(limit, breach.feeder.clone(), start(breach.step))
         })
     };
     let mut all: Vec<GivenUp> = schedule.breaches.iter().filter_map(breach).collect();
     all.extend(missed_targets(problem, schedule).into_iter().map(|(name, step, kwh, price)| GivenUp {
-        limit: LimitName::Target,
-        name: Some(name),
-        step: start(step),
-        by_kw: None,
         by_kwh: Some(kwh),
         price_per_kwh: Some(price.as_per_kwh()),
+        ..GivenUp::of(LimitName::Target, Some(name), start(step))
     }));
     all.extend(lacking(problem, schedule, zone));
     all.extend(schedule.work_not_done.iter().map(|(name, energy)| GivenUp {
-        limit: LimitName::Work,
-        name: Some(name.clone()),
-        step: None,
-        by_kw: None,
         by_kwh: Some(energy.as_kwh()),
-        price_per_kwh: None,
+        ..GivenUp::of(LimitName::Work, Some(name.clone()), None)
     }));
+    all.extend(above_cap(problem, schedule));
     all
+}
+
+/// Emissions above the cap.
+fn above_cap(problem: &Problem, schedule: &Schedule) -> Option<GivenUp> {
+    let (cap, over) = (problem.carbon_cap?, over_cap(problem, schedule));
+    (over > CAPPED * cap.kg.max(1.0)).then(|| GivenUp {
+        by_kg: Some(over),
+        price_per_kg: Some(cap.price.as_per_kg()),
+        ..GivenUp::of(LimitName::CarbonCap, None, None)
+    })
 }
 
 /// Use of storages that goes without.
@@ -479,12 +512,9 @@ fn lacking(problem: &Problem, schedule: &Schedule, zone: &TimeZone) -> Vec<Given
         let (Some(plan), Some(draw)) = (plan, &storage.dynamics.draw) else { continue };
         let lacks = plan.missing.iter().zip(&problem.steps).filter(|(missing, _)| missing.as_kwh() > REACHED);
         lacking.extend(lacks.map(|(missing, step)| GivenUp {
-            limit: LimitName::Use,
-            name: Some(storage.id.clone()),
-            step: Some(time_text(step.start, zone)),
-            by_kw: None,
             by_kwh: Some(missing.as_kwh()),
             price_per_kwh: Some(draw.price.as_per_kwh()),
+            ..GivenUp::of(LimitName::Use, Some(storage.id.clone()), Some(time_text(step.start, zone)))
         }));
     }
     lacking
@@ -506,21 +536,30 @@ fn missed_targets(problem: &Problem, schedule: &Schedule) -> Vec<(String, usize,
     missed
 }
 
+/// What a limit is, whose, and over which steps it holds; neighbouring steps of the first three become one range.
+type Place = (LimitName, Option<String>, Range<usize>);
+
+fn place(problem: &Problem, limit: &Limit) -> Place {
+    match limit {
+        Limit::Import { step, feeder } => (LimitName::Import, feeder.clone(), *step..*step + 1),
+        Limit::Export { step, feeder } => (LimitName::Export, feeder.clone(), *step..*step + 1),
+        Limit::Target { storage, step } => (LimitName::Target, Some(storage.clone()), *step..*step + 1),
+        Limit::CarbonCap => {
+            let counted = problem.carbon_cap.and_then(|cap| cap.steps).unwrap_or(usize::MAX);
+            (LimitName::CarbonCap, None, 0..counted.clamp(1, problem.len()))
+        }
+    }
+}
+
 fn ranges(problem: &Problem, conflict: &Conflict, zone: &TimeZone) -> ConflictRanges {
-    let place = |limit: &Limit| match limit {
-        Limit::Import { step, feeder } => (LimitName::Import, feeder.clone(), *step),
-        Limit::Export { step, feeder } => (LimitName::Export, feeder.clone(), *step),
-        Limit::Target { storage, step } => (LimitName::Target, Some(storage.clone()), *step),
-    };
-    let places: Vec<_> = conflict.limits.iter().map(place).collect();
-    let adjoin = |a: &(LimitName, Option<String>, usize), b: &(LimitName, Option<String>, usize)| {
-        a.0 != LimitName::Target && (a.0, &a.1) == (b.0, &b.1) && a.2 + 1 == b.2
-    };
-    let range = |chunk: &[(LimitName, Option<String>, usize)]| {
-        let (limit, name, first) = chunk.first()?.clone();
-        let last = problem.steps[chunk.last()?.2];
+    let places: Vec<Place> = conflict.limits.iter().map(|limit| place(problem, limit)).collect();
+    let adjoin =
+        |a: &Place, b: &Place| a.0 != LimitName::Target && (a.0, &a.1) == (b.0, &b.1) && a.2.end == b.2.start;
+    let range = |chunk: &[Place]| {
+        let (limit, name, steps) = chunk.first()?.clone();
+        let last = problem.steps[chunk.last()?.2.end - 1];
         let length = jiff::SignedDuration::from_secs((last.duration.get() * 3600.0).round() as i64);
-        let from = time_text(problem.steps[first].start, zone);
+        let from = time_text(problem.steps[steps.start].start, zone);
         Some(LimitRange { limit, name, from, to: time_text(last.start + length, zone) })
     };
     ConflictRanges {
@@ -532,13 +571,13 @@ fn ranges(problem: &Problem, conflict: &Conflict, zone: &TimeZone) -> ConflictRa
 impl ConflictRanges {
     /// The limits that the ranges stand for. A range that names no step of the problem stands for none.
     pub(crate) fn limits(&self, problem: &Problem) -> Conflict {
-        let limits = self.limits.iter().flat_map(|range| range.steps(problem)).collect();
+        let limits = self.limits.iter().flat_map(|range| range.limits(problem)).collect();
         Conflict { limits, irreducible: self.irreducible }
     }
 }
 
 impl LimitRange {
-    fn steps(&self, problem: &Problem) -> Vec<Limit> {
+    fn limits(&self, problem: &Problem) -> Vec<Limit> {
         let (Ok(from), Ok(to)) = (self.from.parse::<Timestamp>(), self.to.parse::<Timestamp>()) else {
             return Vec::new();
         };
@@ -546,13 +585,17 @@ impl LimitRange {
             let step = problem.steps[*step];
             step.start >= from && step.end() <= to
         };
-        let limit = |step: usize| match self.limit {
+        let each = |step: usize| match self.limit {
             LimitName::Import => Some(Limit::Import { step, feeder: self.name.clone() }),
             LimitName::Export => Some(Limit::Export { step, feeder: self.name.clone() }),
             LimitName::Target => Some(Limit::Target { storage: self.name.clone()?, step }),
+            LimitName::CarbonCap => Some(Limit::CarbonCap),
             LimitName::Use | LimitName::Work | LimitName::SpinningReserve => None,
         };
-        (0..problem.len()).filter(inside).filter_map(limit).collect()
+        let mut limits: Vec<Limit> = (0..problem.len()).filter(inside).filter_map(each).collect();
+        // One that holds over several steps is one limit.
+        limits.dedup();
+        limits
     }
 }
 

@@ -76,9 +76,11 @@ fn given_up(given: &GivenUp, currency: &str) -> String {
         LimitName::Target => format!("{kwh} of the target of {name} at the end of the step at {step}"),
         LimitName::Work => format!("{kwh} of {name}"),
         LimitName::SpinningReserve => format!("spinning reserve by {kw} at {step}"),
+        LimitName::CarbonCap => format!("carbon cap by {kg} kg", kg = words::figure(given.amount().0)),
     };
-    match given.price_per_kwh {
-        Some(price) => format!("{what}, at {} {currency}/kWh", words::figure(price)),
+    let unit = if given.price_per_kg.is_some() { "kg" } else { "kWh" };
+    match given.price() {
+        Some(price) => format!("{what}, at {} {currency}/{unit}", words::figure(price)),
         None => what,
     }
 }
@@ -90,6 +92,7 @@ fn limit(range: &LimitRange) -> String {
         LimitName::Import => format!("import limit{of} {from} … {to}"),
         LimitName::Export => format!("export limit{of} {from} … {to}"),
         LimitName::SpinningReserve => format!("spinning reserve {from} … {to}"),
+        LimitName::CarbonCap => format!("carbon cap {from} … {to}"),
         LimitName::Target | LimitName::Use | LimitName::Work => {
             format!("target of {} by {to}", name.as_deref().unwrap_or_default())
         }
