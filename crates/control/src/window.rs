@@ -44,6 +44,9 @@ pub struct BatchSpec {
     pub interruptible: bool,
     /// What is lost when a run is not done in time.
     pub value: Money,
+    /// Whether a run has to be done, as [`FlexibleWork::required`] says.
+    #[serde(default)]
+    pub required: bool,
     /// When it may run.
     pub window: Window,
 }
@@ -163,6 +166,7 @@ fn work(spec: &BatchSpec, window: &RunWindow, progress: Option<&BatchProgress>) 
         interruptible: spec.interruptible,
         running,
         value: spec.value,
+        required: spec.required,
     })
 }
 
@@ -186,6 +190,7 @@ mod tests {
             max_power: Power::kw(2.0),
             interruptible: true,
             value: Money::new(5.0),
+            required: false,
             window: Window::Daily { from: Time::constant(22, 0, 0, 0), to: Time::constant(6, 0, 0, 0) },
         }
     }

@@ -7,10 +7,10 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use sos_units::{CarbonPrice, Money, Price};
+use sos_units::{CarbonPrice, FlexibleWork, Money, Price};
 
 use crate::connection::Connection;
-use crate::problem::{Budget, Problem};
+use crate::problem::{Budget, Problem, Storage};
 use crate::recount::over_cap;
 use crate::schedule::Schedule;
 use crate::solve::{Unsolvable, solve};
@@ -42,6 +42,16 @@ pub enum Limit {
     },
     /// On emissions, over all steps that count for it.
     CarbonCap,
+    /// What its use takes from a storage, over all steps; only where what lacks is priced as high as a breach.
+    Use {
+        /// Id of the storage.
+        storage: String,
+    },
+    /// Work that has to be done in time.
+    Work {
+        /// Id of the work.
+        work: String,
+    },
 }
 
 /// Limits that cannot hold together.
@@ -117,6 +127,13 @@ fn limits(problem: &Problem) -> Vec<Limit> {
         all.extend(hard.map(|target| Limit::Target { storage: storage.id.clone(), step: target.step }));
     }
     all.extend(problem.carbon_cap.map(|_| Limit::CarbonCap));
+    let needed = |storage: &&Storage| {
+        let draw = storage.dynamics.draw.as_ref();
+        draw.is_some_and(|draw| draw.price >= c.breach_price)
+    };
+    all.extend(problem.storages.iter().filter(needed).map(|s| Limit::Use { storage: s.id.clone() }));
+    let required = problem.work.iter().filter(|work| work.required);
+    all.extend(required.map(|work| Limit::Work { work: work.id.clone() }));
     all
 }
 
@@ -161,7 +178,7 @@ impl Search<'_> {
 fn holds(problem: &Problem, limits: &BTreeSet<Limit>) -> Result<bool, Unsolvable> {
     let only = with_limits(problem, limits);
     let solved = solve(&only, &Budget { gap: 1e-6, ..Budget::default() })?;
-    Ok(missing(&only, &solved.schedule) <= NOTHING)
+    Ok(missing(&only, limits, &solved.schedule) <= NOTHING)
 }
 
 /// The problem with these limits only, where nothing costs but a breach: one per kWh or kg.
@@ -175,10 +192,12 @@ fn with_limits(problem: &Problem, limits: &BTreeSet<Limit>) -> Problem {
     only.carbon_cap = only.carbon_cap.filter(|_| limits.contains(&Limit::CarbonCap));
     only.carbon_cap.iter_mut().for_each(|cap| cap.price = CarbonPrice::per_kg(1.0));
     for storage in &mut only.storages {
+        let used = limits.contains(&Limit::Use { storage: storage.id.clone() });
+        let lack = if used { one } else { Price::ZERO };
         (storage.end_value, storage.wear_cost) = (Price::ZERO, Price::ZERO);
         storage.dynamics.holding_cost = Price::ZERO;
         storage.dynamics.wear_above.clear();
-        storage.dynamics.draw.iter_mut().for_each(|draw| draw.price = Price::ZERO);
+        storage.dynamics.draw.iter_mut().for_each(|draw| draw.price = lack);
         let id = &storage.id;
         storage.targets.retain_mut(|target| {
             target.price = one;
@@ -189,9 +208,12 @@ fn with_limits(problem: &Problem, limits: &BTreeSet<Limit>) -> Problem {
         generator.curve.iter_mut().for_each(|point| point.per_hour = Money::ZERO);
         generator.start_cost = Money::ZERO;
     }
-    // Work that has not begun gives way to a limit; what cannot be stopped does not.
-    only.work.retain(|work| work.running && !work.interruptible);
-    only.work.iter_mut().for_each(|work| work.value = Money::ZERO);
+    // Work that does not have to be done, or has not begun, gives way to a limit; what cannot be stopped does not.
+    let kept = |work: &FlexibleWork| limits.contains(&Limit::Work { work: work.id.clone() });
+    only.work.retain(|work| kept(work) || work.running && !work.interruptible);
+    for work in &mut only.work {
+        work.value = if kept(work) { one * work.energy } else { Money::ZERO };
+    }
     only
 }
 
@@ -215,15 +237,24 @@ fn limit_only(c: &mut Connection, feeder: Option<&String>, limits: &BTreeSet<Lim
     };
 }
 
-/// By how much the limits are exceeded, kWh and kg.
-fn missing(problem: &Problem, schedule: &Schedule) -> f64 {
+/// By how much these limits, which are those of the problem, are exceeded, kWh and kg.
+fn missing(problem: &Problem, limits: &BTreeSet<Limit>, schedule: &Schedule) -> f64 {
     let open = schedule.breaches.iter().filter(|breach| breach.kind.is_of_connection());
     let over: f64 = open.map(|b| b.over.as_kw() * problem.steps[b.step].duration.get()).sum();
     let short = problem.storages.iter().flat_map(|storage| {
         let stored = &schedule.storage[&storage.id].stored_after;
         storage.targets.iter().map(move |t| (t.soc * storage.capacity).as_kwh() - stored[t.step].as_kwh())
     });
-    over + short.map(|kwh| kwh.max(0.0)).sum::<f64>() + over_cap(problem, schedule)
+    let lacks = |limit: &Limit| match limit {
+        Limit::Use { storage } => {
+            let missing = schedule.storage[storage].missing.iter();
+            missing.map(|energy| energy.as_kwh().max(0.0)).sum()
+        }
+        Limit::Work { work } => schedule.work_not_done.get(work).map_or(0.0, |energy| energy.as_kwh()),
+        _ => 0.0,
+    };
+    let lacks: f64 = limits.iter().map(lacks).sum();
+    over + short.map(|kwh| kwh.max(0.0)).sum::<f64>() + lacks + over_cap(problem, schedule)
 }
 
 #[cfg(test)]
@@ -233,7 +264,8 @@ mod tests {
 
     use super::*;
     use crate::connection::CarbonCap;
-    use crate::problem::{SocTarget, Step, Storage};
+    use crate::dynamics::Draw;
+    use crate::problem::{SocTarget, Step};
 
     /// Hours with these loads, 4 kW of import, 2 kW of export, and a battery of 4 kWh and 2 kW that is half full.
     fn problem(net: &[f64]) -> Problem {
@@ -351,6 +383,52 @@ mod tests {
             Some(vec![target, Limit::CarbonCap]),
             "2 kWh lack, of which 1 may be bought"
         );
+    }
+
+    #[test]
+    fn use_that_goes_without_is_a_limit_unless_it_is_priced_lower() {
+        // 2 kWh are stored and 2 can be charged in the first hour, of the 5 that are used in the second.
+        let mut with = problem(&[0.0, 0.0]);
+        with.storages[0].available = Some(vec![true, false]);
+        let draw = |kwh: f64, price: f64| {
+            Some(Draw { energy: vec![Energy::ZERO, Energy::kwh(kwh)], price: Price::per_kwh(price) })
+        };
+        let used = Limit::Use { storage: "battery".into() };
+        with.storages[0].dynamics.draw = draw(5.0, 5.0);
+        assert_eq!(found(&with), Some(vec![used.clone()]));
+        with.storages[0].dynamics.draw = draw(4.0, 5.0);
+        assert_eq!(found(&with), None);
+        with.connection.import_limit[0] = Some(Power::kw(1.0));
+        assert_eq!(found(&with), Some(vec![Limit::Import { step: 0, feeder: None }, used]));
+        with.storages[0].dynamics.draw = draw(4.0, 0.5);
+        assert_eq!(found(&with), None, "what lacks is cheaper than a breach: it was declared to give way");
+    }
+
+    #[test]
+    fn work_that_has_to_be_done_is_a_limit() {
+        // All of the import limit is taken in the first hour, and the battery is empty.
+        let mut with = problem(&[-4.0, 0.0]);
+        with.storages.clear();
+        with.work = vec![FlexibleWork {
+            id: "wash".into(),
+            energy: Energy::kwh(1.0),
+            earliest: with.steps[0].start,
+            deadline: with.steps[1].start,
+            min_power: Power::kw(1.0),
+            max_power: Power::kw(1.0),
+            interruptible: false,
+            running: false,
+            value: Money::new(5.0),
+            required: true,
+        }];
+        let work = Limit::Work { work: "wash".into() };
+        assert_eq!(found(&with), Some(vec![Limit::Import { step: 0, feeder: None }, work.clone()]));
+        with.connection.import_limit[0] = None;
+        assert_eq!(found(&with), None);
+        with.work[0].energy = Energy::kwh(2.0);
+        assert_eq!(found(&with), Some(vec![work]), "an hour at 1 kW is not enough");
+        with.work[0].required = false;
+        assert_eq!(found(&with), None, "its worth was declared");
     }
 
     #[test]

@@ -135,6 +135,7 @@ fn plan(
         interruptible: job.interruptible,
         running,
         value: Money::new(1e3),
+        required: true,
     };
     let problem = Problem {
         steps: (now..job.end()).map(|t| Step { start: series.time(t), duration: hour }).collect(),

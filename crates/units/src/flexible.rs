@@ -29,6 +29,9 @@ pub struct FlexibleWork {
     pub running: bool,
     /// What is lost when it is not done by the deadline.
     pub value: Money,
+    /// Whether it has to be done: `value` is then no worth that somebody declared, and a plan that leaves it undone does not hold.
+    #[serde(default)]
+    pub required: bool,
 }
 
 /// How much power a service may use, step by step, and why.

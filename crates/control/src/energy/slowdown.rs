@@ -41,6 +41,9 @@ pub struct Slowdown {
     pub energy: Energy,
     /// What is lost when it does not get it.
     pub value: Money,
+    /// Whether it has to get it, as [`FlexibleWork::required`] says.
+    #[serde(default)]
+    pub required: bool,
     /// In which time it wants that energy.
     pub window: Window,
 }
@@ -161,6 +164,7 @@ pub fn offer_slowdown(
         interruptible: true,
         running: earliest <= now,
         value: spec.value,
+        required: spec.required,
     })
 }
 
@@ -256,6 +260,7 @@ mod tests {
             idle_power: Power::kw(0.1),
             energy: Energy::kwh(3.0),
             value: Money::new(2.0),
+            required: false,
             window: Window::Once {
                 earliest: at("2026-03-01T10:00:00Z"),
                 deadline: at("2026-03-01T20:00:00Z"),

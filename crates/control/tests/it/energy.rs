@@ -185,6 +185,7 @@ proptest! {
             idle_power: Power::kw(full * idle),
             energy: Energy::kwh(1.0),
             value: Money::ZERO,
+            required: false,
             window: Window::Once { earliest: at(0), deadline: at(1000) },
         };
         prop_assert!(spec.check().is_ok());

@@ -81,6 +81,7 @@ pub(crate) fn job(id: &str, energy: f64, power: f64, earliest: f64, deadline: f6
         interruptible: false,
         running: false,
         value: Money::new(20.0),
+        required: false,
     }
 }
 

@@ -300,6 +300,7 @@ fn offer(key: &str, spec: &Waiting, state: &ErrandState) -> FlexibleWork {
         interruptible: spec.interruptible,
         running: state.running,
         value: value.unwrap_or(Money::new(MUST_BE_DONE_PER_KWH * spec.energy.as_kwh())),
+        required: value.is_none(),
     }
 }
 

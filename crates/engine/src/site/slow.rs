@@ -64,6 +64,7 @@ pub(crate) fn slowdown(name: &str, service: &ServiceSpec) -> Option<Slowdown> {
         idle_power: declared.idle_power,
         energy: declared.energy,
         value: value.unwrap_or(Money::new(MUST_BE_DONE_PER_KWH * declared.energy.as_kwh())),
+        required: value.is_none(),
         window: Window::Daily { from: declared.window.from, to: declared.window.to },
     })
 }
@@ -206,6 +207,7 @@ mod tests {
             idle_power: Power::ZERO,
             energy: Energy::kwh(2.0),
             value: Money::new(3.0),
+            required: false,
             window: Window::Daily { from: Time::constant(22, 0, 0, 0), to: Time::constant(6, 0, 0, 0) },
         };
         Slow::new(spec, SlowState::default())

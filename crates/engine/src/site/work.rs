@@ -302,6 +302,7 @@ impl Job {
             interruptible: true,
             running: false,
             value: spec.value,
+            required: spec.required,
         }
     }
 
@@ -430,6 +431,7 @@ fn batch_spec(service: &str, batch: &Batch) -> BatchSpec {
         max_power: power,
         interruptible: batch.interruptible,
         value: value.unwrap_or(Money::new(MUST_BE_DONE_PER_KWH * batch.energy.as_kwh())),
+        required: value.is_none(),
         window: Window::Daily { from: batch.window.from, to: batch.window.to },
     }
 }

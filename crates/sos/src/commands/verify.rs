@@ -8,7 +8,7 @@ use sos_dispatch::{Costs, Schedule, Verification, emissions, relative_gap};
 use sos_engine::site::case::Case;
 use sos_engine::time_text;
 
-use super::optimize::answer::{Answer, BoundBy, Factor, GivenUp, Status, given_up};
+use super::optimize::answer::{Answer, BoundBy, Factor, GivenUp, Status, exceeds, given_up};
 use super::optimize::case_of;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{self, Format, OutputArgs, Table};
@@ -148,6 +148,7 @@ fn check(case: &Case, answer: &Answer) -> Checked {
     if whole {
         violations.extend(money(case, answer, &schedule, &verification));
         violations.extend(owned(case, answer, &schedule));
+        violations.extend(unstated(case, answer, &schedule));
     }
     violations.extend(conflict(case, answer));
     let bound_checked = answer.bound_by == BoundBy::Multipliers;
@@ -315,6 +316,16 @@ fn conflict(case: &Case, answer: &Answer) -> Vec<Broken> {
         found.push(broken(what, 1.0));
     }
     found
+}
+
+/// What is given up where no conflict is stated could have been held.
+fn unstated(case: &Case, answer: &Answer, schedule: &Schedule) -> Option<Broken> {
+    if answer.conflict.is_some() || !exceeds(&case.problem, schedule) {
+        return None;
+    }
+    sos_dispatch::conflict(&case.problem, 1).ok()??;
+    let status = answer.status.word();
+    Some(broken(format!("status {status} without a conflict, where no plan holds all limits"), 1.0))
 }
 
 /// The bound is proved, the gap is that of objective and bound.

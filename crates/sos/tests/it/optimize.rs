@@ -173,6 +173,36 @@ fn people_and_programs_see_by_how_much_a_carbon_cap_does_not_hold() {
     }
 }
 
+#[test]
+fn needs_that_nobody_priced_make_a_plan_infeasible_and_priced_ones_are_a_choice() {
+    let from = ["--from", "2026-03-02T00:00:00+01:00"];
+    let chosen = |case: &str, need: &str, priced: &str| {
+        let text =
+            std::fs::read_to_string(root().join("cases/optimize").join(case).join("input.yaml")).unwrap();
+        assert!(text.contains(need), "{text}");
+        let dir = home(&text.replacen(need, priced, 1), DATA);
+        let found = optimize(dir.path(), "home.yaml", &from, 0);
+        assert_eq!((&found["status"], &found["conflict"]), (&json!("optimal"), &Value::Null), "{found:#}");
+        assert!(!found["given_up"].as_array().unwrap().is_empty(), "{found:#}");
+        let ran = verify(dir.path(), "home.yaml", &found, &from);
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    };
+    chosen("job-has-no-room", "duration: 2 h", "duration: 2 h, value: 3 EUR");
+    chosen("trip-cannot-be-driven", "uses: 20 kWh", "uses: 20 kWh, price: 2 EUR/kWh");
+    chosen("building-cannot-be-kept-warm", "maxPower: 1 kW", "maxPower: 1 kW\n    lackPrice: 1 EUR/kWh");
+    // Who says that it is optimal is not believed.
+    let folder = root().join("cases/optimize/job-has-no-room");
+    let mut hidden = optimize(&folder, "input.yaml", &from, 1);
+    hidden["status"] = json!("optimal");
+    drop(hidden.as_object_mut().unwrap().remove("conflict"));
+    let ran = verify(&folder, "input.yaml", &hidden, &from);
+    let words = "status optimal without a conflict, where no plan holds all limits";
+    assert!(ran.code == 1 && ran.stdout.contains(words), "{}{}", ran.stdout, ran.stderr);
+    let table = sos(&folder, &[&["optimize", "input.yaml", "-o", "table"], &from[..]].concat()).stdout;
+    let words = " + work of wash/2026-03-02 2026-03-02T00:00:00+01:00 … 2026-03-02T02:00:00+01:00\n";
+    assert!(table.contains(words), "{table}");
+}
+
 const SITE: &str = "apiVersion: sos.energy/v1alpha1
 kind: Site
 metadata: { name: home }

@@ -64,7 +64,7 @@ pub(crate) enum Status {
     Optimal,
     /// Holds, but is not known to be that good.
     Feasible,
-    /// No plan holds all limits; this one exceeds them as cheaply as can be.
+    /// No plan holds all limits and needs; this one exceeds them as cheaply as can be.
     Infeasible,
 }
 
@@ -160,7 +160,7 @@ pub(crate) struct Part {
 #[serde(deny_unknown_fields)]
 pub(crate) struct GivenUp {
     pub(crate) limit: LimitName,
-    /// The battery, the work, or the feeder whose limit it is; none for the connection's limit.
+    /// The storage, the work, or the feeder whose limit it is; none for what is of the whole site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     /// Start of the step; for a target the one at whose end it counts. None for work.
@@ -231,7 +231,7 @@ impl LimitName {
     }
 }
 
-/// Limits that cannot hold together, neighbouring steps as one range.
+/// Limits and needs that cannot hold together, neighbouring steps as one range.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConflictRanges {
@@ -536,7 +536,7 @@ fn missed_targets(problem: &Problem, schedule: &Schedule) -> Vec<(String, usize,
     missed
 }
 
-/// What a limit is, whose, and over which steps it holds; neighbouring steps of the first three become one range.
+/// What a limit is, whose, and over which steps it holds.
 type Place = (LimitName, Option<String>, Range<usize>);
 
 fn place(problem: &Problem, limit: &Limit) -> Place {
@@ -548,13 +548,36 @@ fn place(problem: &Problem, limit: &Limit) -> Place {
             let counted = problem.carbon_cap.and_then(|cap| cap.steps).unwrap_or(usize::MAX);
             (LimitName::CarbonCap, None, 0..counted.clamp(1, problem.len()))
         }
+        Limit::Use { storage } => {
+            let stores = problem.storages.iter().find(|one| one.id == *storage);
+            let draw = stores.and_then(|one| one.dynamics.draw.as_ref());
+            let used = |t: usize| draw.is_some_and(|draw| draw.energy[t] > Energy::ZERO);
+            (LimitName::Use, Some(storage.clone()), steps_where(problem, used))
+        }
+        Limit::Work { work } => {
+            let found = problem.work.iter().find(|one| one.id == *work);
+            let may = |t: usize| {
+                let step = problem.steps[t];
+                found.is_some_and(|one| step.start < one.deadline && step.end() > one.earliest)
+            };
+            (LimitName::Work, Some(work.clone()), steps_where(problem, may))
+        }
     }
+}
+
+/// From the first to the last step of which something is true; all steps where it is true of none.
+fn steps_where(problem: &Problem, is: impl Fn(usize) -> bool) -> Range<usize> {
+    let mut found = (0..problem.len()).filter(|&t| is(t));
+    let first = found.next();
+    first.map_or(0..problem.len(), |first| first..found.last().unwrap_or(first) + 1)
 }
 
 fn ranges(problem: &Problem, conflict: &Conflict, zone: &TimeZone) -> ConflictRanges {
     let places: Vec<Place> = conflict.limits.iter().map(|limit| place(problem, limit)).collect();
-    let adjoin =
-        |a: &Place, b: &Place| a.0 != LimitName::Target && (a.0, &a.1) == (b.0, &b.1) && a.2.end == b.2.start;
+    let adjoin = |a: &Place, b: &Place| {
+        let by_step = matches!(a.0, LimitName::Import | LimitName::Export);
+        by_step && (a.0, &a.1) == (b.0, &b.1) && a.2.end == b.2.start
+    };
     let range = |chunk: &[Place]| {
         let (limit, name, steps) = chunk.first()?.clone();
         let last = problem.steps[chunk.last()?.2.end - 1];
@@ -590,7 +613,9 @@ impl LimitRange {
             LimitName::Export => Some(Limit::Export { step, feeder: self.name.clone() }),
             LimitName::Target => Some(Limit::Target { storage: self.name.clone()?, step }),
             LimitName::CarbonCap => Some(Limit::CarbonCap),
-            LimitName::Use | LimitName::Work | LimitName::SpinningReserve => None,
+            LimitName::Use => Some(Limit::Use { storage: self.name.clone()? }),
+            LimitName::Work => Some(Limit::Work { work: self.name.clone()? }),
+            LimitName::SpinningReserve => None,
         };
         let mut limits: Vec<Limit> = (0..problem.len()).filter(inside).filter_map(each).collect();
         // One that holds over several steps is one limit.

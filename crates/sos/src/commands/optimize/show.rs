@@ -93,9 +93,9 @@ fn limit(range: &LimitRange) -> String {
         LimitName::Export => format!("export limit{of} {from} … {to}"),
         LimitName::SpinningReserve => format!("spinning reserve {from} … {to}"),
         LimitName::CarbonCap => format!("carbon cap {from} … {to}"),
-        LimitName::Target | LimitName::Use | LimitName::Work => {
-            format!("target of {} by {to}", name.as_deref().unwrap_or_default())
-        }
+        LimitName::Target => format!("target{of} by {to}"),
+        LimitName::Use => format!("use{of} {from} … {to}"),
+        LimitName::Work => format!("work{of} {from} … {to}"),
     }
 }
 
