@@ -270,3 +270,62 @@ Feature: Calls over HTTP
     """yaml
     anna
     """
+
+  Scenario: An address from an expression is no template
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: an-address-from-an-expression-is-no-template
+      version: '1.0.0'
+    do:
+      - own:
+          call: http
+          with:
+            method: get
+            endpoint: https://stub.example/status/{code}
+          output:
+            as: '{code: 404, at: "https://stub.example/status/20{zero}"}'
+      - given:
+          try:
+            - c:
+                call: http
+                with:
+                  method: get
+                  endpoint: ${ .at }
+          catch:
+            errors:
+              with:
+                status: 404
+      - object:
+          input:
+            from: '{zero: 0, at: "https://stub.example/status/20{zero}"}'
+          try:
+            - d:
+                call: http
+                with:
+                  method: get
+                  endpoint:
+                    uri: ${ .at }
+          catch:
+            errors:
+              with:
+                status: 404
+            do:
+              - done:
+                  set:
+                    ok: true
+    """
+    And given the workflow input is:
+    """yaml
+    code: 200
+    zero: 0
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    ok: true
+    """
+    And c should fault
+    And d should fault

@@ -175,3 +175,137 @@ Feature: Events
     """yaml
     ['1.0', t, 'https://example.org/s']
     """
+
+  Scenario: An event that came before is heard by who listens later, once
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: an-event-that-came-before-is-heard-once
+      version: '1.0.0'
+    do:
+      - e:
+          for:
+            in: '[1, 2, 3]'
+          do:
+            - said:
+                emit:
+                  event:
+                    with:
+                      source: https://stub.example
+                      type: com.example.said
+                      data:
+                        n: ${ $item }
+      - first:
+          listen:
+            to:
+              one:
+                with:
+                  type: com.example.said
+          output:
+            as: '{first: .[0].n}'
+      - others:
+          listen:
+            to:
+              any:
+                - with:
+                    type: com.example.said
+              until: length == 2
+          output:
+            as: '{first: $task.input.first, others: map(.n)}'
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    first: 1
+    others: [2, 3]
+    """
+
+  Scenario: Two events that come at once wake two who listen one after the other
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: two-events-at-once
+      version: '1.0.0'
+    do:
+      - both:
+          fork:
+            branches:
+              - one:
+                  emit:
+                    event:
+                      with: {source: 'https://stub.example', type: com.example.said, data: {n: 1}}
+              - two:
+                  emit:
+                    event:
+                      with: {source: 'https://stub.example', type: com.example.said, data: {n: 2}}
+              - hears:
+                  do:
+                    - a:
+                        listen:
+                          to:
+                            one:
+                              with:
+                                type: com.example.said
+                        output:
+                          as: .[0].n
+                    - b:
+                        listen:
+                          to:
+                            one:
+                              with:
+                                type: com.example.said
+                        output:
+                          as: '[$task.input, .[0].n]'
+          output:
+            as: .[2]
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    [1, 2]
+    """
+
+  Scenario: A wait for events that nobody sends is a fault
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-wait-for-events-that-nobody-sends
+      version: '1.0.0'
+    do:
+      - t:
+          try:
+            - l:
+                listen:
+                  to:
+                    one:
+                      with:
+                        type: com.example.never
+          catch:
+            errors:
+              with:
+                type: https://open-workflow-specification.org/spec/1.0.0/errors/runtime
+            do:
+              - said:
+                  set:
+                    n: 1
+      - m:
+          listen:
+            to:
+              one:
+                with:
+                  type: com.example.never
+    """
+    When the workflow is executed
+    Then the workflow should fault with error:
+    """yaml
+    type: https://open-workflow-specification.org/spec/1.0.0/errors/runtime
+    status: 500
+    instance: /do/1/m
+    """
+    And said should complete

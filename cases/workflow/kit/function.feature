@@ -80,3 +80,31 @@ Feature: Functions
     """yaml
     status: 500
     """
+
+  Scenario: A catalogue is asked by who the document says
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-catalogue-is-asked-by-someone
+      version: '1.0.0'
+    use:
+      catalogs:
+        own:
+          endpoint:
+            uri: https://stub.example/closed
+            authentication:
+              bearer:
+                token: open
+    do:
+      - greet:
+          call: greet:1.0.0@own
+          with:
+            name: Anna
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    greeting: Hello Anna
+    """

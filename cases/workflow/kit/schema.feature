@@ -109,3 +109,41 @@ Feature: Schemas
     status: 400
     instance: /do/0/a
     """
+
+  Scenario: A schema elsewhere is asked for by who the document says
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-schema-elsewhere-is-asked-for-by-someone
+      version: '1.0.0'
+    use:
+      secrets: [key]
+      authentications:
+        own:
+          basic:
+            username: anna
+            password: ${ $secrets.key }
+    input:
+      schema:
+        resource:
+          endpoint:
+            uri: https://stub.example/basic-auth/anna/sesame
+            authentication:
+              use: own
+    do:
+      - a:
+          set:
+            n: ${ .n }
+    """
+    And the secret 'key' is 'sesame'
+    And given the workflow input is:
+    """yaml
+    n: 1
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    n: 1
+    """

@@ -167,6 +167,37 @@ fn is_description(path: &Path) -> bool {
             .any(|line| names.iter().any(|name| line.replace(['"', '\''], "").starts_with(name)))
 }
 
+/// The workflow documents under some paths, by their names as the user knows them: what has `document` and `do` and is of no kind.
+#[must_use]
+pub fn documents(paths: &[PathBuf]) -> Vec<(PathBuf, String)> {
+    let (mut names, mut problems) = (Vec::new(), Vec::new());
+    for path in paths {
+        collect(path, 0, true, &mut names, &mut problems);
+    }
+    names.sort();
+    names.dedup();
+    let text = |path: PathBuf| {
+        let text = String::from_utf8(read_bounded(&path).ok()?).ok()?;
+        let is_meant = is_workflow(&text, is_description(&path));
+        is_meant.then_some((path, text))
+    };
+    names.into_iter().filter_map(text).collect()
+}
+
+/// Whether a text is a workflow document; one that cannot be read is meant as one if it is a description of anything and says `do`.
+fn is_workflow(text: &str, is_description: bool) -> bool {
+    match sos_workflow::read(text) {
+        Ok(read) => {
+            let has = |key: &str| read.root().get(key).is_some();
+            has("document") && has("do") && !has("kind")
+        }
+        Err(_) => {
+            let says = |key: &str| text.lines().any(|line| line.starts_with(key));
+            is_description && says("document:") && says("do:")
+        }
+    }
+}
+
 /// Who may use signals: sites by name, and their assets.
 #[derive(Clone, Debug, Default)]
 pub struct Users<'a> {

@@ -109,7 +109,7 @@ pub(crate) fn check(
         let around = tasks.iter().find(|other| task.is_within(other) && task.reference != other.reference);
         if whole || around.is_some() {
             let of = around.map_or("its runs wait as a whole".to_owned(), |other| {
-                format!("task `{}` waits as a whole", other.name)
+                format!("task `{}` waits as a whole", sos_model::shown(&other.name))
             });
             report(
                 node.position,
@@ -158,7 +158,8 @@ fn dotted(pointer: &str) -> String {
             path.push_str(&format!("[{part}]"));
         } else {
             let dot = if path.is_empty() { "" } else { "." };
-            path.push_str(&format!("{dot}{}", part.replace("~1", "/").replace("~0", "~")));
+            let name = part.replace("~1", "/").replace("~0", "~");
+            path.push_str(&format!("{dot}{}", name.replace(char::is_control, " ")));
         }
     }
     path

@@ -4,7 +4,8 @@ use serde_json::Value as Json;
 
 use crate::definition::{Definition, WORKFLOW};
 use crate::node::{Node, Position};
-use crate::problem::{Problem, ProblemKind, Problems};
+use crate::problem::{MAX_PROBLEMS, Problem, ProblemKind, Problems};
+use crate::program::{Program, Resources};
 use crate::read::{self, MAX_DEPTH};
 use crate::shape::check::check;
 
@@ -54,6 +55,19 @@ impl Document {
         check(&self.root, &WORKFLOW)
     }
 
+    /// Everything that is wrong, with what only the program of a document shows: expressions, schemas, functions. What lies elsewhere is
+    /// not looked at. Where the schema of the DSL is broken, of the program only expressions are told: the rest may follow from that.
+    #[must_use]
+    pub fn all_problems(&self) -> Option<Problems> {
+        let (mut all, more) = self.problems().map_or((Vec::new(), false), Problems::into_parts);
+        let is_well = all.is_empty();
+        if let Err(unbuilt) = Program::build(Definition::read(&self.root), &Resources::new()) {
+            let refused = unbuilt.refused.iter().filter(|refused| is_well || refused.is_expression);
+            all.extend(refused.take(MAX_PROBLEMS).map(|refused| refused.problem(self)));
+        }
+        Problems::of(all, more)
+    }
+
     /// The definition.
     ///
     /// # Errors
@@ -91,6 +105,22 @@ mod tests {
             again.position = task.position;
         }
         assert_eq!(again, definition);
+    }
+
+    #[test]
+    fn expressions_are_looked_at_whatever_else_is_wrong() {
+        let text = "document: {dsl: '1.0.3', namespace: a, name: b, version: '1.0.0'}\ndo:\n- a: {sett: {}}\n- b: {set: {x: '${ .a + }'}}\n- \"c\\nd\": {set: {x: '${ $contxt }'}}\n";
+        let document = read(text).unwrap();
+        let all = document.all_problems().unwrap().to_string();
+        let lines: Vec<&str> = all.lines().collect();
+        assert_eq!(lines.len(), 3, "{all}");
+        assert!(lines[1].starts_with("4:18: do[1].b.set.x: the expression cannot be read"), "{all}");
+        assert!(
+            lines[2].contains("do[2][\"c d\"].set.x: the expression names the unknown variable"),
+            "{all}"
+        );
+        assert_eq!(document.check().unwrap_err().all().len(), 1);
+        assert_eq!(workflow("do: [{a: {set: {b: 1}}}]").json()["do"][0]["a"]["set"]["b"], 1);
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Problems {
         Self { all: vec![problem], more: false }
     }
 
+    /// All that are listed, and whether there are more.
+    pub(crate) fn into_parts(self) -> (Vec<Problem>, bool) {
+        (self.all, self.more)
+    }
+
     /// All, in the order of the text.
     #[must_use]
     pub fn all(&self) -> &[Problem] {

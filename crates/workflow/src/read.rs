@@ -20,7 +20,8 @@ pub const MAX_VALUES: usize = 200_000;
 /// The most bytes that aliases may add to one document: enough to share settings, too little for a bomb.
 pub const MAX_ALIAS_BYTES: usize = 1 << 20;
 
-/// The tree of a text. Merge keys (`<<`) are not part of YAML 1.2, so they are keys like others.
+/// The tree of a text. A plain key `<<` takes in the entries of a map, or of a list of maps, as in YAML 1.1: 1.2 has no such key, but
+/// people use it.
 pub(crate) fn tree(text: &str) -> Result<Node, Problems> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
@@ -132,7 +133,52 @@ impl Open {
 
 enum Part {
     List(Vec<Node>),
-    Map { entries: Vec<(Key, Node)>, keys: BTreeMap<String, Position>, key: Option<Key> },
+    Map { entries: Vec<(Key, Node)>, keys: BTreeMap<String, Position>, key: Option<Key>, merges: Merges },
+}
+
+/// What a map takes in.
+#[derive(Default)]
+struct Merges {
+    /// The value that is read next is taken in.
+    next: bool,
+    entries: Vec<(Key, Node)>,
+}
+
+/// The key that takes in other maps.
+const MERGE: &str = "<<";
+
+impl Merges {
+    /// Takes in a map, or each of a list of maps; the first that has a key counts. Otherwise what is wrong.
+    fn take(&mut self, node: Node) -> Done {
+        let position = node.position;
+        let wrong = |found: &str| {
+            let message = format!("the key \"{MERGE}\" takes in maps, and this is {found}");
+            problem(position, message, "expected an alias of a map or a list of such, or the key in quotes")
+        };
+        match node.value {
+            Value::Map(entries) => self.entries.extend(entries),
+            Value::List(items) => {
+                for item in items {
+                    let found = item.what();
+                    let Value::Map(entries) = item.value else { return Err(wrong(found)) };
+                    self.entries.extend(entries);
+                }
+            }
+            _ => return Err(wrong(node.what())),
+        }
+        Ok(())
+    }
+
+    /// All entries of a map whose own are these: its own count.
+    fn into_all(self, mut own: Vec<(Key, Node)>, mut keys: BTreeMap<String, Position>) -> Vec<(Key, Node)> {
+        for (key, node) in self.entries {
+            if !keys.contains_key(&key.text) {
+                keys.insert(key.text.clone(), key.position);
+                own.push((key, node));
+            }
+        }
+        own
+    }
 }
 
 /// A node that has an anchor, and what an alias to it adds.
@@ -156,6 +202,8 @@ struct Builder {
     problems: Vec<Problem>,
     /// There were too many problems to list.
     more: bool,
+    /// Whether the scalar at hand is [`MERGE`] without quotes.
+    merges: bool,
 }
 
 type Done = Result<(), Box<Problem>>;
@@ -167,6 +215,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(1, position)?;
                 let value = typed(&text, style, tag.as_deref(), position)?;
+                self.merges = style == ScalarStyle::Plain && text == MERGE;
                 self.close(anchor, Node { position, value }, Some(&text))
             }
             Event::SequenceStart(anchor, tag) => {
@@ -175,7 +224,12 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 known_tag(tag.as_deref(), position)?;
-                let part = Part::Map { entries: Vec::new(), keys: BTreeMap::new(), key: None };
+                let part = Part::Map {
+                    entries: Vec::new(),
+                    keys: BTreeMap::new(),
+                    key: None,
+                    merges: Merges::default(),
+                };
                 self.start(anchor, position, part)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -220,7 +274,7 @@ impl Builder {
         let Some(Open { anchor, position, part }) = self.open.pop() else { return Ok(()) };
         let value = match part {
             Part::List(items) => Value::List(items),
-            Part::Map { entries, .. } => Value::Map(entries),
+            Part::Map { entries, keys, merges, .. } => Value::Map(merges.into_all(entries, keys)),
         };
         self.close(anchor, Node { position, value }, None)
     }
@@ -259,13 +313,14 @@ impl Builder {
 
     /// Puts a finished node into what is open, or makes it the document. `text` is a scalar as it was written.
     fn put(&mut self, node: Node, text: Option<&str>) -> Done {
+        let is_merge = std::mem::take(&mut self.merges);
         let Some(open) = self.open.last_mut() else {
             self.done = Some(node);
             return Ok(());
         };
         match &mut open.part {
             Part::List(items) => items.push(node),
-            Part::Map { entries, keys, key } => match (key.take(), text) {
+            Part::Map { entries, keys, key, merges } => match (key.take(), text) {
                 (Some(key), _) => match keys.get(&key.text) {
                     Some(first) => {
                         let first = first.line;
@@ -273,11 +328,18 @@ impl Builder {
                     }
                     None => {
                         keys.insert(key.text.clone(), key.position);
-                        entries.push((key, node));
+                        if std::mem::take(&mut merges.next) {
+                            merges.take(node)?;
+                        } else {
+                            entries.push((key, node));
+                        }
                     }
                 },
                 // As it is written: a status `200` and a version `1.0` are names.
-                (None, Some(text)) => *key = Some(Key { position: node.position, text: text.to_owned() }),
+                (None, Some(text)) => {
+                    *key = Some(Key { position: node.position, text: text.to_owned() });
+                    merges.next = is_merge;
+                }
                 (None, None) => {
                     let message = format!("{} as a key", node.what());
                     return Err(problem(node.position, message, "expected text before the colon"));
@@ -382,6 +444,24 @@ mod tests {
     fn quoted_scalars_are_text_and_keys_are_as_written() {
         let root = tree("on: '1'\n200: \"true\"\n1.0: !!str 5\n~: !!int '7'\nx: |\n  a\n").unwrap();
         assert_eq!(root.to_json(), json!({"on": "1", "200": "true", "1.0": "5", "~": 7, "x": "a\n"}));
+    }
+
+    #[test]
+    fn a_merge_key_takes_in_maps() {
+        let json = |text: &str| tree(text).unwrap().to_json();
+        let base = "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\n";
+        let both = json(&format!(
+            "{base}c:\n  <<: [*a, *b]\n  x: 9\nd: {{w: 0, <<: *b}}\ne: &e {{<<: *a}}\nf: {{<<: *e}}"
+        ));
+        assert_eq!(both["c"], json!({"x": 9, "y": 2, "z": 4}));
+        assert_eq!(both["d"], json!({"w": 0, "y": 3, "z": 4}));
+        assert_eq!(both["f"], both["a"]);
+        assert_eq!(json("'<<': 1\nb: {\"<<\": {c: 2}}"), json!({"<<": 1, "b": {"<<": {"c": 2}}}));
+        assert_eq!(json("- <<"), json!(["<<"]));
+        assert!(
+            first("a: {<<: 5}").starts_with("1:9: a: the key \"<<\" takes in maps, and this is a number")
+        );
+        assert!(first("a: {<<: [{b: 1}, x]}").contains("this is text"));
     }
 
     #[test]

@@ -65,8 +65,18 @@ impl Scope<'_> {
     /// The value of an expression.
     ///
     /// # Errors
-    /// When it fails or uses too much.
+    /// When it fails, uses too much, or names a secret that is not there.
     pub fn evaluate(&self, expression: &Expression) -> Result<Data, Failed> {
+        if let [_, ..] = expression.secrets() {
+            let there = (self.variable)("secrets");
+            let is_missing = |name: &&String| match &there {
+                Data::Obj(all) => !all.contains_key(&Data::from((*name).clone())),
+                _ => true,
+            };
+            if let Some(name) = expression.secrets().iter().find(is_missing) {
+                return Err(Failed::NoSecret(name.clone()));
+            }
+        }
         let variables = expression.uses().iter().map(|name| (self.variable)(name)).collect();
         expression.evaluate(self.input, variables, self.now, self.limits)
     }
@@ -249,6 +259,24 @@ mod tests {
             Template::read(&value!({"a/b": ["${ . + }"], "c": "${ $where }"}), Mode::Strict, &["who"]);
         let pointers: Vec<String> = faults.unwrap_err().into_iter().map(|fault| fault.pointer).collect();
         assert_eq!(pointers, ["/a~1b/0", "/c"]);
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_never_null() {
+        let secrets = data(&value!({"a": null, "b c": 1}));
+        let evaluated = |text: &str| {
+            let template = Template::read(&value!(text), Mode::Strict, &["secrets"]).unwrap();
+            let variable = |_: &str| secrets.clone();
+            let now = "2026-01-05T08:00:00Z".parse().unwrap();
+            let scope = Scope { input: &Data::Null, variable: &variable, now, limits: Limits::default() };
+            template.evaluate(&scope).map(|data| json(&data))
+        };
+        assert_eq!(evaluated("${ $secrets.a }"), Ok(Value::Null));
+        assert_eq!(evaluated("${ [$secrets[\"b c\"], $secrets.a] }"), Ok(value!([1, null])));
+        for text in ["${ $secrets.z }", "${ $secrets.z.y // 1 }", "${ \"x\\($secrets[\"z\"])\" }"] {
+            assert_eq!(evaluated(text), Err(Failed::NoSecret("z".to_owned())), "{text}");
+        }
+        assert_eq!(evaluated("${ $secrets | keys }"), Ok(value!(["a", "b c"])));
     }
 
     #[test]

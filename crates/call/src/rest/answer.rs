@@ -28,10 +28,12 @@ pub(super) struct Body {
     pub(super) kind: Kind,
     pub(super) depth: usize,
     pub(super) bytes: usize,
+    /// As it came, where that is asked for.
+    pub(super) raw: Vec<u8>,
     pub(super) described: Option<(usize, usize)>,
 }
 
-/// Reads an answer that is no refusal.
+/// Reads an answer that is no refusal. With `whole` a redirection is an answer like others, and the bytes are kept.
 ///
 /// # Errors
 /// `BadAnswer` when status, media type or text are not as described; `TooLarge`; `Broken`.
@@ -39,21 +41,20 @@ pub(super) async fn read(
     route: &Route,
     response: Response<Incoming>,
     limits: &Limits,
+    whole: bool,
 ) -> Result<Body, CallError> {
     let status = response.status();
-    let answer = described(route, status, response.headers())?;
+    let answer = described(route, status, response.headers(), whole)?;
     let media = media(response.headers())?;
     let nothing = route.method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
     if nothing {
-        return Ok(Body { value: Value::Null, kind: Kind::Bytes, depth: 0, bytes: 0, described: None });
+        return Ok(Body::nothing());
     }
     let bytes = collect(response, limits.bytes).await?;
     let contents = answer.map_or(&[][..], |(_, answer)| &answer.contents);
     let (content, media) = match (chosen(contents, media.as_ref()), media) {
-        _ if bytes.is_empty() && contents.is_empty() => {
-            return Ok(Body { value: Value::Null, kind: Kind::Bytes, depth: 0, bytes: 0, described: None });
-        }
+        _ if bytes.is_empty() && contents.is_empty() => return Ok(Body::nothing()),
         (Some(number), media) => (Some(number), media.unwrap_or_else(|| contents[number].media.clone())),
         // Nothing is described: any type is taken by what it says of itself.
         (None, Some(media)) if contents.is_empty() => (None, media),
@@ -62,7 +63,15 @@ pub(super) async fn read(
     };
     let (value, depth) = decode(&media, &bytes, limits)?;
     let described = answer.zip(content).map(|((answer, _), content)| (answer, content));
-    Ok(Body { value, kind: media.kind(), depth, bytes: bytes.len(), described })
+    let (length, raw) = (bytes.len(), if whole { bytes } else { Vec::new() });
+    Ok(Body { value, kind: media.kind(), depth, bytes: length, raw, described })
+}
+
+impl Body {
+    const fn nothing() -> Self {
+        let (value, kind, raw) = (Value::Null, Kind::Bytes, Vec::new());
+        Self { value, kind, depth: 0, bytes: 0, raw, described: None }
+    }
 }
 
 /// The answer that is described for a status.
@@ -70,12 +79,16 @@ fn described<'r>(
     route: &'r Route,
     status: StatusCode,
     headers: &HeaderMap,
+    whole: bool,
 ) -> Result<Option<(usize, &'r AnswerSpec)>, CallError> {
     let code = status.as_u16();
     let best = route.answers.iter().enumerate().max_by_key(|(_, answer)| answer.status.fits(code));
     let best = best.filter(|(_, answer)| answer.status.fits(code) > 0);
     let exact = best.is_some_and(|(_, answer)| answer.status.fits(code) > 1);
     if status.is_redirection() && !exact {
+        if whole {
+            return Ok(None);
+        }
         let to = headers.get(LOCATION).and_then(|to| Address::parse(to.to_str().ok()?).ok());
         let to = to.map_or(String::new(), |to| format!(" to {to}"));
         let message = format!("it answered {status}: redirections{to} are not followed");

@@ -92,6 +92,15 @@ pub struct Sent {
     pub headers: Vec<(String, String)>,
 }
 
+/// An answer, and its body as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Whole {
+    /// The answer.
+    pub answer: Answer,
+    /// Its body, decompressed.
+    pub bytes: Vec<u8>,
+}
+
 impl Client {
     /// Reads a description, JSON or YAML, with the documents that it refers to.
     ///
@@ -182,7 +191,19 @@ impl Client {
     /// # Errors
     /// Every kind but those of limits and documents. What the service says with a status of 400 or more is a `Fault`.
     pub async fn call(&self, transport: &Transport, call: &Call<'_>) -> Result<Answer, CallError> {
-        let result = timeout(call.timeout, self.attempt(transport, call)).await;
+        self.within(transport, call, false).await.map(|whole| whole.answer)
+    }
+
+    /// As [`Self::call`], with the bytes of the answer. A redirection is an answer like others, for the caller to judge.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_whole(&self, transport: &Transport, call: &Call<'_>) -> Result<Whole, CallError> {
+        self.within(transport, call, true).await
+    }
+
+    async fn within(&self, transport: &Transport, call: &Call<'_>, whole: bool) -> Result<Whole, CallError> {
+        let result = timeout(call.timeout, self.attempt(transport, call, whole)).await;
         let late = |_| {
             let message = format!("{} did not answer within {} s", call.endpoint, call.timeout.as_secs_f64());
             Err(CallError::new(ErrorKind::TimedOut, "", message))
@@ -194,7 +215,7 @@ impl Client {
         })
     }
 
-    async fn attempt(&self, transport: &Transport, call: &Call<'_>) -> Result<Answer, CallError> {
+    async fn attempt(&self, transport: &Transport, call: &Call<'_>, whole: bool) -> Result<Whole, CallError> {
         let start = Instant::now();
         let (number, route) = self.known(call.operation)?;
         let empty = Value::Object(serde_json::Map::new());
@@ -207,9 +228,10 @@ impl Client {
             return Err(refused(response, call, start).await);
         }
         let headers = headers(response.headers());
-        let body = answer::read(route, response, &call.limits).await?;
+        let mut body = answer::read(route, response, &call.limits, whole).await?;
+        let bytes = std::mem::take(&mut body.raw);
         let output = self.check_answer(number, route, body).await?;
-        Ok(Answer { output, status: status.as_u16().to_string(), headers })
+        Ok(Whole { answer: Answer { output, status: status.as_u16().to_string(), headers }, bytes })
     }
 
     fn route(&self, operation: &str) -> Option<(usize, &Route)> {
@@ -245,7 +267,7 @@ impl Client {
         route: &Route,
         body: answer::Body,
     ) -> Result<Value, CallError> {
-        let answer::Body { value, kind, depth, bytes, described } = body;
+        let answer::Body { value, kind, depth, bytes, described, raw: _ } = body;
         let content = described.and_then(|(answer, content)| {
             let described = route.answers.get(answer)?.contents.get(content)?;
             // A range such as `*/*` may be answered with text or bytes, which its schema says nothing of.

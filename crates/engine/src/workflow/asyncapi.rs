@@ -19,9 +19,9 @@ use tokio::time::Instant;
 
 use super::authentication::{credentials, discovered};
 use super::executor::{Executor, failed, text, wrong};
-use super::resources::{address_of, documents};
+use super::resources::{address_of, authentication_of, documents};
 use super::subscriptions::{Messages, Subscribing};
-use super::uri::filled;
+use super::uri;
 
 /// How often in a row a subscription that was lost is opened again.
 const ATTEMPTS: u32 = 8;
@@ -71,14 +71,14 @@ async fn described(
     publishes: bool,
 ) -> Result<OperationDescription, Fault> {
     let document = with.get("document").ok_or_else(|| wrong("expected the document of the service"))?;
-    let address = filled(&address_of(document)?, input)?;
+    let address = uri::address(with, &address_of(document)?, input)?;
     let known = |known: &Mutex<BTreeMap<String, Documents>>| {
         known.lock().unwrap_or_else(PoisonError::into_inner).get(&address).cloned()
     };
     let read = match known(&executor.asyncapi.documents) {
         Some(read) => read,
         None => {
-            let read = documents(executor, &address, rest::references).await?;
+            let read = documents(executor, &address, authentication_of(document), rest::references).await?;
             let mut all = executor.asyncapi.documents.lock().unwrap_or_else(PoisonError::into_inner);
             all.insert(address.clone(), read.clone());
             read

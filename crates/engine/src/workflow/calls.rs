@@ -9,9 +9,9 @@ use sos_workflow::program::CallKind;
 
 use super::authentication::{credentials, discovered};
 use super::executor::{Executor, LONGEST_CALL, failed, text, wrong};
-use super::http::{idempotency_key, transport};
-use super::resources::{address_of, documents};
-use super::uri::filled;
+use super::http::{idempotency_key, refused, transport};
+use super::resources::{address_of, authentication_of, documents};
+use super::uri;
 
 /// What a call needs beside its client.
 struct Told {
@@ -34,20 +34,36 @@ pub(super) async fn call(
         _ => with.get("document"),
     };
     let document = document.ok_or_else(|| wrong("expected the document of the service"))?;
-    let address = filled(&address_of(document)?, input)?;
-    let client = client(executor, what, &address).await?;
+    let address = uri::address(with, &address_of(document)?, input)?;
+    let client = client(executor, what, &address, authentication_of(document)).await?;
     let told = told(what, with, &client, &address)?;
-    let (asked, answer) = answered(executor, key, &client, &told).await?;
-    output(with, &asked, answer)
+    let answered = answered(executor, key, &client, &told).await?;
+    if matches!(client, Speaker::Rest(_)) {
+        succeeded(with, &answered)?;
+    }
+    output(with, answered)
 }
 
-/// Calls; once more where a challenge is to be answered, or a token was no longer taken. What was asked, and the answer.
-async fn answered(
-    executor: &Executor,
-    key: &str,
-    client: &Speaker,
-    told: &Told,
-) -> Result<(Value, Answer), Fault> {
+/// What was asked, and the answer; of REST also as it came.
+struct Answered {
+    asked: Value,
+    answer: Answer,
+    bytes: Option<Vec<u8>>,
+}
+
+/// Whether the status of an answer is one that the task takes.
+fn succeeded(with: &Value, answered: &Answered) -> Result<(), Fault> {
+    let Ok(status) = answered.answer.status.parse::<u16>() else { return Ok(()) };
+    let most = if with.get("redirect").and_then(Value::as_bool) == Some(true) { 399 } else { 299 };
+    if (200..=most).contains(&status) {
+        return Ok(());
+    }
+    let part = |name: &str| answered.asked.get(name).and_then(Value::as_str).unwrap_or_default();
+    Err(refused(part("method"), part("uri"), status, answered.bytes.as_deref().unwrap_or_default()))
+}
+
+/// Calls; once more where a challenge is to be answered, or a token was no longer taken.
+async fn answered(executor: &Executor, key: &str, client: &Speaker, told: &Told) -> Result<Answered, Fault> {
     let authentication = discovered(executor, told.authentication.as_ref()).await?;
     let credentials = credentials(authentication.as_ref())?;
     let over = if matches!(client, Speaker::Grpc(_)) { &executor.second } else { &executor.transport };
@@ -67,8 +83,14 @@ async fn answered(
             timeout: LONGEST_CALL,
             limits: Limits::default(),
         };
-        let error = match client.call(&transport, &call).await {
-            Ok(answer) => return Ok((asked(client, told, &call)?, answer)),
+        let called = match client {
+            Speaker::Rest(rest) => {
+                rest.call_whole(&transport, &call).await.map(|whole| (whole.answer, Some(whole.bytes)))
+            }
+            _ => client.call(&transport, &call).await.map(|answer| (answer, None)),
+        };
+        let error = match called {
+            Ok((answer, bytes)) => return Ok(Answered { asked: asked(client, told, &call)?, answer, bytes }),
             Err(error) => error,
         };
         let unknown = error.fault.as_ref().is_some_and(|fault| fault.status == 401);
@@ -92,22 +114,27 @@ fn asked(client: &Speaker, told: &Told, call: &Call<'_>) -> Result<Value, Fault>
     }
 }
 
-async fn client(executor: &Executor, what: CallKind, address: &str) -> Result<Speaker, Fault> {
+async fn client(
+    executor: &Executor,
+    what: CallKind,
+    address: &str,
+    who: Option<&Value>,
+) -> Result<Speaker, Fault> {
     if let Some(client) = executor.client(address) {
         return Ok(client);
     }
     let unreadable = |error: sos_call::CallError| failed(&error);
     let client = match what {
         CallKind::Grpc => {
-            let documents = documents(executor, address, grpc::imports).await?;
+            let documents = documents(executor, address, who, grpc::imports).await?;
             Speaker::Grpc(grpc::Client::read(&documents).map_err(unreadable)?)
         }
         CallKind::Soap => {
-            let documents = documents(executor, address, soap::imports).await?;
+            let documents = documents(executor, address, who, soap::imports).await?;
             Speaker::Soap(soap::Client::read(&documents, &Choice::default()).map_err(unreadable)?)
         }
         _ => {
-            let documents = documents(executor, address, rest::references).await?;
+            let documents = documents(executor, address, who, rest::references).await?;
             Speaker::Rest(rest::Client::read(&documents).map_err(unreadable)?)
         }
     };
@@ -191,14 +218,16 @@ fn object(headers: Vec<(String, String)>) -> Value {
     Value::Object(headers.into_iter().map(|(name, value)| (name, Value::from(value))).collect())
 }
 
-fn output(with: &Value, asked: &Value, answer: Answer) -> Result<Value, Fault> {
+fn output(with: &Value, answered: Answered) -> Result<Value, Fault> {
+    let Answered { asked, answer, bytes } = answered;
     match with.get("output").and_then(Value::as_str).unwrap_or("content") {
         "content" => Ok(answer.output),
         "raw" => {
-            let bytes = match &answer.output {
+            let written = || match &answer.output {
                 Value::String(text) => text.clone().into_bytes(),
                 other => other.to_string().into_bytes(),
             };
+            let bytes = bytes.unwrap_or_else(written);
             Ok(Value::from(base64::engine::general_purpose::STANDARD.encode(bytes)))
         }
         "response" => {

@@ -223,6 +223,11 @@ struct Driver<'a, H> {
     consumed: HashSet<(String, String)>,
     /// The page of earlier events that is being read.
     earlier: Option<BoxFuture<'static, Page>>,
+    /// Of a run on its own that listens somewhere: the events that it emitted and that nobody has heard yet.
+    emitted: Vec<Data>,
+    keeps_emitted: bool,
+    /// Whether they are to be looked at again: one came, or somebody listens.
+    looks_back: bool,
     /// What has happened and is not kept yet, and what follows from it.
     entries: Vec<Entry>,
     actions: Vec<(Action, Timestamp)>,
@@ -281,6 +286,7 @@ pub async fn drive<H: Host>(
     performer: Arc<dyn Perform>,
     host: &mut H,
 ) -> Result<Drove, String> {
+    let keeps_emitted = start.outside.is_none() && start.program.listens();
     let mut driver = Driver {
         run: Run::new(start.program, start.begin),
         performer,
@@ -300,15 +306,19 @@ pub async fn drive<H: Host>(
         asked: BTreeMap::new(),
         permits: BTreeMap::new(),
         earlier: None,
+        emitted: Vec::new(),
+        keeps_emitted,
+        looks_back: false,
         entries: Vec::new(),
         actions: Vec::new(),
     };
     driver.restore(start.entries);
     loop {
-        while !driver.ready.is_empty() {
+        while !driver.ready.is_empty() || driver.looks_back {
             for event in std::mem::take(&mut driver.ready) {
                 driver.tell(event);
             }
+            driver.look_back();
             driver.flush().await?;
             tokio::task::yield_now().await;
         }
@@ -338,7 +348,8 @@ impl<H: Host> Driver<'_, H> {
         }
         let mut performing = BTreeMap::new();
         let mut paused = false;
-        // Of a run on its own: who was still to hear an event that it emitted.
+        // Of a run on its own: the events that it emitted, and who was still to hear which.
+        let mut emitted: Vec<(Id, Data)> = Vec::new();
         let mut owed: Vec<(Id, Id, Data)> = Vec::new();
         for (event, at) in entries {
             match &event {
@@ -362,6 +373,9 @@ impl<H: Host> Driver<'_, H> {
                     Action::Perform { id, .. } => {
                         if let Action::Perform { effect: Effect::Emit(event), .. } = &action {
                             owed.extend(self.wanting(event).map(|by| (id, by, event.clone())));
+                            if self.keeps_emitted {
+                                emitted.push((id, event.clone()));
+                            }
                         }
                         performing.insert(id, action);
                     }
@@ -384,8 +398,11 @@ impl<H: Host> Driver<'_, H> {
         if paused {
             self.ready.push(Event::Continued);
         }
-        // One that is emitted again is heard then.
-        owed.retain(|(emitted, ..)| !performing.contains_key(emitted));
+        // One that is emitted again is heard then, and one that nobody has heard is looked at again.
+        let heard = |event: &Data| identity(event).is_some_and(|identity| self.consumed.contains(&identity));
+        owed.retain(|(emitted, _, event)| !performing.contains_key(emitted) && heard(event));
+        emitted.retain(|(id, event)| !performing.contains_key(id) && !heard(event));
+        self.emitted = emitted.into_iter().map(|(_, event)| event).collect();
         self.ready.extend(owed.into_iter().map(|(_, id, event)| Event::Received { id, event }));
         for (id, action) in performing {
             match action {
@@ -435,9 +452,11 @@ impl<H: Host> Driver<'_, H> {
     fn act(&mut self, action: Action, at: Timestamp) {
         match action {
             Action::Perform { id, effect: Effect::Emit(event), .. } if self.outside.is_none() => {
-                let wanting: Vec<Id> = self.wanting(&event).collect();
-                self.ready.push(Event::Done { id, outcome: Ok(event.clone()) });
-                self.ready.extend(wanting.into_iter().map(|id| Event::Received { id, event: event.clone() }));
+                if self.keeps_emitted {
+                    self.emitted.push(event.clone());
+                    self.looks_back = true;
+                }
+                self.ready.push(Event::Done { id, outcome: Ok(event) });
             }
             Action::Perform { id, key, effect: Effect::Call { what: CallKind::Human, with, .. }, .. }
                 if self.outside.is_some() =>
@@ -461,6 +480,7 @@ impl<H: Host> Driver<'_, H> {
                 self.listening.push(id);
                 // What came before it listened is looked at again, from the beginning of the run.
                 self.earlier = self.outside.as_ref().map(|outside| (outside.earlier)(outside.floor));
+                self.looks_back = self.outside.is_none();
             }
             Action::Subscribe { id, key, with, input } => self.subscriptions.add(id, key, with, input),
             Action::Drop { id } => {
@@ -535,18 +555,33 @@ impl<H: Host> Driver<'_, H> {
         listening.copied().filter(|id| self.run.wants(*id, event))
     }
 
-    /// An event that came, once.
-    fn hear(&mut self, event: &Value) {
-        let event = data(event);
-        let Some(identity) = identity(&event) else { return };
-        if self.listening.is_empty() || self.consumed.contains(&identity) {
+    /// Has the events that a run on its own emitted heard by those who listen now. What nobody hears is kept for who listens later.
+    fn look_back(&mut self) {
+        if std::mem::take(&mut self.looks_back) {
+            let emitted = std::mem::take(&mut self.emitted);
+            self.emitted = emitted.into_iter().filter(|event| !self.hear(event)).collect();
+        }
+    }
+
+    /// Tells an event to all who want it now; whether anybody did.
+    fn hear(&mut self, event: &Data) -> bool {
+        let wanting: Vec<Id> =
+            self.listening.iter().copied().filter(|id| self.run.wants(*id, event)).collect();
+        for id in &wanting {
+            self.tell(Event::Received { id: *id, event: event.clone() });
+        }
+        !wanting.is_empty()
+    }
+
+    /// An event that came from outside, once.
+    fn take_event(&mut self, event: &Value) {
+        if self.listening.is_empty() {
             return;
         }
-        let wanting: Vec<Id> =
-            self.listening.iter().copied().filter(|id| self.run.wants(*id, &event)).collect();
-        for id in wanting {
-            self.consumed.insert(identity.clone());
-            self.tell(Event::Received { id, event: event.clone() });
+        let event = data(event);
+        let Some(identity) = identity(&event) else { return };
+        if !self.consumed.contains(&identity) && self.hear(&event) {
+            self.consumed.insert(identity);
         }
     }
 
@@ -598,7 +633,11 @@ impl<H: Host> Driver<'_, H> {
         let timer = self.timers.first().filter(|_| !self.run.is_suspended() || self.outside.is_none());
         let idle = self.effects.is_empty() && self.subscriptions.is_empty();
         if timer.is_none() && idle && self.outside.is_none() {
-            return Err("the run waits for events that nobody here sends; workflows that listen to others run in `sos up`".to_owned());
+            let detail = "the run waits for events that nobody here sends; workflows that listen to others run in `sos up`";
+            let Some(id) = self.listening.first().copied() else { return Err(detail.to_owned()) };
+            let fault = Fault::of(ErrorType::Runtime, "Nothing will come", detail);
+            self.tell(Event::Done { id, outcome: Err(fault) });
+            return Ok(());
         }
         let inbox = async {
             match &mut self.outside {
@@ -633,7 +672,7 @@ impl<H: Host> Driver<'_, H> {
                     let _gone = answer.send(kept.clone());
                     kept?;
                 }
-                Some(Told::Heard(event)) => self.hear(&event),
+                Some(Told::Heard(event)) => self.take_event(&event),
                 Some(Told::Permitted { key, permit, answer }) => {
                     let kept = self.permit(&key, permit).await;
                     // Who permitted it may have gone.
@@ -659,7 +698,7 @@ impl<H: Host> Driver<'_, H> {
             },
             (events, next) = earlier => {
                 self.earlier = self.outside.as_ref().and_then(|outside| next.map(|next| (outside.earlier)(next)));
-                events.iter().for_each(|event| self.hear(event));
+                events.iter().for_each(|event| self.take_event(event));
             }
             () = until(timer.map(|(at, ..)| at)) => {
                 if let Some((_, id, timer)) = timer {

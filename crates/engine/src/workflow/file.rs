@@ -25,6 +25,8 @@ pub struct Beginning {
     pub resources: Resources,
     /// The input as it came.
     pub input: Value,
+    /// The names of the secrets that it was given.
+    pub secrets: Vec<String>,
 }
 
 /// A journal that is written to.
@@ -62,6 +64,7 @@ impl Journal {
             "document": beginning.document,
             "resources": resources,
             "input": beginning.input,
+            "secrets": beginning.secrets,
         }))?;
         // The name of the file has to be on disk too.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -133,12 +136,16 @@ fn time(of: &Value) -> Option<Timestamp> {
 
 fn beginning(line: &Value) -> Option<Beginning> {
     let resources = line.get("resources")?.as_object()?;
+    // Runs before there was such a line had all that their document declares.
+    let secrets = line.get("secrets").or_else(|| line.pointer("/document/use/secrets"));
+    let secrets = secrets.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     Some(Beginning {
         id: line.get("run")?.as_str()?.to_owned(),
         at: time(line)?,
         document: line.get("document")?.clone(),
         resources: resources.iter().map(|(address, value)| (address.clone(), value.clone())).collect(),
         input: line.get("input")?.clone(),
+        secrets: secrets.map(str::to_owned).collect(),
     })
 }
 
@@ -166,6 +173,7 @@ mod tests {
             document: json!({"do": []}),
             resources,
             input: json!({"n": 1.5}),
+            secrets: vec!["key".to_owned()],
         }
     }
 
@@ -201,6 +209,12 @@ mod tests {
         drop(journal);
         assert_eq!(Journal::open(&path).unwrap().entries.len(), events().len() + 1);
         assert!(Journal::begin(&path, &began()).unwrap_err().contains("cannot create"));
+    }
+
+    #[test]
+    fn a_journal_without_names_of_secrets_had_those_of_its_document() {
+        let line = json!({"run": "r", "at": at(0).to_string(), "resources": {}, "input": {}, "document": {"use": {"secrets": ["a"]}}});
+        assert_eq!(beginning(&line).unwrap().secrets, ["a"]);
     }
 
     #[test]

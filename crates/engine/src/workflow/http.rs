@@ -8,7 +8,7 @@ use sos_workflow::machine::Fault;
 
 use super::authentication::{credentials, discovered};
 use super::executor::{Executor, LONGEST_CALL, MOST_BYTES, failed, text, wrong};
-use super::uri::filled;
+use super::uri;
 
 pub(super) async fn call(
     executor: &Executor,
@@ -22,7 +22,7 @@ pub(super) async fn call(
         Value::String(uri) => (uri.as_str(), None),
         _ => (text(endpoint, "uri")?, endpoint.get("authentication")),
     };
-    let address = address(&filled(uri, input)?, with.get("query"))?;
+    let address = address(&uri::address(with, uri, input)?, with.get("query"))?;
     let credentials = credentials(discovered(executor, authentication).await?.as_ref())?;
     let mut headers = headers(with.get("headers"))?;
     let body = body(with.get("body"), &mut headers)?;
@@ -33,7 +33,7 @@ pub(super) async fn call(
     let answer = exchanged(executor, &credentials, key, asked).await?;
     let most = if with.get("redirect").and_then(Value::as_bool) == Some(true) { 399 } else { 299 };
     if !(200..=most).contains(&answer.status) {
-        return Err(refused(&method, &address, &answer));
+        return Err(refused(&method, &address.to_string(), answer.status, &answer.bytes));
     }
     output(with, &method, &address, &headers, &answer)
 }
@@ -150,10 +150,10 @@ fn body(declared: Option<&Value>, headers: &mut Vec<(String, String)>) -> Result
     Ok(bytes)
 }
 
-fn refused(method: &str, address: &Address, answer: &Exchanged) -> Fault {
-    let said = String::from_utf8_lossy(&answer.bytes);
+/// What a status means that is no success; `said` came with it.
+pub(super) fn refused(method: &str, address: &str, status: u16, said: &[u8]) -> Fault {
+    let said = String::from_utf8_lossy(said);
     let said: String = said.trim().chars().take(400).collect();
-    let status = answer.status;
     let detail =
         format!("{method} {address} answered {status}{}{said}", if said.is_empty() { "" } else { ": " });
     // The conformance kit wants any status as an error of communication, 401 too.

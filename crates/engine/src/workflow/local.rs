@@ -52,7 +52,7 @@ pub(super) fn run<'a>(
         }
         let mut executor = executor.clone();
         executor.depth += 1;
-        let loaded = load(&executor, &definition).await;
+        let loaded = load(&executor, &definition, &json!({})).await;
         let (program, _) = loaded.map_err(|why| match why {
             Unloaded::Unfetched(address, why) => wrong(format!("{address} is needed: {why}")),
             Unloaded::Unbuilt(unbuilt) => {

@@ -35,6 +35,13 @@ pub fn check_waiting(text: &str, definition: &sos_workflow::Definition) -> Vec<s
     crate::waiting::check(text, definition, false, None)
 }
 
+/// Everything that is wrong with the text of a document: what its schema refuses, what cannot work, expressions. Whether sites are declared
+/// and what lies elsewhere is not known here.
+#[must_use]
+pub fn check_document(text: &str) -> Vec<sos_workflow::Problem> {
+    runs::check_document(text, false, None)
+}
+
 /// A name for a run that begins at a time: sorted by it, unique by 80 random bits.
 #[must_use]
 pub fn run_id(at: Timestamp) -> String {

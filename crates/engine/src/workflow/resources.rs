@@ -4,12 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use sos_call::{Address, Documents, fetch};
+use sos_call::{Address, Credentials, Documents, Secret, fetch};
 use sos_workflow::machine::Fault;
 use sos_workflow::program::{Program, Resources, Unbuilt};
+use sos_workflow::template::data;
 use sos_workflow::{Definition, ErrorType};
 
+use super::authentication::{credentials, discovered};
+use super::drive::now;
 use super::executor::{Executor, MOST_BYTES, failed, wrong};
+use super::http::transport;
 
 /// The time for one document.
 const FETCH: Duration = Duration::from_secs(30);
@@ -27,11 +31,16 @@ pub enum Unloaded {
     Unfetched(String, String),
 }
 
-/// The program of a definition, with what it needs from elsewhere.
+/// The program of a definition, with what it needs from elsewhere. `secrets` are for who has to show himself there.
 ///
 /// # Errors
 /// When something in it cannot be used, or not be had.
-pub async fn load(executor: &Executor, definition: &Definition) -> Result<(Program, Resources), Unloaded> {
+pub async fn load(
+    executor: &Executor,
+    definition: &Definition,
+    secrets: &Value,
+) -> Result<(Program, Resources), Unloaded> {
+    let secrets = data(secrets);
     let mut resources = Resources::new();
     for _ in 0..ROUNDS {
         let unbuilt = match Program::build(definition.clone(), &resources) {
@@ -41,10 +50,12 @@ pub async fn load(executor: &Executor, definition: &Definition) -> Result<(Progr
         if !unbuilt.refused.is_empty() || unbuilt.missing.is_empty() {
             return Err(Unloaded::Unbuilt(unbuilt));
         }
-        for address in unbuilt.missing {
+        for missing in unbuilt.missing {
+            let address = missing.address.clone();
             let unfetched =
                 |fault: Fault| Unloaded::Unfetched(address.clone(), fault.detail.unwrap_or_default());
-            let (_, text) = document(executor, &address).await.map_err(unfetched)?;
+            let who = missing.authentication(&secrets, now()).map_err(unfetched)?;
+            let (_, text) = document(executor, &address, Some(&who)).await.map_err(unfetched)?;
             let text = String::from_utf8_lossy(&text);
             let read =
                 sos_workflow::read(&text).map_err(|problems| unfetched(wrong(problems.to_string())))?;
@@ -57,10 +68,11 @@ pub async fn load(executor: &Executor, definition: &Definition) -> Result<(Progr
     ))
 }
 
-/// A document with all that it refers to.
+/// A document with all that it refers to. Who asks is shown to no other origin.
 pub(super) async fn documents(
     executor: &Executor,
     address: &str,
+    authentication: Option<&Value>,
     references: fn(&str, &[u8]) -> Result<Vec<String>, sos_call::CallError>,
 ) -> Result<Documents, Fault> {
     let mut documents = Documents::default();
@@ -72,20 +84,42 @@ pub(super) async fn documents(
         if documents.all.len() >= MOST_DOCUMENTS {
             return Err(wrong(format!("{address} refers to more than {MOST_DOCUMENTS} documents")));
         }
-        let (name, text) = document(executor, &next).await?;
+        let who = authentication.filter(|_| is_same_origin(&next, address));
+        let (name, text) = document(executor, &next, who).await?;
         open.extend(references(&name, &text).map_err(|error| failed(&error))?);
         documents.all.push((name, text));
     }
     Ok(documents)
 }
 
+fn is_same_origin(one: &str, other: &str) -> bool {
+    let origin = |address: &str| url::Url::parse(address).map(|url| url.origin());
+    matches!((origin(one), origin(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn is_on_the_web(address: &str) -> bool {
+    address.starts_with("http://") || address.starts_with("https://")
+}
+
 /// What is at an address: on the web, or a file beside the workflow.
-async fn document(executor: &Executor, address: &str) -> Result<(String, Vec<u8>), Fault> {
-    if address.starts_with("http://") || address.starts_with("https://") {
-        let parsed = Address::parse(address).map_err(wrong)?;
-        let fetched = fetch(&executor.transport, &parsed, &[], MOST_BYTES, FETCH).await;
-        let fetched = fetched.map_err(|error| failed(&error))?;
-        return Ok((address.to_owned(), fetched.bytes));
+async fn document(
+    executor: &Executor,
+    address: &str,
+    authentication: Option<&Value>,
+) -> Result<(String, Vec<u8>), Fault> {
+    let authentication = authentication.filter(|_| is_on_the_web(address));
+    let who = credentials(discovered(executor, authentication).await?.as_ref())?;
+    as_someone(executor, address, &who).await
+}
+
+/// The same, asked by someone.
+async fn as_someone(
+    executor: &Executor,
+    address: &str,
+    who: &Credentials,
+) -> Result<(String, Vec<u8>), Fault> {
+    if is_on_the_web(address) {
+        return Ok((address.to_owned(), fetched(executor, address, who).await?));
     }
     let path = address.strip_prefix("file://").unwrap_or(address);
     let inside = !Path::new(path).is_absolute() && !path.split('/').any(|part| part == "..");
@@ -98,9 +132,30 @@ async fn document(executor: &Executor, address: &str) -> Result<(String, Vec<u8>
     Ok((path.to_owned(), text))
 }
 
-/// A document in JSON.
+/// What is on the web; asked for once more where a challenge is to be answered, or a token was no longer taken.
+async fn fetched(executor: &Executor, address: &str, who: &Credentials) -> Result<Vec<u8>, Fault> {
+    let parsed = Address::parse(address).map_err(wrong)?;
+    let transport = transport(&executor.transport, who, address);
+    let mut first = true;
+    loop {
+        let own: Vec<(String, Secret)> =
+            executor.wallet.headers(who, &executor.transport).await.map_err(|error| failed(&error))?;
+        let error = match fetch(&transport, &parsed, &own, MOST_BYTES, FETCH).await {
+            Ok(fetched) => return Ok(fetched.bytes),
+            Err(error) => error,
+        };
+        let again = std::mem::take(&mut first)
+            && error.fault.as_ref().is_some_and(|fault| fault.status == 401)
+            && (transport.answers_challenges() || executor.wallet.rejected(who, &own));
+        if !again {
+            return Err(failed(&error));
+        }
+    }
+}
+
+/// A document in JSON, for anybody.
 pub(super) async fn json(executor: &Executor, address: &str) -> Result<Value, Fault> {
-    let (_, text) = document(executor, address).await?;
+    let (_, text) = as_someone(executor, address, &Credentials::None).await?;
     serde_json::from_slice(&text).map_err(|error| wrong(format!("{address}: no JSON: {error}")))
 }
 
@@ -109,4 +164,32 @@ pub(super) fn address_of(resource: &Value) -> Result<String, Fault> {
     let endpoint = resource.get("endpoint").unwrap_or(resource);
     let uri = endpoint.get("uri").unwrap_or(endpoint).as_str();
     uri.map(str::to_owned).ok_or_else(|| wrong("expected the address of a document"))
+}
+
+/// Who asks for an external resource.
+pub(super) fn authentication_of(resource: &Value) -> Option<&Value> {
+    resource.get("endpoint").unwrap_or(resource).get("authentication")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn who_asks_is_shown_to_the_same_origin_only() {
+        assert!(is_same_origin("https://a/x.json", "https://a:443/y.json"));
+        for other in ["http://a/x.json", "https://b/x.json", "x.json"] {
+            assert!(!is_same_origin("https://a/x.json", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_an_address_or_says_who_asks() {
+        let with = json!({"endpoint": {"uri": "https://a/x", "authentication": {"bearer": {"token": "t"}}}});
+        assert_eq!(address_of(&with).unwrap(), "https://a/x");
+        assert_eq!(authentication_of(&with).unwrap()["bearer"]["token"], "t");
+        assert_eq!(authentication_of(&json!({"endpoint": "https://a/x"})), None);
+        assert_eq!(authentication_of(&json!("https://a/x")), None);
+    }
 }

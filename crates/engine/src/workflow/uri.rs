@@ -3,12 +3,21 @@
 use serde_json::Value;
 use sos_workflow::ErrorType;
 use sos_workflow::machine::Fault;
+use sos_workflow::program::AS_IT_IS;
+
+/// The address of a call: a template that is filled, or what an expression gave, which is one already.
+///
+/// # Errors
+/// As [`filled`].
+pub(super) fn address(with: &Value, said: &str, input: &Value) -> Result<String, Fault> {
+    if with.get(AS_IT_IS).is_some() { Ok(said.to_owned()) } else { filled(said, input) }
+}
 
 /// Fills a template.
 ///
 /// # Errors
 /// When a value is a list or an object.
-pub(super) fn filled(template: &str, input: &Value) -> Result<String, Fault> {
+fn filled(template: &str, input: &Value) -> Result<String, Fault> {
     let mut filled = String::with_capacity(template.len());
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -52,6 +61,14 @@ fn encode(text: &str, into: &mut String) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_an_expression_gave_is_no_template() {
+        let input = json!({"secret": "S"});
+        let called = |with: Value| address(&with, "http://a/{secret}", &input).unwrap();
+        assert_eq!(called(json!({})), "http://a/S");
+        assert_eq!(called(json!({AS_IT_IS: true})), "http://a/{secret}");
+    }
 
     #[test]
     fn templates_are_filled_from_properties_as_they_are_named() {

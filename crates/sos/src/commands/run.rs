@@ -1,6 +1,5 @@
 //! `sos run`: one workflow document, run to its end.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{LineWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -76,18 +75,27 @@ fn limit(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(args: &Args) -> Outcome {
     let (document, definition) = definition(&args.file)?;
     let input = input(args.input.as_deref())?;
-    let secrets = secrets(&definition, &args.secret)?;
+    let given = given(&definition, &args.secret)?;
     let mut told = Told::new(args.trace.as_deref())?;
     let ended = block_on(async {
         let executor = executor(args)?;
         let start = match told.found(args.data_dir.as_deref(), &definition, &input)? {
-            Some(found) => restored(found, &secrets, &mut told)?,
+            Some(found) => restored(found, &given, &mut told)?,
             None => {
-                let loaded = load(&executor, &definition).await;
+                let secrets = Value::Object(given);
+                let loaded = load(&executor, &definition, &secrets).await;
                 let (program, resources) = loaded.map_err(|why| unloaded(&args.file, &document, why))?;
-                let (id, at) = (run_id(wall_now()), wall_now());
-                let document = definition.json().clone();
-                told.begin(&Beginning { id: id.clone(), at, document, resources, input: input.clone() })?;
+                let named = secrets.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+                let beginning = Beginning {
+                    id: run_id(wall_now()),
+                    at: wall_now(),
+                    document: definition.json().clone(),
+                    resources,
+                    input: input.clone(),
+                    secrets: named,
+                };
+                told.begin(&beginning)?;
+                let Beginning { id, at, .. } = beginning;
                 let begin = Begin { id, input: data(&input), secrets: data(&secrets), at, permit: None };
                 Start { program: Arc::new(program), begin, entries: Vec::new(), outside: None }
             }
@@ -123,9 +131,10 @@ async fn bounded(
 }
 
 /// A run that was broken off, with the document that it began with.
-fn restored(found: Found, secrets: &Value, told: &mut Told) -> Result<Start, Failure> {
+fn restored(found: Found, given: &Map<String, Value>, told: &mut Told) -> Result<Start, Failure> {
     let Found { beginning, entries, journal } = found;
-    let Beginning { id, at, document, resources, input } = beginning;
+    let Beginning { id, at, document, resources, input, secrets } = beginning;
+    let secrets = &again(&secrets, given)?;
     let read = Document::from_json(&document).and_then(|document| document.check());
     let definition =
         read.map_err(|problems| Failure::unsuccessful(format!("the document that was kept: {problems}")))?;
@@ -152,25 +161,16 @@ fn executor(args: &Args) -> Result<Executor, Failure> {
 
 fn definition(file: &Path) -> Result<(Document, Definition), Failure> {
     let text = read(file)?;
+    if let Ok(document) = sos_workflow::read(&text)
+        && let Ok(definition) = document.check()
+        && sos_engine::workflow::check_waiting(&text, &definition).is_empty()
+    {
+        // What its expressions lack is told when it is loaded.
+        return Ok((document, definition));
+    }
     let name = file.display().to_string();
-    let document = sos_workflow::read(&text);
-    let checked = document.and_then(|document| document.check().map(|definition| (document, definition)));
-    let waiting = |(document, definition): (Document, Definition)| {
-        let wrong = sos_engine::workflow::check_waiting(&text, &definition);
-        let lines: Vec<String> = wrong.iter().map(|problem| problem.in_file(&name).to_string()).collect();
-        if lines.is_empty() { Ok((document, definition)) } else { Err(Failure::BadInput(lines)) }
-    };
-    checked.map_or_else(
-        |problems| {
-            let mut lines: Vec<String> =
-                problems.all().iter().map(|problem| problem.in_file(&name).to_string()).collect();
-            if problems.are_more() {
-                lines.push(format!("{name}: and more problems"));
-            }
-            Err(Failure::BadInput(lines))
-        },
-        waiting,
-    )
+    let wrong = sos_engine::workflow::check_document(&text);
+    Err(Failure::BadInput(wrong.iter().map(|problem| problem.in_file(&name).to_string()).collect()))
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -209,31 +209,33 @@ pub(super) fn input(given: Option<&str>) -> Result<Value, Failure> {
     }
 }
 
-/// The secrets that the document uses.
-fn secrets(definition: &Definition, given: &[String]) -> Result<Value, Failure> {
-    let mut values = BTreeMap::new();
+/// Those of the given secrets that the document declares. One that is not given is missed where it is used.
+fn given(definition: &Definition, given: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut values = Map::new();
     for text in given {
         let Some((name, value)) = text.split_once('=') else {
             return Err(Failure::input("--secret: expected NAME=VALUE".to_owned()));
         };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        values.insert(name.to_owned(), value);
+        if definition.r#use.secrets.iter().any(|declared| declared == name) {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            values.insert(name.to_owned(), value);
+        }
     }
-    let missing: Vec<&str> = definition
-        .r#use
-        .secrets
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !values.contains_key(*name))
-        .collect();
+    Ok(values)
+}
+
+/// The secrets that a run had when it was broken off: with others it would come to something else.
+fn again(had: &[String], given: &Map<String, Value>) -> Result<Value, Failure> {
+    let missing: Vec<&str> =
+        had.iter().map(String::as_str).filter(|name| !given.contains_key(*name)).collect();
     if !missing.is_empty() {
         let named = missing.join(", ");
         return Err(Failure::input(format!(
-            "the document uses secrets that were not given: {named}; give each as --secret NAME=VALUE"
+            "the run was broken off with secrets that are not given now: {named}; give each as --secret NAME=VALUE"
         )));
     }
-    let used = values.into_iter().filter(|(name, _)| definition.r#use.secrets.contains(name));
-    Ok(Value::Object(used.collect::<Map<_, _>>()))
+    let had = given.iter().filter(|(name, _)| had.contains(name));
+    Ok(Value::Object(had.map(|(name, value)| (name.clone(), value.clone())).collect()))
 }
 
 fn unloaded(file: &Path, document: &Document, why: Unloaded) -> Failure {

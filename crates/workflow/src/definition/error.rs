@@ -55,6 +55,8 @@ pub(crate) static ERROR_FILTER: Shape = Shape::Object(
             Property::optional("instance", &TEXT),
             Property::optional("title", &TEXT),
             Property::optional("detail", &TEXT),
+            // The same, as the schema called it for a while.
+            Property::optional("details", &TEXT),
         ],
     )
     .not_empty()
@@ -80,14 +82,15 @@ impl ErrorFilter {
             status: node.whole_at("status"),
             instance: node.text_at("instance"),
             title: node.text_at("title"),
-            detail: node.text_at("detail"),
+            detail: node.text_at("detail").or_else(|| node.text_at("details")),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::problems;
+    use crate::TaskKind;
+    use crate::testing::{problems, task};
 
     #[test]
     fn an_error_has_a_type_and_a_whole_status() {
@@ -105,7 +108,16 @@ mod tests {
         let caught = |with: &str| problems(&format!("try: []\ncatch: {{errors: {{with: {with}}}}}"));
         assert!(caught("{status: 404}").is_empty());
         assert!(caught("{}")[0].contains("expected at least one entry"));
-        assert!(caught("{details: x}")[0].contains("nothing reads it"));
+        assert!(caught("{detial: x}")[0].contains("nothing reads it"));
         assert!(caught("{x-mine: x}").is_empty());
+    }
+
+    #[test]
+    fn a_filter_calls_the_detail_by_either_name() {
+        for name in ["detail", "details"] {
+            let task = task(&format!("try: []\ncatch: {{errors: {{with: {{{name}: x}}}}}}"));
+            let TaskKind::Try(attempt) = task.kind else { panic!("a try task") };
+            assert_eq!(attempt.catch.errors.unwrap().detail.as_deref(), Some("x"), "{name}");
+        }
     }
 }

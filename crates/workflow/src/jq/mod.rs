@@ -93,12 +93,18 @@ pub enum Failed {
     /// It would use too much.
     #[error("{0}")]
     Exceeded(#[from] Exceeded),
+    /// It names a secret that is not there.
+    #[error(
+        "there is no secret `{0}`: the document has to declare it in `use.secrets`, and who runs it to give it"
+    )]
+    NoSecret(String),
 }
 
 /// An expression that has been read.
 pub struct Expression {
     source: String,
     uses: Vec<String>,
+    secrets: Vec<String>,
     program: Program,
 }
 
@@ -130,6 +136,12 @@ impl Expression {
     #[must_use]
     pub fn uses(&self) -> &[String] {
         &self.uses
+    }
+
+    /// The secrets that it names, whether it comes to need them or not.
+    #[must_use]
+    pub fn secrets(&self) -> &[String] {
+        &self.secrets
     }
 
     /// Its value: the one output; null where there is none, and all of them in an array where there are more.

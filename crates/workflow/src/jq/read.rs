@@ -32,6 +32,7 @@ pub(super) fn read(source: &str, variables: &[&str]) -> Result<Expression, Unrea
         .filter(|name| named.contains(format!("${name}").as_str()))
         .map(|name| (*name).to_owned())
         .collect();
+    let secrets = secrets(&term);
     let program = match properties(&term) {
         Some((Some(name), _)) if uses.is_empty() => return Err(unknown_variable(name, variables)),
         Some((variable, names)) => Program::Properties { variable: variable.is_some(), names },
@@ -40,7 +41,22 @@ pub(super) fn read(source: &str, variables: &[&str]) -> Result<Expression, Unrea
             Program::Filter { filter: compile(source, term, &uses, variables)?, flat }
         }
     };
-    Ok(Expression { source: source.to_owned(), uses, program })
+    Ok(Expression { source: source.to_owned(), uses, secrets, program })
+}
+
+/// The secrets that an expression names: `$secrets.name`, `$secrets["name"]`.
+fn secrets(of: &Term<&str>) -> Vec<String> {
+    let mut named = BTreeSet::new();
+    each(of, &mut |one| {
+        if let Term::Path(start, Path(parts)) = one
+            && matches!(**start, Term::Var("$secrets"))
+            && let Some((Part::Index(Term::Str(None, text)), _)) = parts.first()
+            && let [StrPart::Str(name)] = text.as_slice()
+        {
+            named.insert((*name).to_owned());
+        }
+    });
+    named.into_iter().collect()
 }
 
 /// Calls `see` with a filter and everything in it.

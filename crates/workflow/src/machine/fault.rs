@@ -38,8 +38,11 @@ impl Fault {
         Self::of(ErrorType::Timeout, "Timeout", format!("{what} took longer than it may"))
     }
 
-    pub(super) fn expression(why: &Failed) -> Self {
-        Self::of(ErrorType::Expression, "Expression failed", why.to_string())
+    pub(crate) fn expression(why: &Failed) -> Self {
+        match why {
+            Failed::NoSecret(_) => Self::of(ErrorType::Authorization, "No such secret", why.to_string()),
+            _ => Self::of(ErrorType::Expression, "Expression failed", why.to_string()),
+        }
     }
 
     pub(super) fn validation(what: &str, why: &str) -> Self {

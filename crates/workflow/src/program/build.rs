@@ -1,5 +1,6 @@
 //! From a definition to a program.
 
+mod address;
 mod asyncapi;
 
 use std::collections::BTreeMap;
@@ -11,13 +12,16 @@ use crate::{
     Schema, SchemaSource, SubscriptionIterator, Task, TaskKind, Timeout,
 };
 use serde_json::{Map, Value, json};
+use sos_model::shown;
 
+pub use self::address::{AS_IT_IS, Missing};
 pub use self::asyncapi::SPOKEN;
 
 use super::{
     CallKind, Catch, Each, Extension, Filter, Kind, List, Listen, Match, Next, Pattern, Program, Retry,
     RunKind, Span, Step, StepId, Strategy, Transform, Until, Validator,
 };
+use crate::path::{self, dotted};
 use crate::template::{Mode, Template, data, enclosed};
 
 /// What lies elsewhere and is needed before a workflow can run, by its address: schemas and functions.
@@ -30,6 +34,8 @@ pub struct Refused {
     pub reference: String,
     /// Why.
     pub why: String,
+    /// Whether it is an expression that cannot be read.
+    pub is_expression: bool,
 }
 
 impl Refused {
@@ -37,24 +43,21 @@ impl Refused {
     #[must_use]
     pub fn problem(&self, document: &Document) -> Problem {
         let (node, depth) = document.root().nearest(&self.reference);
-        let mut path = String::new();
-        for part in self.reference.split('/').skip(1).take(depth) {
-            match part.parse::<usize>() {
-                Ok(index) => path.push_str(&format!("[{index}]")),
-                Err(_) => {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    path.push_str(&format!("{dot}{}", part.replace("~1", "/").replace("~0", "~")));
-                }
-            }
-        }
+        let parts = self.reference.split('/').skip(1).take(depth);
+        let parts: Vec<String> = parts.map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
         Problem {
             kind: ProblemKind::Meaning,
             position: node.position,
-            path,
+            path: dotted(&parts.iter().map(|part| step_to(part)).collect::<Vec<_>>()),
             message: self.why.clone(),
             help: String::new(),
         }
     }
+}
+
+/// A part of a pointer as a step: a number is taken for a place in a list.
+fn step_to(part: &str) -> path::Step<'_> {
+    part.parse().map_or(path::Step::Key(part), path::Step::Index)
 }
 
 /// Why a definition has no program.
@@ -62,8 +65,8 @@ impl Refused {
 pub struct Unbuilt {
     /// What cannot be used.
     pub refused: Vec<Refused>,
-    /// Addresses of what is needed and was not given: once it is, there may be more.
-    pub missing: Vec<String>,
+    /// What is needed and was not given: once it is, there may be more.
+    pub missing: Vec<Missing>,
 }
 
 /// Arguments of expressions, by where they stand.
@@ -79,7 +82,8 @@ const DEFAULT_CATALOGUE: &[(&str, CallKind)] =
     &[("soap", CallKind::Soap), ("service", CallKind::Service), ("human-task", CallKind::Human)];
 /// The function of the default catalogue by which a step says how it is undone.
 const COMPENSATE: &str = "compensate";
-/// The key of `metadata` by which a task waits for a permit; what stands there is not looked into here.
+/// The key of `metadata` by which a task waits for a permit, where a map stands there; it is not looked into here. All else is
+/// the user's own.
 pub(crate) const PERMIT: &str = "flexible";
 /// How deep functions may call functions.
 const DEEPEST: usize = 32;
@@ -149,7 +153,10 @@ impl Program {
             inside_extension: false,
         };
         if definition.evaluate.language != "jq" {
-            let why = format!("expressions in `{}` are not known; expected jq", definition.evaluate.language);
+            let why = format!(
+                "expressions in `{}` are not known; expected jq",
+                shown(&definition.evaluate.language)
+            );
             build.refuse("/evaluate/language", why);
         }
         let extensions = build.extensions();
@@ -169,7 +176,8 @@ impl Program {
 
 impl Build<'_> {
     fn refuse(&mut self, reference: &str, why: impl Into<String>) {
-        self.unbuilt.refused.push(Refused { reference: reference.to_owned(), why: why.into() });
+        let (reference, why) = (reference.to_owned(), why.into());
+        self.unbuilt.refused.push(Refused { reference, why, is_expression: false });
     }
 
     /// Reads a value with expressions.
@@ -197,7 +205,8 @@ impl Build<'_> {
             Ok(template) => template,
             Err(faults) => {
                 for fault in faults {
-                    self.refuse(&format!("{reference}{}", fault.pointer), fault.why.to_string());
+                    let (reference, why) = (format!("{reference}{}", fault.pointer), fault.why.to_string());
+                    self.unbuilt.refused.push(Refused { reference, why, is_expression: true });
                 }
                 Template::Constant(crate::jq::Data::Null)
             }
@@ -246,7 +255,7 @@ impl Build<'_> {
             then: task.then.as_ref().map_or(Next::Continue, next),
             kind: self.kind(task, siblings, &definition),
             once: task.metadata.get("once").and_then(Value::as_bool).unwrap_or(false),
-            permit: task.metadata.get(PERMIT).map(data),
+            permit: task.permit().map(data),
             around: if self.inside_extension { Vec::new() } else { self.around(task) },
             definition: data(&definition),
         }
@@ -366,7 +375,7 @@ impl Build<'_> {
                 return self.function(&function.function, with, at);
             }
         };
-        Kind::Call { with: self.arguments(&mut with, &from), what }
+        Kind::Call { with: address::marked(self.arguments(&mut with, &from), what), what }
     }
 
     /// The arguments of a call, with the credentials that they name.
@@ -402,12 +411,20 @@ impl Build<'_> {
         if catalogue == "default"
             && let Some((_, what)) = DEFAULT_CATALOGUE.iter().find(|(known, _)| *known == plain)
         {
-            return Kind::Call { with, what: *what };
+            return Kind::Call { with: address::marked(with, *what), what: *what };
+        }
+        if let Some(catalogue) = self.definition.r#use.catalogs.get(catalogue)
+            && !self.is_known(&catalogue.endpoint, &format!("{at}/call"))
+        {
+            return Kind::Do(Arc::from([]));
         }
         let Some(address) = self.address_of(name) else {
             let known: Vec<&str> = self.definition.r#use.functions.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none is declared".to_owned() } else { known.join(", ") };
-            self.refuse(&format!("{at}/call"), format!("unknown function `{name}`; known: {known}"));
+            self.refuse(
+                &format!("{at}/call"),
+                format!("unknown function `{}`; known: {}", shown(name), shown(&known)),
+            );
             return Kind::Do(Arc::from([]));
         };
         match self.resources.get(&address).map(|document| function(plain, document)) {
@@ -420,7 +437,9 @@ impl Build<'_> {
                 Kind::Do(Arc::from([]))
             }
             None => {
-                self.unbuilt.missing.push(address);
+                let from = format!("/use/catalogs/{}/endpoint", escaped(catalogue));
+                let endpoint = self.definition.part(&from).cloned().unwrap_or_default();
+                self.miss(address, &endpoint);
                 Kind::Do(Arc::from([]))
             }
         }
@@ -442,8 +461,10 @@ impl Build<'_> {
         match self.function(name, none, at) {
             Kind::Function { task, .. } => Kind::Compensate { with: arguments, undo: task },
             _ => {
-                let why =
-                    format!("`{name}` is no function of use.functions; what undoes a step has to be one");
+                let why = format!(
+                    "`{}` is no function of use.functions; what undoes a step has to be one",
+                    shown(name)
+                );
                 self.refuse(&format!("{at}/with/function"), why);
                 nothing
             }
@@ -647,18 +668,23 @@ impl Build<'_> {
 
     fn schema(&mut self, declared: &Schema, at: &str) -> Option<Validator> {
         if declared.format.split(':').next() != Some("json") {
-            self.refuse(at, format!("schemas in `{}` are not known; expected json", declared.format));
+            self.refuse(at, format!("schemas in `{}` are not known; expected json", shown(&declared.format)));
             return None;
         }
         let schema = match &declared.source {
             SchemaSource::Document(schema) => schema,
-            SchemaSource::Resource(resource) => match self.resources.get(&resource.endpoint.uri) {
-                Some(schema) => schema,
-                None => {
-                    self.unbuilt.missing.push(resource.endpoint.uri.clone());
+            SchemaSource::Resource(resource) => {
+                let from = format!("{at}/resource/endpoint");
+                if !self.is_known(&resource.endpoint, &from) {
                     return None;
                 }
-            },
+                let Some(schema) = self.resources.get(&resource.endpoint.uri) else {
+                    let endpoint = self.part(&from);
+                    self.miss(resource.endpoint.uri.clone(), &endpoint);
+                    return None;
+                };
+                schema
+            }
         };
         match Validator::compile(schema) {
             Ok(validator) => Some(validator),

@@ -11,7 +11,7 @@ use crate::jq::Data;
 use crate::template::Template;
 
 pub(crate) use self::build::PERMIT;
-pub use self::build::{Refused, Resources, SPOKEN, Unbuilt, trigger};
+pub use self::build::{AS_IT_IS, Missing, Refused, Resources, SPOKEN, Unbuilt, trigger};
 pub(crate) use self::schema::Validator;
 pub use self::schema::fits;
 

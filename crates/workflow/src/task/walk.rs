@@ -12,7 +12,7 @@ impl Definition {
         let of_extensions = self.r#use.extensions.iter().flat_map(|one| one.before.iter().chain(&one.after));
         for task in self.tasks.iter().chain(self.r#use.functions.values()).chain(of_extensions) {
             task.each(&mut |task| {
-                if task.metadata.contains_key(PERMIT) {
+                if task.permit().is_some() {
                     found.push(task);
                 }
             });
@@ -25,7 +25,7 @@ impl Task {
     /// What it waits for a permit with; not looked into here.
     #[must_use]
     pub fn permit(&self) -> Option<&serde_json::Value> {
-        self.metadata.get(PERMIT)
+        self.metadata.get(PERMIT).filter(|with| with.is_object())
     }
 
     /// The tasks that it consists of.

@@ -86,12 +86,14 @@ proptest! {
     fn no_text_panics(text in prop_oneof![".{0,200}", yaml()]) {
         if let Ok(document) = read(&text) {
             let _ = document.check();
+            let _ = document.all_problems();
         }
     }
 
     #[test]
     fn no_json_panics_and_its_text_is_read_as_the_same(tree in json()) {
         let document = Document::from_json(&tree).unwrap();
+        let _ = document.all_problems();
         if let Err(problems) = document.check() {
             prop_assert!(!problems.to_string().is_empty());
         }

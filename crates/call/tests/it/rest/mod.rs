@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use sos_call::rest::Client;
+use sos_call::rest::{Client, Whole};
 use sos_call::{Address, Answer, Call, CallError, Documents, Limits, Secret, Settings, Transport};
 
 use crate::support::WAIT;
@@ -67,15 +67,22 @@ impl<'a> Asked<'a> {
     }
 
     async fn call(&self, operation: &str, input: Value) -> Result<Answer, CallError> {
-        let call = Call {
+        self.client.call(&transport(), &self.one(operation, &input)).await
+    }
+
+    async fn whole(&self, operation: &str) -> Result<Whole, CallError> {
+        self.client.call_whole(&transport(), &self.one(operation, &Value::Null)).await
+    }
+
+    fn one<'c>(&'c self, operation: &'c str, input: &'c Value) -> Call<'c> {
+        Call {
             endpoint: &self.endpoint,
             operation,
-            input: &input,
+            input,
             headers: &self.headers,
             query: &self.query,
             timeout: self.timeout,
             limits: self.limits,
-        };
-        self.client.call(&transport(), &call).await
+        }
     }
 }

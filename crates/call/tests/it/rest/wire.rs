@@ -313,3 +313,37 @@ fn documents_that_belong_together_are_named_so_that_they_can_be_fetched() {
     assert!(alone.message.contains("`market/paths/offers.json`, and no such document was given"), "{alone}");
     assert!(alone.place.contains("line 8"), "{alone}");
 }
+
+#[tokio::test]
+async fn an_answer_comes_whole_where_that_is_asked_for() {
+    const BODY: &str = "{\"z\": 1.50,\n \"a\": 2}";
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let read = std::io::Read::read(&mut stream, &mut head).unwrap_or(0);
+            let status = if head[..read].starts_with(b"GET /moved") { "302 Found" } else { "200 OK" };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\n\r\n{BODY}",
+                BODY.len()
+            );
+            // Who asked may have gone.
+            let _gone = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        }
+    });
+    let get = |name: &str| {
+        format!(
+            "  /{name}: {{get: {{operationId: {name}, responses: {{'200': {{description: ok, content: {{application/json: {{schema: {{type: object}}}}}}}}}}}}}}\n"
+        )
+    };
+    let text =
+        format!("openapi: 3.1.0\ninfo: {{title: t, version: '1'}}\npaths:\n{}{}", get("here"), get("moved"));
+    let client = described(&text);
+    let asked = Asked::new(&client, port, "");
+    let here = asked.whole("here").await.unwrap();
+    assert_eq!((here.answer.output, here.bytes.as_slice()), (json!({"a": 2, "z": 1.5}), BODY.as_bytes()));
+    let moved = asked.whole("moved").await.unwrap();
+    assert_eq!((moved.answer.status.as_str(), moved.bytes.as_slice()), ("302", BODY.as_bytes()));
+    assert_eq!(asked.call("moved", json!({})).await.unwrap_err().kind, ErrorKind::BadAnswer);
+}

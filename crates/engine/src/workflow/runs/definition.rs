@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sos_model::{Declared, Problem, WorkflowLimits, WorkflowSource, WorkflowSpec};
-use sos_workflow::Document;
+use sos_store::Store;
 use sos_workflow::program::{Program, Resources};
+use sos_workflow::{Definition, Document};
 
 use crate::waiting::{self, Sites};
 use crate::workflow::executor::{Allowed, Executor, Reach, Within};
@@ -75,6 +76,31 @@ fn text(name: &str, spec: &WorkflowSpec, base: &Path) -> Result<(String, String,
     }
 }
 
+/// Everything that is wrong with the text of a document, in its order; `whole`: its runs wait as a whole.
+pub(crate) fn check_document(
+    text: &str,
+    whole: bool,
+    sites: Option<&Sites<'_>>,
+) -> Vec<sos_workflow::Problem> {
+    let (found, definition) = match sos_workflow::read(text) {
+        Ok(document) => (document.all_problems(), document.check().ok()),
+        Err(found) => (Some(found), None),
+    };
+    let mut all = found.as_ref().map_or(Vec::new(), |found| found.all().to_vec());
+    all.extend(definition.iter().flat_map(|definition| waiting::check(text, definition, whole, sites)));
+    all.sort_by_key(|problem| problem.position);
+    if found.is_some_and(|found| found.are_more()) {
+        all.push(sos_workflow::Problem {
+            kind: sos_workflow::ProblemKind::Text,
+            position: sos_model::Position::NONE,
+            path: String::new(),
+            message: "there are more problems".to_owned(),
+            help: "mend these first".to_owned(),
+        });
+    }
+    all
+}
+
 /// What is wrong with the documents of declared workflows, whose paths are absolute; `stored` is what is declared beside them.
 pub fn check(declared: &[Declared], stored: &[Declared]) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -89,18 +115,11 @@ pub fn check(declared: &[Declared], stored: &[Declared]) -> Vec<Problem> {
                 problems.push(one.problem(field, why, "expected a document in the Open Workflow DSL"))
             }
             Ok((text, name, _)) => {
-                let read = sos_workflow::read(&text).and_then(|document| document.check());
-                let found = match read {
-                    Ok(definition) => {
-                        let sites = Sites { declared: [declared, stored] };
-                        waiting::check(&text, &definition, spec.flexible.is_some(), Some(&sites))
-                    }
-                    Err(found) => found.all().to_vec(),
-                };
-                let lines = found.iter().map(|problem| problem.in_file(&name).to_string());
+                let sites = Sites { declared: [declared, stored] };
+                let found = check_document(&text, spec.flexible.is_some(), Some(&sites));
                 let of_file = matches!(spec.source, WorkflowSource::File(_));
-                problems.extend(lines.map(|line| {
-                    if of_file { Problem::in_file("", line, "") } else { one.problem(field, line, "") }
+                problems.extend(found.iter().map(|problem| problem.in_file(&name)).map(|problem| {
+                    if of_file { problem } else { one.problem(field, problem.to_string(), "") }
                 }));
             }
         }
@@ -108,8 +127,22 @@ pub fn check(declared: &[Declared], stored: &[Declared]) -> Vec<Problem> {
     problems
 }
 
+/// The secrets that a document declares, as far as they are there: what it needs from elsewhere may ask who it is.
+fn secrets(store: &Store, definition: &Definition) -> Value {
+    let there = definition.r#use.secrets.iter().filter_map(|name| {
+        let keys = crate::services::secrets::all(store, name).ok()?;
+        Some((name.clone(), keys))
+    });
+    Value::Object(there.collect())
+}
+
 /// A declared workflow, with all that its document needs.
-pub(super) async fn read(declared: &Declared, base: &Path, reach: &Reach) -> Result<Workflow, String> {
+pub(super) async fn read(
+    declared: &Declared,
+    base: &Path,
+    reach: &Reach,
+    store: &Store,
+) -> Result<Workflow, String> {
     let spec = declared.workflow().ok_or("no workflow")?;
     let (text, name, folder) = text(&declared.name, spec, base)?;
     let told = |problems: sos_workflow::Problems| {
@@ -135,7 +168,7 @@ pub(super) async fn read(declared: &Declared, base: &Path, reach: &Reach) -> Res
     let allowed =
         Allowed { shell: spec.shell.as_ref().map(within), containers: spec.containers.as_ref().map(within) };
     let executor = Executor::new(&reach, allowed, folder).map_err(|error| error.to_string())?;
-    let loaded = load(&executor, &definition).await;
+    let loaded = load(&executor, &definition, &secrets(store, &definition)).await;
     let (program, resources) = loaded.map_err(|why| match why {
         Unloaded::Unfetched(address, why) => format!("{address} is needed: {why}"),
         Unloaded::Unbuilt(unbuilt) => {

@@ -104,7 +104,7 @@ async fn follow(runs: &Runs, seen: &mut Seen, started: &mut Followed) {
         if seen.get(&name).is_some_and(|(before, _)| *before == one && !is_changed(runs, &name)) {
             continue;
         }
-        let read = definition::read(&one, &runs.0.base, &runs.0.reach).await;
+        let read = definition::read(&one, &runs.0.base, &runs.0.reach, &runs.0.store).await;
         tell(runs, &name, read.as_ref().err().map(String::as_str));
         seen.insert(name.clone(), (one, read.is_ok()));
         if let Ok(workflow) = read {

@@ -51,6 +51,7 @@ use crate::relock;
 use crate::workflow::executor::Reach;
 
 pub use definition::check;
+pub(crate) use definition::check_document;
 pub use orders::{Order, Ordered, Refusal, Which};
 pub use people::{Doing, Person};
 pub use view::RunQuery;

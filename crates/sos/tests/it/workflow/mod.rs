@@ -381,6 +381,13 @@ fn what_is_wrong_with_a_document_is_said_with_its_place() {
     let (code, text) = said("do: [{a: {sett: {x: 1}}}, {b: {set: {x: 1}, then: c}}]", &[]);
     assert!(code == 2 && text.contains("w.yaml:2:10") && text.contains("did you mean \"set\"?"), "{text}");
     assert!(text.contains("there is no task \"c\"") && text.contains("2 problems found"), "{text}");
+    let (code, text) = said("do: [{a: {sett: {x: 1}}}, {b: {set: {x: '${ .a + }'}}}]", &[]);
+    assert!(code == 2 && text.contains("without a kind") && text.contains("cannot be read"), "{text}");
+    let (code, text) = said("input: {schema: {resource: {endpoint: '${ .at }'}}}\ndo: []", &[]);
+    assert!(
+        code == 2 && text.contains("is an expression") && text.contains("input.schema.resource"),
+        "{text}"
+    );
     let (code, text) = said("do:\n- a:\n    set: {x: '${ .a + }', y: '${ $contxt }'}", &[]);
     assert!(
         code == 2 && text.contains("w.yaml:4:14: do[0].a.set.x: the expression cannot be read"),
@@ -395,12 +402,45 @@ fn what_is_wrong_with_a_document_is_said_with_its_place() {
         code == 2 && text.contains("w.yaml:3:") && text.contains("do[0].a.metadata.flexible: within"),
         "{text}"
     );
-    let (code, text) = said("use: {secrets: [key]}\ndo: [{a: {set: {x: 1}}}]", &[]);
-    assert!(code == 2 && text.contains("--secret NAME=VALUE"), "{text}");
+    let (code, text) = said("use: {secrets: [key]}\ndo: [{a: {set: {x: 1}}}]", &["--secret", "key"]);
+    assert!(code == 2 && text.contains("expected NAME=VALUE"), "{text}");
     let (code, text) = said("do: [{a: {set: {x: 1}}}]", &["--input", "{"]);
     assert!(code == 2 && text.contains("--input is no JSON"), "{text}");
     let (code, text) = said("do: [{a: {run: {shell: {command: 'echo hi'}}}}]", &[]);
     assert!(code == 1 && text.contains("--allow-shell") && text.contains("/authorization"), "{text}");
     let (code, text) = said("do: [{a: {set: {x: '${ def f: f; f }'}}}]", &[]);
     assert!(code == 1 && text.contains("it did not end within"), "{text}");
+}
+
+#[test]
+fn documents_are_validated_alone_and_with_their_manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let head = "document: {dsl: '1.0.3', namespace: a, name: b, version: '1.0.0'}\n";
+    let manifest =
+        "apiVersion: sos.energy/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec: {file: w.yaml}\n";
+    std::fs::write(folder.path().join("m.yaml"), manifest).unwrap();
+    let said = |text: &str, of: &str| {
+        std::fs::write(folder.path().join("w.yaml"), format!("{head}{text}")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sos"));
+        let done = command.arg("validate").arg(of).current_dir(folder.path()).output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code().unwrap(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let well = "do: [{a: {set: {x: 1}}}]";
+    assert_eq!(said(well, "w.yaml"), (0, "1 resources are valid: 1 workflow documents\n".to_owned()));
+    assert_eq!(said(well, "."), (0, "2 resources are valid: 1 Workflow, 1 workflow documents\n".to_owned()));
+    for wrong in [
+        "do: [{a: {set: {x: '${ .a + }'}}}]",
+        "do: [{a: {set: {x: '${ $contxt }'}}}]",
+        "evaluate: {language: js}\ndo: []",
+        "input: {schema: {format: avro, document: {}}}\ndo: []",
+        "do: [{a: {sett: {x: 1}}}]",
+    ] {
+        for of in ["w.yaml", "m.yaml", "."] {
+            let (code, text) = said(wrong, of);
+            assert_eq!(code, 2, "{of} {wrong}: {text}");
+            assert_eq!(text.matches("w.yaml:2:").count(), 1, "{of} {wrong}: {text}");
+            assert!(!text.contains("error: :"), "{text}");
+        }
+    }
 }

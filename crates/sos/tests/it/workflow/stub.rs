@@ -305,6 +305,7 @@ fn answer(asked: &Asked) -> (u16, Option<Value>) {
             Ok(id) if id <= 2 => (200, Some(pet(id))),
             _ => (404, Some(json!({"code": 1, "type": "error", "message": "Pet not found"}))),
         },
+        ["v2", "moved"] => (302, Some(json!({"to": "elsewhere"}))),
         ["v2", "swagger.json"] => (200, Some(swagger())),
         ["basic-auth", user, password] => {
             use base64::Engine as _;
@@ -319,6 +320,10 @@ fn answer(asked: &Asked) -> (u16, Option<Value>) {
             None => (401, None),
         },
         ["catalog", "functions", name, _, "function.yaml"] => catalogued(name),
+        ["closed", "functions", name, _, "function.yaml"] => match header("authorization") {
+            Some("Bearer open") => catalogued(name),
+            _ => (401, None),
+        },
         ["docs", "asyncapi.json"] => (200, Some(example())),
         ["asyncapi.json"] => (200, Some(asyncapi("stub.example", "https", "wss"))),
         ["asyncapi2.json"] => (200, Some(second())),
@@ -434,6 +439,7 @@ fn swagger() -> Value {
                 "parameters": [{"name": "status", "in": "query", "required": true, "type": "array", "items": {"type": "string"}, "collectionFormat": "multi"}],
                 "responses": {"200": {"description": "ok", "schema": {"type": "array", "items": {"$ref": "#/definitions/Pet"}}}},
             }},
+            "/moved": {"get": {"operationId": "moved", "responses": {"200": {"description": "ok", "schema": {"$ref": "#/definitions/Pet"}}}}},
             "/pet/{petId}": {"get": {
                 "operationId": "getPetById", "produces": ["application/json"],
                 "parameters": [{"name": "petId", "in": "path", "required": true, "type": "integer", "format": "int64"}],
