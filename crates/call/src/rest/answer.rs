@@ -68,7 +68,7 @@ pub(super) async fn read(
 }
 
 impl Body {
-    const fn nothing() -> Self {
+    fn nothing() -> Self {
         let (value, kind, raw) = (Value::Null, Kind::Bytes, Vec::new());
         Self { value, kind, depth: 0, bytes: 0, raw, described: None }
     }

@@ -289,7 +289,7 @@ pub fn problem(
     steps: Vec<Step>,
     expected: &Expected,
     socs: &BTreeMap<usize, Soc>,
-    work: Vec<FlexibleWork>,
+    mut work: Vec<FlexibleWork>,
     caution: Caution,
 ) -> Problem {
     let n = steps.len();
@@ -308,11 +308,12 @@ pub fn problem(
     };
     let margin = (Price::ZERO, caution.limit_margin);
     let mut feeders = feeders::feeders(model, &steps, &expected.feeders, margin, &expected.carried);
-    let breach = site.breach_price.unwrap_or_else(|| {
-        let generators = model.generators().map(|(_, asset, declared)| generator(asset, declared));
-        let generators: Vec<Generator> = generators.collect();
-        Price::per_kwh(BREACH_PRICE).max(far_above(&connection, &feeders, &generators, &steps))
-    });
+    let generators = model.generators().map(|(_, asset, declared)| generator(asset, declared));
+    let generators: Vec<Generator> = generators.collect();
+    let far = Price::per_kwh(BREACH_PRICE).max(far_above(&connection, &feeders, &generators, &steps));
+    let breach = site.breach_price.unwrap_or(far);
+    let required = work.iter_mut().filter(|work| work.required);
+    required.for_each(|work| work.value = work.value.max(far * work.energy));
     set_breach_price(&mut connection, &mut feeders, breach);
     let price = |t: usize| expected.import_price[t] + model.carbon_price * expected.carbon[t];
     let cheapest = cheapest(model, (0..n).map(price));
