@@ -8,8 +8,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{Problem, Step};
-use sos_model::{Declared, Heated, SignalSource, SignalSpec, SiteSpec, duration_text};
-use sos_units::{CarbonIntensity, Power, Price};
+use sos_model::{Declared, Heated, SignalSource, SignalSpec, SiteSpec, Trip, duration_text};
+use sos_units::{CarbonIntensity, Energy, Power, Price};
 
 use super::feeders::ExpectedFeeder;
 use super::model::{Asset, Heat, Kind, SiteModel, Value, assemble};
@@ -222,7 +222,7 @@ fn work(declared: &[Declared], site: &str, zone: &TimeZone, steps: &[Step]) -> V
     offers
 }
 
-/// What people may not have meant: targets whose time is not within the steps, generators that burn for nothing.
+/// What people may not have meant: targets whose time is not within the steps, trips that have begun, generators that burn for nothing.
 fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Vec::new() };
     let outside = model.stores().flat_map(|(_, asset, battery)| {
@@ -240,7 +240,32 @@ fn passed_over(model: &SiteModel, steps: &[Step]) -> Vec<String> {
     let free = model.generators().filter(|(_, _, declared)| declared.fuel_cost.is_empty());
     let free =
         free.map(|(_, asset, _)| format!("Asset/{}: no fuelCost, so its power costs nothing", asset.name));
-    outside.map(note).chain(free).collect()
+    outside.map(note).chain(begun(model, first.start, last.end())).chain(free).collect()
+}
+
+/// Trips that a plan from a time to a time only knows as time away.
+fn begun(model: &SiteModel, from: Timestamp, to: Timestamp) -> impl Iterator<Item = String> {
+    let vehicles = model.assets.iter().filter_map(|asset| match &asset.kind {
+        Kind::Vehicle(vehicle) => Some((&asset.name, vehicle)),
+        _ => None,
+    });
+    let needs = |trip: &Trip| trip.soc.is_some() || trip.uses > Energy::ZERO;
+    vehicles.flat_map(move |(name, vehicle)| {
+        let trips = vehicle.trips_between(&model.zone, from, to).into_iter();
+        let trips = trips.filter(move |trip| trip.leaves <= from && needs(trip));
+        trips.map(move |trip| {
+            let soc = vehicle.battery.initial_soc_or_min();
+            let short = (trip.soc.unwrap_or(soc) - soc) * vehicle.battery.capacity;
+            let short = match short > Energy::ZERO {
+                true => format!("; it has {:.1} kWh less than is wanted for it", short.as_kwh()),
+                false => String::new(),
+            };
+            let leaves = crate::time_text(trip.leaves, &model.zone);
+            format!(
+                "Asset/{name}: the trip at {leaves} has begun when the plan begins, so that what it wants and uses plays no part{short}"
+            )
+        })
+    })
 }
 
 /// What is declared, read over the steps.

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sos_dispatch::{Draw, Dynamics, LiveStorage, SocTarget, Step, Storage};
-use sos_model::{Battery, Building, Heated, Tank, Vehicle};
+use sos_model::{Battery, Building, Heated, Tank, Trip, Vehicle};
 use sos_units::{Energy, Power, Price, Soc};
 
 use super::model::{Asset, Heat, Kind};
@@ -115,9 +115,8 @@ pub(super) fn vehicle(
         let needed = trip.soc.unwrap_or(Soc::ZERO).max(Soc::fraction(trip.uses / declared.battery.capacity));
         let needed = needed.min(declared.battery.max_soc);
         storage.targets.extend(early(steps, trip.leaves, needed, defaults.early));
-        if let (Some(soc), Some(step)) = (trip.soc, last_before(steps, trip.leaves)) {
-            storage.targets.push(SocTarget { step, soc, price: wanted });
-        }
+        let target = departure(&storage, steps, trip);
+        storage.targets.extend(target.map(|(step, soc)| SocTarget { step, soc, price: wanted }));
     }
     if available.contains(&false) {
         storage.available = Some(available);
@@ -127,6 +126,19 @@ pub(super) fn vehicle(
     }
     storage.dynamics.min_charge = declared.min_charge;
     storage
+}
+
+/// At the end of which step what is wanted for a trip counts, and how much it is; none for a trip that has begun already. One that
+/// leaves within the first step takes with it what it has: what that lacks is missing at the end of the step, after use and losses.
+fn departure(storage: &Storage, steps: &[Step], trip: &Trip) -> Option<(usize, Soc)> {
+    let soc = trip.soc?;
+    if let Some(step) = last_before(steps, trip.leaves) {
+        return Some((step, soc));
+    }
+    let step = leaving(steps, trip.leaves)?;
+    let rest = (soc.as_fraction() - trip.uses / storage.capacity).max(0.0);
+    let kept = storage.dynamics.retention.powf(steps[step].duration.get());
+    Some((step, Soc::fraction(rest * kept)))
 }
 
 /// Wishes for what a trip needs in the hours before it, each of little worth.

@@ -152,7 +152,7 @@ fn people_and_programs_see_by_how_much_a_carbon_cap_does_not_hold() {
     }
     let good = optimize(&folder, "input.yaml", &from, 1);
     let [given] = good["given_up"].as_array().unwrap().as_slice() else { panic!("{good:#}") };
-    assert!((number(&given["by_kg"]) - 3.0).abs() < 1e-6 && given["price_per_kg"] == 50.0, "{given}");
+    assert!((number(&given["by_kg"]) - 3.0).abs() < 1e-6 && given["price_per_kg"] == json!(50.0), "{given}");
     for (place, value, words) in [
         ("/given_up", json!([]), "carbon cap and what is listed as given up, kg"),
         (
@@ -201,6 +201,20 @@ fn needs_that_nobody_priced_make_a_plan_infeasible_and_priced_ones_are_a_choice(
     let table = sos(&folder, &[&["optimize", "input.yaml", "-o", "table"], &from[..]].concat()).stdout;
     let words = " + work of wash/2026-03-02 2026-03-02T00:00:00+01:00 … 2026-03-02T02:00:00+01:00\n";
     assert!(table.contains(words), "{table}");
+}
+
+#[test]
+fn a_trip_that_begins_with_the_plan_is_told_of() {
+    let folder = root().join("cases/optimize/vehicle-leaves-in-the-first-step");
+    let text = std::fs::read_to_string(folder.join("input.yaml")).unwrap();
+    let dir = home(&text.replacen("T00:40:00", "T00:00:00", 1), DATA);
+    let ran = sos(dir.path(), &["optimize", "home.yaml", "--from", "2026-03-02T00:00:00+01:00"]);
+    for words in [
+        "Asset/car: the trip at 2026-03-02T00:00:00+01:00 has begun when the plan begins",
+        "it has 2.0 kWh less than is wanted for it",
+    ] {
+        assert!(ran.code == 0 && ran.stderr.contains(words), "no {words:?} in\n{}", ran.stderr);
+    }
 }
 
 const SITE: &str = "apiVersion: sos.energy/v1alpha1
