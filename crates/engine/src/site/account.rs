@@ -339,7 +339,7 @@ impl Accounts {
             Kind::Battery(battery) => self.initial_soc(index, battery),
             Kind::Vehicle(vehicle) => self.initial_soc(index, &vehicle.battery),
             Kind::HeatPump(heat) => {
-                let declared = || super::storages::initial_heat(heat).max(Soc::ZERO);
+                let declared = || super::storages::initial_heat(heat).clamp(Soc::ZERO, Soc::fraction(1.0));
                 self.initial.get(&index).copied().unwrap_or_else(declared)
             }
             _ => Soc::ZERO,

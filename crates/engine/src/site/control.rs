@@ -435,7 +435,8 @@ fn share(asset: &Asset, measured: &Measured) -> Option<Soc> {
     let by_temperature = || {
         let Kind::HeatPump(heat) = &asset.kind else { return None };
         let sos_model::Heated::Building(building) = &heat.pump.heats else { return None };
-        Some(building.share_at(sos_model::Temperature::celsius(measured.temperature.ok()?)))
+        let share = building.share_at(sos_model::Temperature::celsius(measured.temperature.ok()?));
+        Some(share.min(Soc::fraction(1.0)))
     };
     let share = |soc: Soc| soc.clamp(Soc::ZERO, Soc::fraction(1.0));
     measured.soc.ok().map(share).or_else(by_temperature)

@@ -424,7 +424,7 @@ fn all_storages(
                 Some(driven(storage, vehicle, index, period.worth, rows))
             }
             Kind::HeatPump(heat) if plans_with(model, index) => {
-                let soc = initial(storages::initial_heat(heat).max(Soc::ZERO));
+                let soc = initial(storages::initial_heat(heat).clamp(Soc::ZERO, Soc::fraction(1.0)));
                 Some(storages::heat_pump(asset, heat, soc, steps, &flowed(heat, index, rows), defaults))
             }
             _ => None,

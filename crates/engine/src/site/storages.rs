@@ -187,13 +187,15 @@ pub(super) fn heat_store(heat: &Heat) -> (Energy, f64) {
     (store.capacity, store.retention)
 }
 
-/// The share of heat that is declared to be in store at the start; below zero for a building that is colder than it may be.
+/// The share of heat that is declared to be in store at the start; below zero for a building that is colder than it may be, above 1
+/// for one that is warmer.
 pub(super) fn initial_heat(heat: &Heat) -> Soc {
     Store::of(heat).soc
 }
 
 /// A heat pump with what it heats: a store that takes in electricity and holds heat, `soc` of it now. A building that is colder than
-/// its lowest temperature (`soc` below zero) counts from where it is, and what it lacks is wanted at the end of each step.
+/// its lowest temperature (`soc` below zero) counts from where it is, and what it lacks is wanted at the end of each step. One that is
+/// warmer than its highest temperature (`soc` above 1) cools first.
 pub(super) fn heat_pump(
     asset: &Asset,
     heat: &Heat,
@@ -204,7 +206,6 @@ pub(super) fn heat_pump(
 ) -> Storage {
     let pump = &heat.pump;
     let (store, lacks) = Store::of(heat).down_to(soc);
-    let soc = soc.max(Soc::ZERO);
     let mut efficiency = Vec::with_capacity(steps.len());
     let mut drawn = Vec::with_capacity(steps.len());
     for (t, step) in steps.iter().enumerate() {
@@ -214,6 +215,8 @@ pub(super) fn heat_pump(
         let out = store.per_kelvin * (store.base - expected.outside.get(t).copied().unwrap_or(store.base));
         drawn.push(Energy::kwh((out - expected.flow[t].as_kw()) * hours * lasting));
     }
+    store.cool_first(soc, steps, &mut drawn);
+    let soc = soc.clamp(Soc::ZERO, Soc::fraction(1.0));
     let used = drawn.iter().any(|energy| energy.as_kwh().abs() > 0.0);
     let lack = pump.lack_price.map_or(defaults.breach, |amount| amount.value);
     let (wanted, worth) =
@@ -329,10 +332,71 @@ impl Store {
         (store, lacks)
     }
 
+    /// What is drawn from a building that is warmer than full. As long as it would be even without heat, it counts as full, because
+    /// that leaves no room; in the step in which it cools below full, what it had above comes in.
+    fn cool_first(&self, soc: Soc, steps: &[Step], drawn: &mut [Energy]) {
+        let full = self.capacity;
+        let (mut counted, mut there) = (full, soc * full);
+        if there <= full {
+            return;
+        }
+        for (drawn, step) in drawn.iter_mut().zip(steps) {
+            let rest = there - *drawn;
+            if rest <= full {
+                *drawn = counted - rest;
+                return;
+            }
+            *drawn = counted - full;
+            let kept = self.retention.powf(step.duration.get());
+            (counted, there) = (full * kept, rest * kept);
+        }
+    }
+
     /// Heat that flows evenly over a step is lost less than heat that is there from its start: how much more of it is left, as a
     /// factor. The exact solution of the equation of [`Self::of_building`] for a constant flow.
     fn lasting(&self, hours: f64) -> f64 {
         let rate = -self.retention.ln() * hours;
         if rate < 1e-9 { 1.0 } else { rate.exp_m1() / rate }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sos_units::Hours;
+
+    use super::*;
+
+    fn steps(n: i64) -> Vec<Step> {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let step = |t| Step { start: start + SignedDuration::from_hours(t), duration: Hours::new(1.0) };
+        (0..n).map(step).collect()
+    }
+
+    fn store() -> Store {
+        let capacity = Energy::kwh(4.0);
+        Store { capacity, soc: Soc::fraction(3.0), retention: 0.5, per_kelvin: 1.0, base: 20.0, span: 2.0 }
+    }
+
+    /// What is drawn of 1 kWh in each hour from a store that begins with this share.
+    fn drawn(soc: f64, hours: i64) -> Vec<f64> {
+        let mut drawn = vec![Energy::kwh(1.0); usize::try_from(hours).unwrap()];
+        store().cool_first(Soc::fraction(soc), &steps(hours), &mut drawn);
+        drawn.iter().map(|energy| energy.as_kwh()).collect()
+    }
+
+    #[test]
+    fn a_building_that_is_too_warm_ends_where_it_would_without_heat() {
+        // Without heat 12 kWh become 11 / 2 = 5.5, then 4.5 / 2 = 2.25, then 1.25 / 2.
+        let drawn = drawn(3.0, 3);
+        assert_eq!(drawn, vec![0.0, -2.0, 0.75]);
+        let after = |stored: f64, drawn: &f64| (stored - drawn) * 0.5;
+        assert!((drawn.iter().fold(4.0, after) - 0.625).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_not_too_warm_is_drawn_from_as_it_is() {
+        assert_eq!(drawn(1.0, 2), vec![1.0, 1.0]);
+        assert_eq!(drawn(-0.5, 2), vec![1.0, 1.0]);
+        assert_eq!(drawn(1.125, 2), vec![0.5, 1.0], "what is above full is gone in the first hour");
     }
 }

@@ -278,11 +278,12 @@ impl Routine {
 }
 
 impl Building {
-    /// The share of the heat between `min` and `max` that a temperature stands for, at most 1; below zero where it is colder than `min`.
+    /// The share of the heat between `min` and `max` that a temperature stands for: below zero where it is colder than `min`, above 1
+    /// where it is warmer than `max`.
     #[must_use]
     pub fn share_at(&self, temperature: Temperature) -> Soc {
         let (min, max) = (self.min.as_celsius(), self.max.as_celsius());
-        Soc::fraction(((temperature.as_celsius() - min) / (max - min)).min(1.0))
+        Soc::fraction((temperature.as_celsius() - min) / (max - min))
     }
 }
 
