@@ -92,7 +92,10 @@ pub fn case(read: &Read, from: Option<&str>) -> Result<Case, Vec<sos_model::Prob
     let mut problem = plan::problem(&model, steps, &expected, &socs, work, Caution::none());
     problem.generators =
         model.generators().map(|(_, asset, declared)| plan::generator(asset, declared)).collect();
-    problem.validate().map_err(|invalid| vec![one.problem("spec", invalid.to_string(), "")])?;
+    problem.validate().map_err(|invalid| {
+        let message = invalid.to_string();
+        vec![read.meant(&message).unwrap_or(one).problem("spec", message, "")]
+    })?;
     Ok(Case { model, problem: Arc::new(problem), given, notes })
 }
 
@@ -126,6 +129,12 @@ impl Read {
     /// The series of the signals that have a file.
     pub(super) const fn series(&self) -> &Series {
         &self.series
+    }
+
+    /// The asset that a problem with a plan is of.
+    fn meant(&self, message: &str) -> Option<&Declared> {
+        let named = |one: &&Declared| message.contains(&format!(" of {} is ", one.name));
+        self.declared.iter().filter(|one| one.asset().is_some()).find(named)
     }
 
     /// The one site.

@@ -321,6 +321,12 @@ fn wrong_input_is_refused_with_file_line_name_and_what_was_expected() {
             "data.csv: signal house ends at",
         ],
     );
+    refused(
+        &changed("initialSoc: 0.5", "initialSoc: 0.5, chargeEfficiency: 0.001"),
+        DATA,
+        &[],
+        &["home.yaml:30:3: spec: charge efficiency of battery is 0.001; expected 0.01…1"],
+    );
     refused(SITE, &data("0.4", "NaN"), &[], &["data.csv:3:27: ", "NaN"]);
     refused(
         SITE,
