@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sos_model::{BillingPeriod, Charge, Charged};
+use sos_model::{Charge, Charged};
 use sos_units::{
     Emissions, ExactEmissions, ExactEnergy, ExactIntensity, ExactMoney, ExactPrice, Power, Price,
 };
 
 use super::account::carbon;
+use super::intervals::{Interval, interval_of, length_of, parts, period_of};
 use super::model::{Kind, SiteModel};
 
 /// What flowed through the meters of a site in a tick, import positive; none where something was not known.
@@ -107,8 +108,18 @@ struct Counted {
     period: Date,
     /// The amount; of a peak what the highest interval drew.
     so_far: ExactEnergy,
-    /// The interval that runs: its day, its begin in seconds after midnight, and what it has drawn.
+    /// The interval that runs: its day, its begin in seconds after the begin of the day, and what it has drawn.
     running: Option<(Date, i64, ExactEnergy)>,
+}
+
+impl Counted {
+    /// What an interval has drawn; nothing unless it is the one that runs.
+    fn drawn_in(&self, interval: &Interval) -> ExactEnergy {
+        match self.running {
+            Some((day, after, drawn)) if (day, after) == (interval.day, interval.after) => drawn,
+            _ => ExactEnergy::ZERO,
+        }
+    }
 }
 
 impl Carried {
@@ -142,7 +153,8 @@ impl Carried {
         self.emitted = Some((period, so_far + emissions));
     }
 
-    /// Counts an import; by how much it makes the charge dearer.
+    /// Counts an import over a tick of so many seconds; by how much it makes the charge dearer. A tick that reaches over the border
+    /// of an interval or a period is split there.
     fn count(
         &mut self,
         charge: &Charge,
@@ -150,7 +162,25 @@ impl Carried {
         (start, seconds): (Timestamp, i64),
         import: ExactEnergy,
     ) -> ExactMoney {
-        let period = period_of(start, zone, charge.per());
+        let until = start.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
+        // Parts are differences of what has flowed, so that they add up to the last digit.
+        let flowed = |at: Timestamp| part_of(import, at.duration_since(start), until.duration_since(start));
+        let mut more = ExactMoney::ZERO;
+        for (from, to) in parts(charge, zone, (start, until)) {
+            more += self.count_part(charge, zone, from, flowed(to) - flowed(from));
+        }
+        more
+    }
+
+    /// Counts an import within one interval or period, in which `at` lies.
+    fn count_part(
+        &mut self,
+        charge: &Charge,
+        zone: &TimeZone,
+        at: Timestamp,
+        import: ExactEnergy,
+    ) -> ExactMoney {
+        let period = period_of(at, zone, charge.per());
         let first = || Counted { period, so_far: declared(charge), running: None };
         let counted = self.counted.entry(charge.name.to_string()).or_insert_with(first);
         if counted.period != period {
@@ -160,18 +190,10 @@ impl Carried {
         match &charge.on {
             Charged::Tier(_) => counted.so_far += import,
             Charged::Peak(_) => {
-                let length = interval(charge);
-                let (day, from) = interval_of(start, zone, length);
-                let drawn = match counted.running {
-                    Some((date, begin, drawn)) if (date, begin) == (day, from) => drawn,
-                    _ => ExactEnergy::ZERO,
-                };
-                // What is longer than an interval is one, with the same mean.
-                let share = i128::from(import.as_watt_seconds()) * i128::from(length.min(seconds));
-                let share = i64::try_from(share / i128::from(seconds)).unwrap_or(i64::MAX);
-                let drawn = drawn + ExactEnergy::watt_seconds(share);
-                counted.running = Some((day, from, drawn));
-                counted.so_far = counted.so_far.max(drawn);
+                let interval = interval_of(at, zone, length_of(charge));
+                let drawn = counted.drawn_in(&interval) + import;
+                counted.running = Some((interval.day, interval.after, drawn));
+                counted.so_far = counted.so_far.max(levelled(charge, &interval, drawn));
             }
         }
         paid(charge, counted.so_far) - before
@@ -194,20 +216,23 @@ impl Carried {
         if !matches!(charge.on, Charged::Peak(_)) {
             return 0.0;
         }
-        let here = interval_of(at, zone, interval(charge));
-        let running = self.counted.get(charge.name.as_str()).and_then(|counted| counted.running);
-        let running = running.filter(|(day, from, _)| (*day, *from) == here);
-        running.map_or(0.0, |(_, _, drawn)| figure(charge, drawn))
+        let interval = interval_of(at, zone, length_of(charge));
+        let drawn = self.counted.get(charge.name.as_str()).map(|counted| counted.drawn_in(&interval));
+        drawn.map_or(0.0, |drawn| figure(charge, levelled(charge, &interval, drawn)))
     }
 
-    /// The mean import from a time on, a tick at least, with which the interval of that time comes to this peak, kW.
+    /// The mean import of a tick that begins at a time, its length in seconds, with which no interval that it reaches into exceeds
+    /// this peak, kW.
     #[must_use]
     pub fn allowed(&self, charge: &Charge, zone: &TimeZone, at: Timestamp, tick: i64, peak: f64) -> Power {
-        let length = interval(charge);
-        let (_, begin) = interval_of(at, zone, length);
-        let left = (length - (seconds_of_day(at, zone) - begin)).max(tick).clamp(1, length);
+        let interval = interval_of(at, zone, length_of(charge));
+        let left = interval.end.duration_since(at).as_secs().clamp(1, interval.seconds());
         let unused = (peak - self.running(charge, zone, at)).max(0.0);
-        Power::kw(unused * length as f64 / left as f64)
+        let here = unused * interval.seconds() as f64 / left as f64;
+        // The rest of the tick is in the next interval, of which nothing is used.
+        let next = (tick - left).min(length_of(charge));
+        let there = if next > 0 { peak * length_of(charge) as f64 / next as f64 } else { f64::INFINITY };
+        Power::kw(here.min(there))
     }
 
     /// What was emitted in the period of a time that the carbon cap counts.
@@ -228,7 +253,7 @@ fn paid(charge: &Charge, so_far: ExactEnergy) -> ExactMoney {
     let (price, free) = match &charge.on {
         // A kW over an interval is so many kWh.
         Charged::Peak(peak) => {
-            let hours = interval(charge) as f64 / 3600.0;
+            let hours = length_of(charge) as f64 / 3600.0;
             (Price::per_kwh(peak.price.value.as_per_kw() / hours), ExactEnergy::ZERO)
         }
         Charged::Tier(tier) => (tier.price.value, energy(tier.above.as_kwh())),
@@ -239,7 +264,7 @@ fn paid(charge: &Charge, so_far: ExactEnergy) -> ExactMoney {
 /// What is declared to have been counted in the period in which the first plan begins.
 fn declared(charge: &Charge) -> ExactEnergy {
     match &charge.on {
-        Charged::Peak(peak) => ExactEnergy::from_power(peak.so_far, interval(charge)),
+        Charged::Peak(peak) => ExactEnergy::from_power(peak.so_far, length_of(charge)),
         Charged::Tier(tier) => energy(tier.so_far.as_kwh()),
     }
 }
@@ -247,7 +272,7 @@ fn declared(charge: &Charge) -> ExactEnergy {
 /// A count in the unit of its charge.
 fn figure(charge: &Charge, counted: ExactEnergy) -> f64 {
     match &charge.on {
-        Charged::Peak(_) => counted.as_watt_seconds() as f64 / interval(charge) as f64 / 1000.0,
+        Charged::Peak(_) => counted.as_watt_seconds() as f64 / length_of(charge) as f64 / 1000.0,
         Charged::Tier(_) => counted.to_energy().as_kwh(),
     }
 }
@@ -256,50 +281,21 @@ fn energy(kwh: f64) -> ExactEnergy {
     ExactEnergy::watt_seconds((kwh * 3.6e6).round() as i64)
 }
 
-/// Seconds of the intervals of a peak; of an amount there are none.
-fn interval(charge: &Charge) -> i64 {
-    match &charge.on {
-        Charged::Peak(peak) => peak.interval.as_secs().max(1),
-        Charged::Tier(_) => 1,
-    }
+/// What an interval has drawn, as one of the declared length with the same mean draws it; only the last of a day can be of another.
+fn levelled(charge: &Charge, interval: &Interval, drawn: ExactEnergy) -> ExactEnergy {
+    let [length, own] = [length_of(charge), interval.seconds()].map(SignedDuration::from_secs);
+    part_of(drawn, length, own)
 }
 
-/// The first day of the period of a time.
-pub(super) fn period_of(at: Timestamp, zone: &TimeZone, per: BillingPeriod) -> Date {
-    let date = zone.to_datetime(at).date();
-    match per {
-        BillingPeriod::Day => date,
-        BillingPeriod::Month => date.first_of_month(),
-        BillingPeriod::Year => date.first_of_year(),
-    }
-}
-
-/// When the period of a time ends.
-pub(super) fn period_end(at: Timestamp, zone: &TimeZone, per: BillingPeriod) -> Timestamp {
-    let date = zone.to_datetime(at).date();
-    let last = match per {
-        BillingPeriod::Day => date,
-        BillingPeriod::Month => date.last_of_month(),
-        BillingPeriod::Year => date.last_of_year(),
-    };
-    let next = last.tomorrow().map(|next| next.to_datetime(jiff::civil::Time::midnight()));
-    next.and_then(|next| zone.to_ambiguous_timestamp(next).compatible()).unwrap_or(Timestamp::MAX)
-}
-
-fn seconds_of_day(at: Timestamp, zone: &TimeZone) -> i64 {
-    let time = zone.to_datetime(at).time();
-    i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second())
-}
-
-/// The day of an interval and its begin in seconds after local midnight.
-pub(super) fn interval_of(at: Timestamp, zone: &TimeZone, length: i64) -> (Date, i64) {
-    (zone.to_datetime(at).date(), seconds_of_day(at, zone).div_euclid(length) * length)
+/// What of an energy that flows evenly over a `whole` flows in a time, rounded down to watt-seconds.
+fn part_of(energy: ExactEnergy, time: SignedDuration, whole: SignedDuration) -> ExactEnergy {
+    let part = i128::from(energy.as_watt_seconds()) * time.as_nanos() / whole.as_nanos().max(1);
+    ExactEnergy::watt_seconds(i64::try_from(part).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-    use sos_model::{Amount, CapacityPrice, Currency, Name, PeakCharge, Tier};
+    use sos_model::{Amount, BillingPeriod, CapacityPrice, Currency, Name, PeakCharge, Tier};
     use sos_units::Energy;
 
     use super::super::testing;
@@ -362,6 +358,72 @@ mod tests {
             near(count(&mut carried, &peak, "2026-02-01T00:00:00Z", 60, 1.5), 12.0),
             "an hour is one interval"
         );
+    }
+
+    #[test]
+    fn a_tick_over_the_border_of_an_interval_is_split_to_the_last_watt_second() {
+        let (peak, zone) = (peak(), TimeZone::UTC);
+        let mut carried = Carried::default();
+        // 20 min before half past and 20 min after it.
+        let cost = count(&mut carried, &peak, "2026-01-05T10:10:00Z", 40, 6.0);
+        assert!(near(cost, 16.0), "two thirds of the interval, 4 kW, of which 2 kW are paid already: {cost}");
+        assert!(near(carried.running(&peak, &zone, at("2026-01-05T10:50:00Z")), 4.0));
+        assert!(near(count(&mut carried, &peak, "2026-01-05T10:50:00Z", 40, 6.0), 16.0));
+        assert!(
+            near(carried.of(&peak, &zone, at("2026-01-05T11:30:00Z")), 6.0),
+            "a constant power is the peak"
+        );
+        let mut carried = Carried::default();
+        let import = ExactEnergy::watt_seconds(1_000_001);
+        for minute in [10, 17] {
+            let start = at(&format!("2026-01-05T10:{minute}:00Z"));
+            carried.count(&tier(BillingPeriod::Day), &zone, (start, 420), import);
+            carried.count(&peak, &zone, (start, 420), import);
+        }
+        assert_eq!(carried.counted["tier"].so_far, import + import);
+        assert_eq!(carried.counted["demand"].running.unwrap().2, import + import);
+        carried.count(&tier(BillingPeriod::Day), &zone, (at("2026-01-05T23:59:00Z"), 420), import);
+        assert_eq!(
+            carried.counted["tier"].so_far,
+            ExactEnergy::watt_seconds(1_000_001 - 1_000_001 / 7),
+            "six of seven minutes are of the next day"
+        );
+    }
+
+    #[test]
+    fn an_hour_that_clocks_repeat_is_not_counted_twice() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let on = Charged::Peak(PeakCharge {
+            price: Amount { value: CapacityPrice::per_kw(1.0), currency: currency() },
+            interval: SignedDuration::from_hours(1),
+            per: BillingPeriod::Month,
+            so_far: Power::ZERO,
+        });
+        let hourly = Charge { on, ..peak() };
+        let mut carried = Carried::default();
+        for quarter in 0..8 {
+            let start = at("2026-10-25T00:00:00Z") + SignedDuration::from_mins(15 * quarter);
+            carried.count(&hourly, &berlin, (start, 900), ExactEnergy::from_power(Power::kw(3.0), 900));
+        }
+        assert!(near(carried.of(&hourly, &berlin, at("2026-10-25T02:00:00Z")), 3.0));
+    }
+
+    #[test]
+    fn a_tick_over_a_border_may_draw_what_neither_interval_makes_a_peak_of() {
+        let (peak, carried, zone) = (peak(), Carried::default(), TimeZone::UTC);
+        let allowed = |from, tick| carried.allowed(&peak, &zone, at(from), tick, 3.0).as_kw();
+        assert!(near(allowed("2026-01-05T10:20:00Z", 900), 9.0), "10 min of 30, then 5 min");
+        assert!(near(allowed("2026-01-05T10:25:00Z", 1500), 4.5), "5 min of 30, then 20 min");
+        assert!(near(allowed("2026-01-05T10:20:00Z", 7200), 3.0), "whole intervals lie within it");
+    }
+
+    #[test]
+    fn what_was_kept_by_earlier_versions_is_read() {
+        let text = r#"{"before":1.5,"counted":{"demand":{"period":"2026-01-01","so_far":7200000,"running":["2026-01-05",37800,1800000]}},"emitted":null}"#;
+        let carried: Carried = serde_json::from_str(text).unwrap();
+        let (peak, zone) = (peak(), TimeZone::UTC);
+        assert!(near(carried.of(&peak, &zone, at("2026-01-05T10:45:00Z")), 4.0));
+        assert!(near(carried.running(&peak, &zone, at("2026-01-05T10:45:00Z")), 1.0));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use jiff::tz::TimeZone;
 use sos_dispatch::{
     CarbonCap, Charge, Charged, Connection, Feeder, Ramping, Schedule, Step, Sum, fair_shares, least_power,
 };
-use sos_model::{BillingPeriod, ReducedTo, Reduction, ReductionRule};
+use sos_model::{ReducedTo, Reduction, ReductionRule};
 use sos_units::{CarbonIntensity, Power, Price};
 
-use super::carried::{Carried, interval_of, period_end, period_of};
+use super::carried::Carried;
+use super::intervals::{interval_of, length_of, parts, period_end, period_of};
 use super::model::{Kind, SiteFeeder, SiteModel};
 
 /// What is expected of a feeder over the steps of a plan.
@@ -200,41 +201,78 @@ pub(super) fn charges(
         };
         // What counted so far counts in the period in which the plan begins alone.
         let first = if what == Charged::Peak { counted } else { (anew - counted).max(0.0) };
-        for (index, within) in periods(steps, zone, per).into_iter().enumerate() {
-            let mut sums = match &charge.on {
-                sos_model::Charged::Peak(peak) => {
-                    intervals(&steps[within.clone()], within.start, zone, peak.interval.as_secs())
-                }
-                sos_model::Charged::Tier(_) => {
-                    vec![Sum { so_far: 0.0, steps: within.map(|t| (t, steps[t].duration.get())).collect() }]
-                }
-            };
+        let parts = parts_of(steps, charge, zone);
+        let period = |part: &Part| period_of(part.from, zone, per);
+        for (index, parts) in parts.chunk_by(|a, b| period(a) == period(b)).enumerate() {
+            let mut sums = sums(parts, charge, zone);
             if let Some(sum) = sums.first_mut().filter(|_| index == 0) {
                 sum.so_far = carried.running(charge, zone, begin);
             }
-            let id = match index {
-                0 => charge.name.to_string(),
-                _ => format!("{}, period {}", charge.name, index + 1),
-            };
-            all.push(Charge { id, what, price, free: if index == 0 { first } else { anew }, sums });
+            // Of intervals within one step there is one that counts.
+            sums.dedup();
+            let free = if index == 0 { first } else { anew };
+            all.push(Charge { id: id(charge, index), what, price, free, sums });
         }
     }
     all
 }
 
-/// The peak that a plan comes to in the period of a step, what was counted before included, kW; none where a charge is not planned.
+/// What a charge is called in a plan, in the period of this number from that in which the plan begins.
+fn id(charge: &sos_model::Charge, period: usize) -> String {
+    match period {
+        0 => charge.name.to_string(),
+        _ => format!("{}, period {}", charge.name, period + 1),
+    }
+}
+
+/// A part of a step that lies in one interval or period.
+struct Part {
+    step: usize,
+    from: Timestamp,
+    seconds: f64,
+}
+
+/// The steps of a plan, split at the borders of the intervals or periods of a charge: the power of a step is the same in all of it.
+fn parts_of(steps: &[Step], charge: &sos_model::Charge, zone: &TimeZone) -> Vec<Part> {
+    let of_step = |(step, one): (usize, &Step)| {
+        let part = move |(from, until): (Timestamp, Timestamp)| Part {
+            step,
+            from,
+            seconds: until.duration_since(from).as_secs_f64(),
+        };
+        parts(charge, zone, (one.start, one.end())).into_iter().map(part)
+    };
+    steps.iter().enumerate().flat_map(of_step).collect()
+}
+
+/// The sums of a charge within one period: of a peak one for each interval, with the shares of it that parts of steps are, of an
+/// amount one with their hours.
+fn sums(parts: &[Part], charge: &sos_model::Charge, zone: &TimeZone) -> Vec<Sum> {
+    let sum = |parts: &[Part], whole: f64| Sum {
+        so_far: 0.0,
+        steps: parts.iter().map(|part| (part.step, part.seconds / whole)).collect(),
+    };
+    let interval = |part: &Part| interval_of(part.from, zone, length_of(charge));
+    match &charge.on {
+        sos_model::Charged::Tier(_) => vec![sum(parts, 3600.0)],
+        sos_model::Charged::Peak(_) => parts
+            .chunk_by(|a, b| interval(a) == interval(b))
+            .map(|parts| sum(parts, interval(&parts[0]).seconds() as f64))
+            .collect(),
+    }
+}
+
+/// The peak that a plan comes to in the period of this number, from that in which it begins, what was counted before included, kW;
+/// none where a charge is not planned.
 pub(super) fn foreseen(
     connection: &Connection,
     flows: &[Power],
     charge: &sos_model::Charge,
-    step: usize,
+    period: usize,
 ) -> Option<f64> {
-    let name = charge.name.as_str();
-    let own =
-        |id: &str| id == name || id.strip_prefix(name).is_some_and(|rest| rest.starts_with(", period "));
-    let mut planned = connection.charges.iter().filter(|one| own(&one.id));
-    let of_step = planned.find(|one| one.sums.iter().flat_map(|sum| &sum.steps).any(|(t, _)| *t == step))?;
-    Some(of_step.largest(flows).max(of_step.free))
+    let id = id(charge, period);
+    let planned = connection.charges.iter().find(|one| one.id == id)?;
+    Some(planned.largest(flows).max(planned.free))
 }
 
 /// What flows through a feeder by a plan, or through the connection.
@@ -243,35 +281,6 @@ pub(super) fn planned_flows<'a>(schedule: &'a Schedule, feeder: Option<&str>) ->
         None => Some(&schedule.grid),
         Some(feeder) => schedule.feeders.get(feeder).map(Vec::as_slice),
     }
-}
-
-/// The steps of each period.
-fn periods(steps: &[Step], zone: &TimeZone, per: BillingPeriod) -> Vec<std::ops::Range<usize>> {
-    let period = |step: &Step| period_of(step.start, zone, per);
-    let mut end = 0;
-    let chunk = |chunk: &[Step]| {
-        let start = end;
-        end += chunk.len();
-        start..end
-    };
-    steps.chunk_by(|a, b| period(a) == period(b)).map(chunk).collect()
-}
-
-/// The intervals of some steps, from local midnight on: the steps of each with their shares of it. A step that is longer than an
-/// interval is one.
-fn intervals(steps: &[Step], first: usize, zone: &TimeZone, seconds: i64) -> Vec<Sum> {
-    let length = seconds.max(1);
-    let interval = |step: &Step| interval_of(step.start, zone, length);
-    let mut t = first;
-    let weigh = |chunk: &[Step]| {
-        let weight = |step: &Step| (step.duration.get() * 3600.0 / length as f64).min(1.0);
-        let steps = chunk.iter().map(|step| {
-            t += 1;
-            (t - 1, weight(step))
-        });
-        Sum { so_far: 0.0, steps: steps.collect() }
-    };
-    steps.chunk_by(|a, b| interval(a) == interval(b)).map(weigh).collect()
 }
 
 impl SiteFeeder {
@@ -331,13 +340,109 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_that_a_plan_foresees_is_that_of_the_period_of_the_step() {
+    fn the_peak_that_a_plan_foresees_is_that_of_the_period() {
         let model = testing::street();
         let steps = steps("2026-01-01T22:00:00Z", 4);
         let charges = charges(&model.connection.charges, &model.zone, &steps, &Carried::default());
         let connection = Connection { charges, ..Connection::free(4) };
         let flows = [1.0, 3.0, 4.0, -2.0].map(Power::kw);
-        let peak = |step| foreseen(&connection, &flows, &model.connection.charges[0], step);
-        assert_eq!([peak(0), peak(1), peak(2)], [Some(3.0), Some(3.0), Some(4.0)]);
+        let peak = |period| foreseen(&connection, &flows, &model.connection.charges[0], period);
+        assert_eq!([peak(0), peak(1), peak(2)], [Some(3.0), Some(4.0), None]);
+    }
+
+    /// A charge of 1 EUR for each kW or kWh.
+    fn one_euro(on: &str) -> sos_model::Charge {
+        let text = format!(
+            "apiVersion: sos.energy/v1alpha1
+kind: Site
+metadata: {{ name: home }}
+spec:
+  timeZone: Etc/UTC
+  currency: EUR
+  connection: {{ importPrice: {{ fixed: 0 EUR/kWh }}, charges: [{{ name: one, {on} }}] }}
+"
+        );
+        let declared = sos_model::load(&[("site.yaml".into(), text.into_bytes())]).unwrap();
+        declared[0].site().unwrap().connection.as_ref().unwrap().charges[0].clone()
+    }
+
+    /// What charges of a plan in steps of so many minutes come to, of each period.
+    fn cost(on: &str, zone: &str, from: &str, minutes: i64, flows: &[f64]) -> Vec<f64> {
+        let begin: Timestamp = from.parse().unwrap();
+        let step = |t: usize| Step {
+            start: begin + SignedDuration::from_mins(minutes * i64::try_from(t).unwrap()),
+            duration: Hours::from_seconds(minutes as f64 * 60.0),
+        };
+        let (steps, flows): (Vec<Step>, Vec<Power>) =
+            flows.iter().enumerate().map(|(t, kw)| (step(t), Power::kw(*kw))).unzip();
+        let zone = TimeZone::get(zone).unwrap();
+        let found = charges(&[one_euro(on)], &zone, &steps, &Carried::default());
+        found.iter().map(|charge| (charge.cost(&flows) * 1e9).round() / 1e9).collect()
+    }
+
+    fn every(interval: &str) -> String {
+        format!("peak: {{ price: 1 EUR/kW, interval: {interval} }}")
+    }
+
+    #[test]
+    fn a_constant_power_is_the_peak_whatever_the_step() {
+        for (minutes, interval) in [
+            (10, "15 min"),
+            (45, "1 h"),
+            (40, "1 h"),
+            (30, "45 min"),
+            (7, "15 min"),
+            (60, "15 min"),
+            (90, "1 h"),
+        ] {
+            let found = cost(&every(interval), "Etc/UTC", "2026-01-05T00:00:00Z", minutes, &[3.0; 12]);
+            assert_eq!(found, [3.0], "steps of {minutes} min, intervals of {interval}");
+        }
+    }
+
+    #[test]
+    fn a_step_counts_in_each_interval_by_what_lies_in_it() {
+        let found = |flows: &[f64]| cost(&every("15 min"), "Etc/UTC", "2026-01-05T00:00:00Z", 10, flows);
+        // 10 min and 5 min; 5 min and 10 min.
+        assert_eq!(found(&[3.0, 0.0, 0.0]), [2.0]);
+        assert_eq!(found(&[0.0, 3.0, 0.0]), [1.0]);
+        assert_eq!(found(&[0.0, 6.0, 3.0]), [4.0]);
+        // A step of an hour from 00:07 on has whole quarters of an hour within it.
+        let long = cost(&every("15 min"), "Etc/UTC", "2026-01-05T00:07:00Z", 60, &[3.0, 6.0]);
+        assert_eq!(long, [6.0]);
+        let few = charges(
+            &[one_euro(&every("15 min"))],
+            &TimeZone::UTC,
+            &steps("2026-01-05T00:00:00Z", 2),
+            &Carried::default(),
+        );
+        assert_eq!(few[0].sums.len(), 2, "one of each hour: {few:?}");
+    }
+
+    #[test]
+    fn a_step_over_midnight_counts_in_both_days() {
+        let peak = "peak: { price: 1 EUR/kW, interval: 1 h, per: day }";
+        let flows = [0.0, 4.0, 0.0];
+        assert_eq!(cost(peak, "Etc/UTC", "2026-01-05T22:15:00Z", 60, &flows), [3.0, 1.0]);
+        let tier = "tier: { price: 1 EUR/kWh, above: 0.5 kWh, per: day }";
+        assert_eq!(cost(tier, "Etc/UTC", "2026-01-05T22:15:00Z", 60, &flows), [2.5, 0.5]);
+    }
+
+    #[test]
+    fn an_hour_that_clocks_repeat_is_another_one() {
+        for (zone, midnight, minutes, interval) in [
+            ("Europe/Berlin", "2026-10-24T22:00:00Z", 60, "1 h"),
+            ("Europe/Berlin", "2026-10-24T22:00:00Z", 15, "15 min"),
+            ("Europe/Berlin", "2026-10-24T22:00:00Z", 60, "2 h"),
+            ("Europe/Berlin", "2026-10-24T22:00:00Z", 60, "24 h"),
+            ("Europe/Berlin", "2026-03-28T23:00:00Z", 60, "1 h"),
+            ("Europe/Berlin", "2026-03-28T23:00:00Z", 60, "2 h"),
+            ("Europe/Lisbon", "2026-10-24T23:00:00Z", 60, "1 h"),
+            ("Australia/Sydney", "2026-04-04T13:00:00Z", 60, "1 h"),
+            ("Australia/Lord_Howe", "2026-04-04T13:00:00Z", 30, "1 h"),
+        ] {
+            let found = cost(&every(interval), zone, midnight, minutes, &[3.0; 50]);
+            assert_eq!(found, [3.0], "{interval} in {zone}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use sos_units::{Energy, Hours, Power};
 
 use super::decide::{Snapshot, commanded, measured, uncommanded};
 use super::feeders;
+use super::intervals::periods_between;
 use super::outlook::NextTick;
 
 /// A feeder in a tick.
@@ -124,15 +125,16 @@ fn target(snapshot: &Snapshot<'_>, place: Option<usize>) -> Target {
 fn peak(snapshot: &Snapshot<'_>, place: Option<usize>, charge: &Charge) -> Option<f64> {
     let Charged::Peak(declared) = &charge.on else { return None };
     let plan = snapshot.plan.filter(|_| declared.price.value.as_per_kw() > 0.0)?;
-    let step = plan.step_at(snapshot.now)?;
     let name = place.map(|place| snapshot.model.feeders[place].name.as_str());
     let connection = match name {
         None => &plan.problem.connection,
         Some(name) => &plan.problem.feeders.iter().find(|feeder| feeder.id == name)?.connection,
     };
     let flows = feeders::planned_flows(&plan.schedule, name)?;
-    let foreseen = feeders::foreseen(connection, flows, charge, step)?;
-    Some(foreseen.max(snapshot.carried.of(charge, &snapshot.model.zone, snapshot.now)))
+    let (begin, zone) = (plan.problem.steps.first()?.start, &snapshot.model.zone);
+    let period = periods_between((begin, snapshot.now), zone, declared.per);
+    let foreseen = feeders::foreseen(connection, flows, charge, period)?;
+    Some(foreseen.max(snapshot.carried.of(charge, zone, snapshot.now)))
 }
 
 /// Whether a peak is charged on the way from a feeder to the grid, or at the connection.

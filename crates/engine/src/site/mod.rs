@@ -16,6 +16,7 @@ pub mod feeders;
 mod figures;
 mod foresight;
 pub mod generators;
+mod intervals;
 pub mod ledger;
 pub mod links;
 mod meters;

@@ -15,8 +15,9 @@ use sos_units::{
 };
 
 use super::account::{carbon, price};
-use super::carried::{Carried, interval_of, period_of};
+use super::carried::Carried;
 use super::feeders::{self, ExpectedFeeder};
+use super::intervals::{interval_of, length_of, period_of};
 use super::links::AssetReading;
 use super::model::{Asset, Heat, Kind, SiteFeeder, SiteModel, Value};
 use super::movable::{Met, Movables};
@@ -317,8 +318,8 @@ fn same_prices(model: &SiteModel, a: Timestamp, b: Timestamp) -> bool {
         std::iter::once(&site.carbon).chain(model.feeders.iter().filter_map(|one| one.carbon.as_ref()));
     let counted = |charge: &Charge| {
         let same = period_of(a, zone, charge.per()) == period_of(b, zone, charge.per());
-        let Charged::Peak(peak) = &charge.on else { return same };
-        let length = peak.interval.as_secs().max(1);
+        let Charged::Peak(_) = &charge.on else { return same };
+        let length = length_of(charge);
         same && interval_of(a, zone, length) == interval_of(b, zone, length)
     };
     let limits = |time| -> Vec<Option<Power>> {

@@ -72,10 +72,10 @@ choice! {
 
 record! {
     /// A charge on the highest mean import of an interval within a period.
-    pub struct PeakCharge {
+    pub struct PeakCharge checked by check_peak {
         /// Price of each kW of the highest mean import, such as `8.5 EUR/kW`.
         price: Amount<CapacityPrice>, in NOT_NEGATIVE;
-        /// Over which import is averaged; from midnight on, local time.
+        /// Over which import is averaged; from midnight on, local time, so that a day is a whole number of them.
         interval: SignedDuration = SignedDuration::from_mins(15), in ABOVE_ZERO;
         /// After which the peak begins anew, local time.
         per: BillingPeriod = BillingPeriod::Month;
@@ -181,6 +181,20 @@ fn check_connection(connection: &Connection, node: &Node, cx: &mut Cx<'_>) {
     {
         let position = node.get("carbonIntensity").map_or(node.position, |n| n.position);
         cx.report(position, "a negative carbon intensity", "expected zero or above");
+    }
+}
+
+/// Intervals begin anew at midnight, as periods do: one that does not divide a day would be cut there.
+fn check_peak(peak: &PeakCharge, node: &Node, cx: &mut Cx<'_>) {
+    let seconds = peak.interval.as_secs();
+    let whole = peak.interval.subsec_nanos() == 0 && seconds > 0;
+    if !whole || SignedDuration::from_hours(24).as_secs() % seconds != 0 {
+        let position = node.get("interval").map_or(node.position, |n| n.position);
+        cx.report(
+            position,
+            "a day is not a whole number of intervals",
+            "expected whole seconds of which 24 h are a multiple, such as 15 min or 1 h",
+        );
     }
 }
 
