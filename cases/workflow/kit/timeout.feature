@@ -122,3 +122,54 @@ Feature: Time limits
     """yaml
     x: 1
     """
+
+  Scenario: A workflow that is busy is ended by its time limit
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-workflow-that-is-busy-is-ended-by-its-time-limit
+      version: '1.0.0'
+    timeout:
+      after: PT0.05S
+    do:
+      - a:
+          set:
+            n: 1
+          then: a
+    """
+    When the workflow is executed
+    Then the workflow should fault with error:
+    """yaml
+    type: https://open-workflow-specification.org/spec/1.0.0/errors/timeout
+    status: 408
+    """
+
+  Scenario: Attempts without end are ended by a time limit
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: attempts-without-end-are-ended-by-a-time-limit
+      version: '1.0.0'
+    do:
+      - t:
+          try:
+            - r:
+                raise:
+                  error:
+                    type: https://example.org/e
+                    status: 500
+          timeout:
+            after: PT0.05S
+          catch:
+            retry: {}
+    """
+    When the workflow is executed
+    Then the workflow should fault with error:
+    """yaml
+    status: 408
+    instance: /do/0/t
+    """

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use serde_json::Value;
 use sos_workflow::ErrorType;
@@ -201,6 +201,15 @@ impl std::fmt::Debug for Outside {
     }
 }
 
+/// What a run that waits hears of.
+enum Came {
+    Outcome(Id, Option<Result<Value, Fault>>),
+    Message(Id, Option<Result<Value, Fault>>),
+    Told(Option<Told>),
+    Earlier(Page),
+    Due(Id, Timer),
+}
+
 type Pending = Pin<Box<dyn Future<Output = (Id, Option<Result<Value, Fault>>)> + Send>>;
 
 struct Driver<'a, H> {
@@ -314,12 +323,13 @@ pub async fn drive<H: Host>(
     };
     driver.restore(start.entries);
     loop {
-        while !driver.ready.is_empty() || driver.looks_back {
+        while (!driver.ready.is_empty() || driver.looks_back) && driver.run.ended().is_none() {
             for event in std::mem::take(&mut driver.ready) {
                 driver.tell(event);
             }
             driver.look_back();
             driver.flush().await?;
+            driver.look_up().await?;
             tokio::task::yield_now().await;
         }
         if let Some(ended) = driver.run.ended() {
@@ -353,8 +363,11 @@ impl<H: Host> Driver<'_, H> {
         let mut owed: Vec<(Id, Id, Data)> = Vec::new();
         for (event, at) in entries {
             match &event {
-                Event::Done { id, .. } => {
+                Event::Done { id, outcome } => {
                     performing.remove(id);
+                    if outcome.is_err() {
+                        owed.retain(|(emitted, ..)| emitted != id);
+                    }
                     self.subscriptions.ended(*id);
                 }
                 Event::Continued => paused = false,
@@ -452,11 +465,7 @@ impl<H: Host> Driver<'_, H> {
     fn act(&mut self, action: Action, at: Timestamp) {
         match action {
             Action::Perform { id, effect: Effect::Emit(event), .. } if self.outside.is_none() => {
-                if self.keeps_emitted {
-                    self.emitted.push(event.clone());
-                    self.looks_back = true;
-                }
-                self.ready.push(Event::Done { id, outcome: Ok(event) });
+                self.emit(id, event);
             }
             Action::Perform { id, key, effect: Effect::Call { what: CallKind::Human, with, .. }, .. }
                 if self.outside.is_some() =>
@@ -507,10 +516,28 @@ impl<H: Host> Driver<'_, H> {
                     self.host.give_back(&waiting.key, done);
                 }
             }
-            Action::Pause => self.ready.push(Event::Continued),
+            Action::Pause => {
+                // Told once, it goes to all that pause: a second one would double with each round.
+                if !self.ready.contains(&Event::Continued) {
+                    self.ready.push(Event::Continued);
+                }
+            }
             Action::Trace(trace) => self.host.trace(at, &trace),
             Action::End(_) => {}
         }
+    }
+
+    /// A run on its own hears itself what it emits.
+    fn emit(&mut self, id: Id, event: Data) {
+        if let Err(fault) = check_time(&event) {
+            self.ready.push(Event::Done { id, outcome: Err(fault) });
+            return;
+        }
+        if self.keeps_emitted {
+            self.emitted.push(event.clone());
+            self.looks_back = true;
+        }
+        self.ready.push(Event::Done { id, outcome: Ok(event) });
     }
 
     /// Notes that something waits for a permit.
@@ -628,17 +655,44 @@ impl<H: Host> Driver<'_, H> {
         Some(Rest { suspended, wake, hears, permits: !self.permits.is_empty() })
     }
 
+    /// Looks up from work that goes on by itself: what has come meanwhile, such as the end of its time or an order, is not kept
+    /// waiting by it. A little of it each time, so that neither keeps the other off.
+    async fn look_up(&mut self) -> Result<(), String> {
+        const AT_ONCE: usize = 16;
+        for _ in 0..AT_ONCE {
+            if self.ready.is_empty() || self.run.ended().is_some() {
+                return Ok(());
+            }
+            self.subscriptions.attend(&self.run, &*self.performer);
+            let Some(came) = self.came().now_or_never() else { return Ok(()) };
+            self.take(came).await?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
     /// Waits for what happens next.
     async fn next(&mut self) -> Result<(), String> {
-        let timer = self.timers.first().filter(|_| !self.run.is_suspended() || self.outside.is_none());
         let idle = self.effects.is_empty() && self.subscriptions.is_empty();
-        if timer.is_none() && idle && self.outside.is_none() {
+        if self.awaited().is_none() && idle && self.outside.is_none() {
             let detail = "the run waits for events that nobody here sends; workflows that listen to others run in `sos up`";
             let Some(id) = self.listening.first().copied() else { return Err(detail.to_owned()) };
             let fault = Fault::of(ErrorType::Runtime, "Nothing will come", detail);
             self.tell(Event::Done { id, outcome: Err(fault) });
             return Ok(());
         }
+        let came = self.came().await;
+        self.take(came).await
+    }
+
+    /// The next time that is waited for.
+    fn awaited(&self) -> Option<(Timestamp, Id, Timer)> {
+        self.timers.first().filter(|_| !self.run.is_suspended() || self.outside.is_none())
+    }
+
+    /// What comes next. It may be given up at any time, and nothing is lost.
+    async fn came(&mut self) -> Came {
+        let timer = self.awaited();
         let inbox = async {
             match &mut self.outside {
                 Some(outside) => outside.inbox.recv().await,
@@ -651,63 +705,80 @@ impl<H: Host> Driver<'_, H> {
                 None => std::future::pending().await,
             }
         };
-        let messages = self.subscriptions.next(&self.run);
-        tokio::select! {
-            (id, message) = messages => self.take_message(id, message),
-            Some((id, outcome)) = self.effects.next() => {
-                if let Some(outcome) = outcome {
-                    self.open.remove(&id);
-                    self.tell(Event::Done { id, outcome: outcome.map(|value| data(&value)) });
-                }
+        let due = async {
+            until(timer.map(|(at, ..)| at)).await;
+            match timer {
+                Some((_, id, timer)) => Came::Due(id, timer),
+                None => std::future::pending().await,
             }
-            told = inbox => match told {
-                Some(Told::Order(event, answer)) => {
-                    let rested = self.run.is_suspended();
-                    self.tell(event);
-                    let kept = self.flush().await;
-                    if kept.is_ok() && rested != self.run.is_suspended() {
-                        self.ask_permits();
-                    }
-                    // Who gave the order may have gone.
-                    let _gone = answer.send(kept.clone());
-                    kept?;
-                }
-                Some(Told::Heard(event)) => self.take_event(&event),
-                Some(Told::Permitted { key, permit, answer }) => {
-                    let kept = self.permit(&key, permit).await;
-                    // Who permitted it may have gone.
-                    let _gone = answer.send(kept);
-                }
-                Some(Told::Done { key, outcome, answer }) => {
-                    let asked = self.asked.iter().find(|(_, asked)| **asked == key).map(|(id, _)| *id);
-                    let kept = match asked {
-                        Some(id) => {
-                            self.asked.remove(&id);
-                            self.tell(Event::Done { id, outcome: outcome.map(|value| data(&value)) });
-                            self.flush().await
-                        }
-                        None => Err("nobody waits for it any more".to_owned()),
-                    };
-                    // Who did it may have gone.
-                    let _gone = answer.send(kept.clone());
-                    if asked.is_some() {
-                        kept?;
-                    }
-                }
-                None => return Err("the server stops".to_owned()),
-            },
-            (events, next) = earlier => {
-                self.earlier = self.outside.as_ref().and_then(|outside| next.map(|next| (outside.earlier)(next)));
+        };
+        tokio::select! {
+            (id, message) = self.subscriptions.next(&self.run) => Came::Message(id, message),
+            Some((id, outcome)) = self.effects.next() => Came::Outcome(id, outcome),
+            told = inbox => Came::Told(told),
+            page = earlier => Came::Earlier(page),
+            due = due => due,
+        }
+    }
+
+    /// Tells the run what came.
+    async fn take(&mut self, came: Came) -> Result<(), String> {
+        match came {
+            Came::Message(id, message) => self.take_message(id, message),
+            Came::Outcome(id, Some(outcome)) => {
+                self.open.remove(&id);
+                self.tell(Event::Done { id, outcome: outcome.map(|value| data(&value)) });
+            }
+            Came::Outcome(_, None) => {}
+            Came::Told(Some(told)) => return self.take_told(told).await,
+            Came::Told(None) => return Err("the server stops".to_owned()),
+            Came::Earlier((events, next)) => {
+                self.earlier =
+                    self.outside.as_ref().and_then(|outside| next.map(|next| (outside.earlier)(next)));
                 events.iter().for_each(|event| self.take_event(event));
             }
-            () = until(timer.map(|(at, ..)| at)) => {
-                if let Some((_, id, timer)) = timer {
-                    self.timers.done(id, timer);
-                    self.tell(Event::Due { id, timer });
-                }
+            Came::Due(id, timer) => {
+                self.timers.done(id, timer);
+                self.tell(Event::Due { id, timer });
             }
         }
         Ok(())
+    }
+
+    /// What it is told from outside, which is answered once it is kept; who told it may have gone.
+    async fn take_told(&mut self, told: Told) -> Result<(), String> {
+        match told {
+            Told::Order(event, answer) => {
+                let rested = self.run.is_suspended();
+                self.tell(event);
+                let kept = self.flush().await;
+                if kept.is_ok() && rested != self.run.is_suspended() {
+                    self.ask_permits();
+                }
+                let _gone = answer.send(kept.clone());
+                kept
+            }
+            Told::Heard(event) => {
+                self.take_event(&event);
+                Ok(())
+            }
+            Told::Permitted { key, permit, answer } => {
+                let _gone = answer.send(self.permit(&key, permit).await);
+                Ok(())
+            }
+            Told::Done { key, outcome, answer } => {
+                let asked = self.asked.iter().find(|(_, asked)| **asked == key).map(|(id, _)| *id);
+                let Some(id) = asked else {
+                    let _gone = answer.send(Err("nobody waits for it any more".to_owned()));
+                    return Ok(());
+                };
+                self.asked.remove(&id);
+                self.tell(Event::Done { id, outcome: outcome.map(|value| data(&value)) });
+                let kept = self.flush().await;
+                let _gone = answer.send(kept.clone());
+                kept
+            }
+        }
     }
 }
 
@@ -724,6 +795,17 @@ pub(crate) async fn until(at: Option<Timestamp>) {
     }
 }
 
+/// Whether the time of an event is one, as RFC 3339 writes it.
+fn check_time(event: &Data) -> Result<(), Fault> {
+    let Data::Obj(attributes) = event else { return Ok(()) };
+    let Some(time) = attributes.get(&Data::from("time".to_owned())).map(json) else { return Ok(()) };
+    if time.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()) {
+        return Ok(());
+    }
+    let detail = format!("expected a time such as 2026-04-05T17:31:00Z as `time` of an event, found {time}");
+    Err(Fault::of(ErrorType::Validation, "No event", detail))
+}
+
 /// Source and id of an event, which are one event's only.
 pub(super) fn identity(event: &Data) -> Option<(String, String)> {
     let Data::Obj(attributes) = event else { return None };
@@ -733,3 +815,6 @@ pub(super) fn identity(event: &Data) -> Option<(String, String)> {
     };
     Some((text("source")?, text("id")?))
 }
+
+#[cfg(test)]
+mod tests;
