@@ -143,3 +143,28 @@ Feature: Commands
     """yaml
     said b c it's
     """
+
+  Scenario: What is not waited for hands on its input
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: what-is-not-waited-for-hands-on-its-input
+      version: '1.0.0'
+    do:
+      - s:
+          run:
+            shell:
+              command: exit 3
+            await: false
+    """
+    And given the workflow input is:
+    """yaml
+    n: 1
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    n: 1
+    """

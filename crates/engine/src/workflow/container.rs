@@ -12,15 +12,17 @@ use super::executor::{Executor, Within, text, wrong};
 use super::shell::{plain, returned, script_of};
 use crate::clock::wall_now;
 
-pub(super) async fn run(executor: &Executor, key: &str, with: &Value, awaits: bool) -> Result<Value, Fault> {
-    let Some(allowed) = executor.allowed.containers else {
+/// Within what containers run, where they may.
+pub(super) fn allowed(executor: &Executor) -> Result<Within, Fault> {
+    executor.allowed.containers.ok_or_else(|| {
         let detail =
             "containers are run only where the operator allowed it (`--allow-containers`, `spec.containers`)";
-        return Err(Fault::of(ErrorType::Authorization, "Not allowed", detail));
-    };
-    if !awaits {
-        return Err(wrong("containers are always waited for here; leave `await: false` out"));
-    }
+        Fault::of(ErrorType::Authorization, "Not allowed", detail)
+    })
+}
+
+pub(super) async fn run(executor: &Executor, key: &str, with: &Value) -> Result<Value, Fault> {
+    let allowed = allowed(executor)?;
     let own = with.get("with").unwrap_or(&Value::Null);
     let container = declared(key, own, allowed)?;
     let outcome = run_once(docker_socket(), &container).await.map_err(|error| failed(&error))?;

@@ -16,6 +16,8 @@ use sos_workflow::machine::{Effect, Fault};
 use sos_workflow::program::{CallKind, RunKind};
 use sos_workflow::template::json;
 
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::drive::Perform;
@@ -26,6 +28,22 @@ use super::{asyncapi, calls, container, http, local, shell};
 pub(super) const LONGEST_CALL: Duration = Duration::from_secs(300);
 /// The most bytes of an answer or a document.
 pub(super) const MOST_BYTES: usize = 16 << 20;
+
+/// So many of what is not waited for go on at once; others begin when one of them is done.
+const MOST_LEFT: usize = 16;
+
+/// What was begun and is not waited for.
+#[derive(Debug)]
+struct Left {
+    tasks: Mutex<JoinSet<()>>,
+    turns: Semaphore,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self { tasks: Mutex::default(), turns: Semaphore::new(MOST_LEFT) }
+    }
+}
 
 /// Where runs may go.
 #[derive(Clone, Debug)]
@@ -83,6 +101,7 @@ pub struct Executor {
     clients: Arc<Mutex<BTreeMap<String, Speaker>>>,
     /// AsyncAPI documents, and who keeps something for which subscription.
     pub(super) asyncapi: Arc<asyncapi::Known>,
+    left: Arc<Left>,
 }
 
 impl Executor {
@@ -95,8 +114,8 @@ impl Executor {
         let transport = Transport::new(&Settings { egress, resolve, trust, ..Settings::default() })?;
         let second = transport.speaking(Version::Http2);
         let (wallet, providers, clients) = (Wallet::default(), Arc::default(), Arc::default());
-        let asyncapi = Arc::default();
-        Ok(Self { transport, second, allowed, base, depth: 0, wallet, providers, clients, asyncapi })
+        let (asyncapi, left) = (Arc::default(), Arc::default());
+        Ok(Self { transport, second, allowed, base, depth: 0, wallet, providers, clients, asyncapi, left })
     }
 
     /// The client of a document, read once.
@@ -133,16 +152,53 @@ impl Executor {
                 }
             }
             Effect::Emit(event) => Ok(json(event)),
-            Effect::Run { what: RunKind::Shell, with, awaits } => {
-                shell::run(self, &json(with), *awaits).await
+            Effect::Run { what, with, awaits: true } => self.run(key, *what, &json(with)).await,
+            Effect::Run { what, with, awaits: false } => self.leave(key, *what, json(with)),
+        }
+    }
+
+    async fn run(&self, key: &str, what: RunKind, with: &Value) -> Result<Value, Fault> {
+        match what {
+            RunKind::Shell => shell::run(self, with).await,
+            RunKind::Container => container::run(self, key, with).await,
+            RunKind::Workflow => local::run(self, key, with).await,
+            RunKind::Script => Err(not_run(what)),
+        }
+    }
+
+    /// Begins what is not waited for, where it may. What comes of it changes nothing of its run.
+    fn leave(&self, key: &str, what: RunKind, with: Value) -> Result<Value, Fault> {
+        match what {
+            RunKind::Shell => shell::allowed(self).map(drop)?,
+            RunKind::Container => container::allowed(self).map(drop)?,
+            RunKind::Workflow => local::found(&self.base, local::named(&with)).map(drop)?,
+            RunKind::Script => return Err(not_run(what)),
+        }
+        let (executor, key) = (self.clone(), key.to_owned());
+        let mut tasks = self.left.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are done are forgotten.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            // It is never closed.
+            let _turn = executor.left.turns.acquire().await;
+            if let Err(fault) = executor.run(&key, what, &with).await {
+                let why = fault.detail.or(fault.title).unwrap_or_default();
+                tracing::warn!(key, why, "what a run began and did not wait for failed");
             }
-            Effect::Run { what: RunKind::Container, with, awaits } => {
-                container::run(self, key, &json(with), *awaits).await
+        });
+        Ok(Value::Null)
+    }
+
+    /// Waits for all that runs began and did not wait for.
+    pub async fn finish(&self) {
+        loop {
+            let mut tasks =
+                std::mem::take(&mut *self.left.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            if tasks.is_empty() {
+                return;
             }
-            Effect::Run { what: RunKind::Workflow, with, awaits } => {
-                local::run(self, key, &json(with), *awaits).await
-            }
-            Effect::Run { what, .. } => Err(unsupported(&format!("{what:?} is not run yet"))),
+            // They may begin others, which are waited for in the next round.
+            while tasks.join_next().await.is_some() {}
         }
     }
 }
@@ -164,6 +220,10 @@ impl Perform for Executor {
 
 fn unsupported(detail: &str) -> Fault {
     Fault::of(ErrorType::Configuration, "Not supported", detail)
+}
+
+fn not_run(what: RunKind) -> Fault {
+    unsupported(&format!("{what:?} is not run yet"))
 }
 
 /// What is wrong with the arguments of a task.

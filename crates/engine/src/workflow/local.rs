@@ -13,6 +13,7 @@ use sos_workflow::{Definition, ErrorType};
 use super::drive::{Drove, Happened, Host, Start, drive, now};
 use super::executor::{Executor, text, wrong};
 use super::resources::{Unloaded, load};
+use super::version::{LATEST, precedence};
 
 /// How deep workflows may run workflows.
 const DEEPEST: u32 = 32;
@@ -33,15 +34,9 @@ pub(super) fn run<'a>(
     executor: &'a Executor,
     key: &'a str,
     with: &'a Value,
-    awaits: bool,
 ) -> BoxFuture<'a, Result<Value, Fault>> {
     async move {
-        let named = with.get("with").unwrap_or(with);
-        if !awaits {
-            return Err(wrong(
-                "without a server other workflows are always waited for; leave `await: false` out",
-            ));
-        }
+        let named = named(with);
         if executor.depth >= DEEPEST {
             let detail = format!("workflows run workflows deeper than {DEEPEST}: one that runs itself?");
             return Err(Fault::of(ErrorType::Runtime, "Too deep", detail));
@@ -74,10 +69,15 @@ pub(super) fn run<'a>(
     .boxed()
 }
 
+/// Which workflow the arguments of a task name.
+pub(super) fn named(with: &Value) -> &Value {
+    with.get("with").unwrap_or(with)
+}
+
 /// The document of a workflow in a folder.
-fn found(base: &Path, named: &Value) -> Result<Definition, Fault> {
-    let (namespace, name, version) =
-        (text(named, "namespace")?, text(named, "name")?, text(named, "version")?);
+pub(super) fn found(base: &Path, named: &Value) -> Result<Definition, Fault> {
+    let (namespace, name) = (text(named, "namespace")?, text(named, "name")?);
+    let version = named.get("version").and_then(Value::as_str).unwrap_or(LATEST);
     let mut files: Vec<PathBuf> = match std::fs::read_dir(base) {
         Ok(entries) => entries.take(MOST_FILES).flatten().map(|entry| entry.path()).collect(),
         Err(error) => return Err(wrong(format!("{} cannot be read: {error}", base.display()))),
@@ -92,10 +92,37 @@ fn found(base: &Path, named: &Value) -> Result<Definition, Fault> {
         let document = &definition.document;
         document.namespace == namespace
             && document.name == name
-            && (version == "latest" || document.version == version)
+            && (version == LATEST || document.version == version)
     };
-    definitions.into_iter().find(fits).ok_or_else(|| {
+    let mut fitting = definitions.filter(fits);
+    let chosen = if version == LATEST {
+        fitting.max_by(|a, b| precedence(&a.document.version).cmp(&precedence(&b.document.version)))
+    } else {
+        fitting.next()
+    };
+    chosen.ok_or_else(|| {
         let detail = format!("no document in {} is {namespace}/{name} {version}", base.display());
         Fault::of(ErrorType::Configuration, "No such workflow", detail)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_is_the_one_with_the_greatest_version() {
+        let folder = tempfile::tempdir().unwrap();
+        for version in ["0.1.0", "0.10.0", "0.2.0"] {
+            let text =
+                format!("document: {{dsl: '1.0.3', namespace: n, name: w, version: '{version}'}}\ndo: []\n");
+            std::fs::write(folder.path().join(format!("{version}.yaml")), text).unwrap();
+        }
+        let version = |named: Value| found(folder.path(), &named).map(|found| found.document.version);
+        let named = json!({"namespace": "n", "name": "w"});
+        assert_eq!(version(named.clone()).unwrap(), "0.10.0");
+        assert_eq!(version(json!({"namespace": "n", "name": "w", "version": "latest"})).unwrap(), "0.10.0");
+        assert_eq!(version(json!({"namespace": "n", "name": "w", "version": "0.2.0"})).unwrap(), "0.2.0");
+        assert!(version(json!({"namespace": "n", "name": "w", "version": "0.3.0"})).is_err());
+    }
 }

@@ -15,6 +15,7 @@ mod runs;
 mod shell;
 mod subscriptions;
 mod uri;
+mod version;
 
 use jiff::Timestamp;
 

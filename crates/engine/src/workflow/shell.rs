@@ -26,14 +26,16 @@ impl Drop for Group {
     }
 }
 
-pub(super) async fn run(executor: &Executor, with: &Value, awaits: bool) -> Result<Value, Fault> {
-    let Some(within) = executor.allowed.shell else {
+/// Within what commands run, where they may.
+pub(super) fn allowed(executor: &Executor) -> Result<Within, Fault> {
+    executor.allowed.shell.ok_or_else(|| {
         let detail = "commands are run only where the operator allowed it (`--allow-shell`, `spec.shell`)";
-        return Err(Fault::of(ErrorType::Authorization, "Not allowed", detail));
-    };
-    if !awaits {
-        return Err(wrong("commands are always waited for here; leave `await: false` out"));
-    }
+        Fault::of(ErrorType::Authorization, "Not allowed", detail)
+    })
+}
+
+pub(super) async fn run(executor: &Executor, with: &Value) -> Result<Value, Fault> {
+    let within = allowed(executor)?;
     let own = with.get("with").unwrap_or(&Value::Null);
     let (script, arguments) = script_of(own)?;
     let mut command = limited(within);

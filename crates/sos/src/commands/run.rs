@@ -116,7 +116,12 @@ async fn bounded(
     start: Start,
     told: &mut Told,
 ) -> Result<Ended, Failure> {
-    let driven = drive(start, Arc::new(executor.clone()), told);
+    let driven = async {
+        let driven = drive(start, Arc::new(executor.clone()), told).await;
+        // What it began and did not wait for would end with this process.
+        executor.finish().await;
+        driven
+    };
     let driven = match limit {
         None => driven.await,
         Some(limit) => match tokio::time::timeout(limit, driven).await {

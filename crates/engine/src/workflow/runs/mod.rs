@@ -49,6 +49,7 @@ use crate::channels::Channels;
 use crate::permits::Permits;
 use crate::relock;
 use crate::workflow::executor::Reach;
+use crate::workflow::version::{LATEST, precedence};
 
 pub use definition::check;
 pub(crate) use definition::check_document;
@@ -301,9 +302,13 @@ impl Runs {
             let document = &workflow.kept.program.definition().document;
             part("name") == Some(document.name.as_str())
                 && part("namespace").is_none_or(|namespace| namespace == document.namespace)
-                && part("version").is_none_or(|version| version == "latest" || version == document.version)
+                && part("version").is_none_or(|version| version == LATEST || version == document.version)
         };
-        workflows.values().find(fits).cloned().ok_or_else(|| {
+        let rising = |a: &&Arc<Workflow>, b: &&Arc<Workflow>| {
+            let (a, b) = (a.kept.program.definition(), b.kept.program.definition());
+            precedence(&a.document.version).cmp(&precedence(&b.document.version))
+        };
+        workflows.values().filter(fits).max_by(rising).cloned().ok_or_else(|| {
             let shown = |key| part(key).unwrap_or("?");
             let known = workflows.values().map(|workflow| {
                 let document = &workflow.kept.program.definition().document;

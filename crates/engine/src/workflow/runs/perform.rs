@@ -17,7 +17,7 @@ use super::{Inner, NewStart, Runs};
 use crate::calls::{Calls, Wanted};
 use crate::channels::Channels;
 use crate::workflow::drive::Perform;
-use crate::workflow::executor::{Executor, failed, text, wrong};
+use crate::workflow::executor::{Executor, failed, text};
 use crate::workflow::subscriptions::{Messages, Subscribing};
 
 /// How deep workflows may run workflows.
@@ -79,7 +79,8 @@ impl Perform for Performer {
 /// Publishes an event; a repetition has the same id and is dropped by the channel.
 pub(super) async fn publish(channels: &Channels, channel: &str, event: Value) -> Result<Value, Fault> {
     let bytes = event.to_string();
-    let parsed = CloudEvent::from_json(bytes.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let parsed = CloudEvent::from_json(bytes.as_bytes());
+    let parsed = parsed.map_err(|error| Fault::of(ErrorType::Validation, "No event", error.to_string()))?;
     channels.publish(channel, &[parsed]).await.map_err(|error| {
         let detail = format!("channel {channel}: {error}");
         Fault::of(ErrorType::Communication, "The event cannot be published", detail)
