@@ -329,3 +329,40 @@ Feature: Calls over HTTP
     """
     And c should fault
     And d should fault
+
+  Scenario: Who a call says that it comes from is seen
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: who-a-call-says-that-it-comes-from-is-seen
+      version: '1.0.0'
+    use:
+      secrets: [token]
+      authentications:
+        mine:
+          bearer:
+            token: ${ $secrets.token }
+    do:
+      - c:
+          call: http
+          with:
+            method: post
+            endpoint:
+              uri: https://stub.example/anything
+              authentication:
+                use: mine
+            body:
+              by: ${ $authorization.scheme }
+          output:
+            as: '{by: .body.by, scheme: $authorization.scheme, known: ($authorization.parameter == $secrets.token)}'
+    """
+    And the secret 'token' is 'hidden'
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    by: Bearer
+    scheme: Bearer
+    known: true
+    """

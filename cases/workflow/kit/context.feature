@@ -83,3 +83,30 @@ Feature: Context
     n: 1
     all: [1]
     """
+
+  Scenario: The output before it was transformed is seen
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: the-output-before-it-was-transformed-is-seen
+      version: '1.0.0'
+    do:
+      - a:
+          set:
+            a: 1
+          output:
+            as: .a
+          export:
+            as: '{raw: $task.output, out: $output}'
+    output:
+      as: $context
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    raw:
+      a: 1
+    out: 1
+    """

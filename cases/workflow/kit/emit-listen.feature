@@ -309,3 +309,32 @@ Feature: Events
     instance: /do/1/m
     """
     And said should complete
+
+  Scenario: An event with a time that is none is not emitted
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: an-event-with-a-time-that-is-none-is-not-emitted
+      version: '1.0.0'
+    do:
+      - e:
+          emit:
+            event:
+              with:
+                source: https://example.org
+                type: com.example.done
+                time: ${ .t }
+    """
+    And given the workflow input is:
+    """yaml
+    t: noon
+    """
+    When the workflow is executed
+    Then the workflow should fault with error:
+    """yaml
+    type: https://open-workflow-specification.org/spec/1.0.0/errors/validation
+    status: 400
+    instance: /do/0/e
+    """

@@ -117,3 +117,60 @@ Feature: Branches
     """yaml
     [11, 12]
     """
+
+  Scenario: A branch that is busy loses against one that waits
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-branch-that-is-busy-loses-against-one-that-waits
+      version: '1.0.0'
+    do:
+      - f:
+          fork:
+            compete: true
+            branches:
+              - w:
+                  do:
+                    - nap:
+                        wait: PT0.05S
+                    - s:
+                        set:
+                          first: wait
+              - b:
+                  do:
+                    - a:
+                        set:
+                          n: 1
+                        then: a
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    first: wait
+    """
+
+  Scenario: A race of nobody hands on its input
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-race-of-nobody-hands-on-its-input
+      version: '1.0.0'
+    do:
+      - f:
+          fork:
+            compete: true
+            branches: []
+    """
+    And given the workflow input is:
+    """yaml
+    n: 1
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    n: 1
+    """

@@ -79,3 +79,32 @@ Feature: Raising
     Then the workflow should fault
     And r should fault
     And b should run 0 times
+
+  Scenario: What an error says may be no text
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: what-an-error-says-may-be-no-text
+      version: '1.0.0'
+    do:
+      - r:
+          raise:
+            error:
+              type: https://example.org/e
+              status: 400
+              title: ${ .n }
+              detail: ${ . }
+    """
+    And given the workflow input is:
+    """yaml
+    n: 7
+    """
+    When the workflow is executed
+    Then the workflow should fault with error:
+    """yaml
+    status: 400
+    title: '7'
+    detail: '{"n":7}'
+    """

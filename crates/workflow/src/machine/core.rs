@@ -68,7 +68,10 @@ pub(super) struct Around<'a> {
     pub(super) started: Timestamp,
     pub(super) raw: &'a Data,
     pub(super) input: &'a Data,
+    /// `$output`.
     pub(super) output: &'a Data,
+    /// `$task.output`: the output before it is transformed.
+    pub(super) raw_output: &'a Data,
     pub(super) locals: &'a Locals,
 }
 
@@ -213,6 +216,7 @@ impl Core {
                 "input" => around.input.clone(),
                 "output" => around.output.clone(),
                 "task" => self.task(around),
+                "authorization" => self.authorization(around),
                 name => self.of_run(name),
             },
         };
@@ -232,9 +236,30 @@ impl Core {
         set("reference", Data::from(around.step.reference.clone()));
         set("definition", around.step.definition.clone());
         set("input", around.raw.clone());
-        set("output", around.output.clone());
+        set("output", around.raw_output.clone());
         set("startedAt", data(&moment(around.started)));
         Data::obj(task)
+    }
+
+    /// The task as its extensions see it: what its definition says is there as well (`$task.with`), as examples of the specification
+    /// read it.
+    pub(super) fn extended(&self, around: &Around<'_>) -> Data {
+        let task = self.task(around);
+        let (Data::Obj(known), Data::Obj(definition)) = (&task, &around.step.definition) else { return task };
+        let mut all = (**known).clone();
+        for (name, value) in definition.iter() {
+            all.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        Data::obj(all)
+    }
+
+    /// Who a call says that it comes from. What the policy cannot give, the call cannot either, which then says why.
+    fn authorization(&self, around: &Around<'_>) -> Data {
+        let Some(policy) = &around.step.authentication else { return Data::Null };
+        // It cannot be seen by what it is made of.
+        let itself = |name: &str| (name == "authorization").then_some(Data::Null);
+        let policy = self.evaluate_with(policy, around.input, around, &itself);
+        policy.map_or(Data::Null, |policy| data(&super::authorization::of(&json(&policy))))
     }
 
     fn of_run(&self, name: &str) -> Data {

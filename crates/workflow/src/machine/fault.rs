@@ -85,6 +85,12 @@ impl Fault {
     /// The error that a task raises.
     pub(super) fn raised(value: &Value) -> Result<Self, String> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+        // What an expression gives for these may be a number or the answer of a service: an error loses nothing of what it says.
+        let said = |name: &str| match value.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(other) => Some(other.to_string()),
+        };
         let kind = text("type").ok_or("the type of an error has to be text")?;
         let status = value
             .get("status")
@@ -93,8 +99,8 @@ impl Fault {
         Ok(Self {
             kind,
             status,
-            title: text("title"),
-            detail: text("detail"),
+            title: said("title"),
+            detail: said("detail"),
             instance: text("instance").unwrap_or_default(),
         })
     }

@@ -12,7 +12,7 @@ use super::sequence::{Leave, Sequence, Step};
 use super::{Event, Fault, Id};
 use crate::jq::Data;
 use crate::program::{Consume, Filter, Listen, Match, Program, Strategy, Until};
-use crate::template::{data, json as to_json};
+use crate::template::{Template, data, json as to_json};
 
 /// The most events that one task gathers.
 const MOST: usize = 100_000;
@@ -281,7 +281,7 @@ fn is_enough(
     let (template, ends) = match strategy {
         Strategy::Any { until: Some(Until::Condition(until)), .. } => {
             let so_far = so_far();
-            return core.holds(until, &so_far, &Around { output: &so_far, ..*around });
+            return core.holds(until, &so_far, &Around { output: &so_far, raw_output: &so_far, ..*around });
         }
         Strategy::Messages { consume: Consume::While(template), .. } => (template, false),
         Strategy::Messages { consume: Consume::Until(template), .. } => (template, true),
@@ -290,7 +290,8 @@ fn is_enough(
     let so_far = so_far();
     let context = with_messages(&core.context, &so_far);
     let more = |name: &str| (name == "context").then(|| context.clone());
-    let held = core.evaluate_with(template, &so_far, &Around { output: &so_far, ..*around }, &more)?;
+    let around = Around { output: &so_far, raw_output: &so_far, ..*around };
+    let held = core.evaluate_with(template, &so_far, &around, &more)?;
     Ok(is_true(&held) == ends)
 }
 
@@ -376,12 +377,20 @@ fn passes(
         }
     };
     let correlated =
-        |(name, from, _): &(String, _, _)| match (keys.get(name), core.evaluate(from, event, around)) {
-            (Some(key), Ok(found)) => *key == found,
+        |(name, from, expect): &(String, _, _)| match (keys.get(name), core.evaluate(from, event, around)) {
+            // A constant is always written as text.
+            (Some(key), Ok(found)) => {
+                *key == found || matches!(expect, Some(Template::Constant(_))) && is_written(&found, key)
+            }
             (None, Ok(found)) => found != Data::Null,
             (_, Err(_)) => false,
         };
     filter.with.iter().all(matched) && filter.correlate.iter().all(correlated)
+}
+
+/// Whether a number or a truth value is written so.
+fn is_written(value: &Data, text: &Data) -> bool {
+    matches!(value, Data::Num(_) | Data::Bool(_)) && Data::from(value.to_string()) == *text
 }
 
 /// An event as a workflow reads it.

@@ -6,6 +6,7 @@
 //! the same whenever the step is repeated.
 
 mod activation;
+mod authorization;
 mod catching;
 mod core;
 mod fault;

@@ -539,3 +539,100 @@ fn a_run_that_subscribes_is_restored_by_what_came() {
         world.journal.iter().flat_map(|(event, at)| again.apply(event.clone(), *at)).collect();
     assert_eq!(actions, world.actions);
 }
+
+#[test]
+fn the_task_in_an_export_has_the_output_before_it_was_transformed() {
+    let yaml = "output: {as: $context}\ndo: [{a: {set: {a: 1}, output: {as: .a}, export: {as: '{raw: $task.output, out: $output, in: .}'}}}]";
+    assert_eq!(output(yaml, json!({})), json!({"raw": {"a": 1}, "out": 1, "in": 1}));
+    let each = "output: {as: $context}\ndo: [{f: {fork: {branches: [{l: {listen: {to: {one: {with: {type: t}}}}, foreach: {do: [{s: {set: {n: '${ .n + 1 }'}}}], output: {as: .n}, export: {as: '{raw: $task.output, out: $output}'}}}}, {e: {emit: {event: {with: {source: s, type: t, data: {n: 1}}}}}}]}}}]";
+    let mut world = alone(each, json!({}));
+    let event = world.emitted[0].clone();
+    world.publish(&event);
+    assert_eq!(world.output(), json!({"raw": {"n": 2}, "out": 2}));
+}
+
+#[test]
+fn a_call_knows_who_it_says_that_it_comes_from() {
+    let asked = |authentication: &str| {
+        let yaml = format!(
+            "use: {{secrets: [key], authentications: {{mine: {{bearer: {{token: '${{ $secrets.key }}'}}}}}}}}\ndo: [{{c: {{call: http, with: {{method: post, endpoint: {{uri: 'http://a/b', authentication: {authentication}}}, body: '${{ $authorization }}'}}, output: {{as: '{{answer: ., by: $authorization}}'}}, export: {{as: $authorization.scheme}}}}}}, {{s: {{set: {{was: '${{ . }}', scheme: '${{ $context }}', now: '${{ $authorization }}'}}}}}}]"
+        );
+        let service = |_: &str, effect: &Effect| match effect {
+            Effect::Call { with, .. } => Some(Ok(to_json(with)["body"].clone())),
+            _ => None,
+        };
+        World::new(&yaml, json!({"who": "anna"}), service).output()
+    };
+    let seen = |by: Value| json!({"was": {"answer": by, "by": by}, "scheme": by["scheme"], "now": null});
+    assert_eq!(asked("{use: mine}"), seen(json!({"scheme": "Bearer", "parameter": "hidden"})));
+    let basic = json!({"scheme": "Basic", "parameter": "YW5uYTpw"});
+    assert_eq!(asked("{basic: {username: '${ .who }', password: p}}"), seen(basic));
+    assert_eq!(asked("{digest: {username: u, password: p}}"), seen(json!({"scheme": "Digest"})));
+}
+
+#[test]
+fn extensions_see_the_task_that_they_extend() {
+    let yaml = "use: {extensions: [{log: {extend: set, when: '$task.set.n == 1 and $task.name == \"a\"', before: [{b: {set: {before: '${ $task.reference }', with: '${ $task.definition.set.n }', out: '${ $task.output }'}, export: {as: .}}}], after: [{c: {set: {after: '${ $task.reference }', in: '${ $task.input }', out: '${ $task.output }'}, export: {as: '{first: $context, then: .}'}}}]}}]}\noutput: {as: $context}\ndo: [{a: {set: {n: 1}, output: {as: .n}}}, {b: {set: {n: 2}}}]";
+    let before = json!({"before": "/do/0/a", "with": 1, "out": null});
+    let after = json!({"after": "/do/0/a", "in": {"x": 0}, "out": {"n": 1}});
+    assert_eq!(output(yaml, json!({"x": 0})), json!({"first": before, "then": after}));
+}
+
+#[test]
+fn the_example_that_mocks_a_service_mocks_it() {
+    let yaml = |uri: &str| {
+        format!(
+            "use: {{extensions: [{{mock: {{extend: call, when: '$task.call == \"http\" and ($task.with.uri != null and ($task.with.uri | startswith(\"https://mocked\"))) or ($task.with.endpoint.uri != null and ($task.with.endpoint.uri | startswith(\"https://mocked\")))', before: [{{i: {{set: {{mocked: true}}, then: exit}}}}]}}}}]}}\ndo: [{{c: {{call: http, with: {{method: get, endpoint: {uri}}}}}}}]"
+        )
+    };
+    assert_eq!(output(&yaml("{uri: 'https://mocked.example'}"), json!({})), json!({"mocked": true}));
+    // An endpoint that is text has no `uri`: the condition fails.
+    for other in ["{uri: 'https://other.example'}", "'https://other.example'"] {
+        let mut called = World::new(&yaml(other), json!({}), |_, _| Some(Ok(json!("called"))));
+        assert_eq!(called.output(), json!("called"));
+    }
+}
+
+#[test]
+fn what_is_not_waited_for_hands_on_its_input() {
+    let yaml = "do: [{a: {input: {from: .n}, run: {shell: {command: x}, await: false}}}]";
+    let mut world = World::new(yaml, json!({"n": 4}), |_, effect| {
+        assert!(matches!(effect, Effect::Run { awaits: false, .. }));
+        Some(Ok(json!({"id": "began"})))
+    });
+    assert_eq!(world.output(), json!(4));
+}
+
+#[test]
+fn a_race_of_nobody_changes_nothing() {
+    assert_eq!(output("do: [{f: {fork: {compete: true, branches: []}}}]", json!({"n": 1})), json!({"n": 1}));
+    assert_eq!(output("do: [{f: {fork: {branches: []}}}]", json!({"n": 1})), json!([]));
+}
+
+#[test]
+fn what_an_error_says_is_text_whatever_it_is_made_of() {
+    let yaml = "do: [{r: {raise: {error: {type: 'https://example.org/e', status: 400, title: '${ .n }', detail: '${ . }'}}}}]";
+    let fault = alone(yaml, json!({"n": 7})).fault();
+    assert_eq!((fault.title.as_deref(), fault.detail.as_deref()), (Some("7"), Some("{\"n\":7}")));
+    let fault = alone(yaml, json!({"n": null})).fault();
+    assert_eq!(fault.title, None);
+}
+
+#[test]
+fn a_filter_has_expressions_inside_of_its_values_and_constants_that_are_written() {
+    let waits = |filter: &str| format!("do: [{{l: {{listen: {{to: {{one: {{{filter}}}}}}}}}}}]");
+    let event =
+        |n: i64| json!({"source": "s", "id": n.to_string(), "type": "t", "data": {"n": n, "of": "a"}});
+    for filter in [
+        "with: {type: t, data: {n: '${ $input.want }', of: a}}",
+        "with: {type: t, data: '${ .n > 6 }'}",
+        "with: {type: t}, correlate: {n: {from: .data.n, expect: '7'}}",
+        "with: {type: t}, correlate: {n: {from: .data.n, expect: '${ .want }'}}",
+    ] {
+        let mut world = alone(&waits(filter), json!({"want": 7}));
+        world.publish(&event(6));
+        assert!(world.run.ended().is_none(), "{filter}");
+        world.publish(&event(7));
+        assert_eq!(world.output(), json!([{"n": 7, "of": "a"}]), "{filter}");
+    }
+}

@@ -253,6 +253,7 @@ impl Build<'_> {
                 .as_ref()
                 .and_then(|timeout| self.timeout(timeout, &format!("{at}/timeout"))),
             then: task.then.as_ref().map_or(Next::Continue, next),
+            authentication: self.authentication(task, &definition),
             kind: self.kind(task, siblings, &definition),
             once: task.metadata.get("once").and_then(Value::as_bool).unwrap_or(false),
             permit: task.permit().map(data),
@@ -383,6 +384,22 @@ impl Build<'_> {
         let policies = self.definition.part("/use/authentications").cloned().unwrap_or_default();
         name_authentication(with, &policies);
         self.template(with, from, DURING)
+    }
+
+    /// Who a call says that it comes from. What cannot be read in it is told of its arguments, of which it is a part.
+    fn authentication(&self, task: &Task, definition: &Value) -> Option<Template> {
+        let TaskKind::Call(call) = &task.kind else { return None };
+        let place = match &**call {
+            Call::Http(_) => "/with/endpoint",
+            Call::OpenApi(_) | Call::AsyncApi(_) => "/with",
+            Call::Grpc(_) => "/with/service",
+            Call::A2a(_) | Call::Mcp(_) | Call::Function(_) => return None,
+        };
+        let authentication = definition.pointer(place)?.get("authentication")?;
+        let mut with = json!({ "authentication": authentication });
+        let policies = self.definition.part("/use/authentications").cloned().unwrap_or_default();
+        name_authentication(&mut with, &policies);
+        Template::read(with.get("authentication")?, self.mode, &self.variables(DURING)).ok()
     }
 
     /// What is done with each event or message.
@@ -598,7 +615,11 @@ impl Build<'_> {
                     Match::Expression(self.bare(value, &from, DURING))
                 }
                 Value::String(text) => Match::Value(data(value), Some(Pattern::new(text))),
-                _ => Match::Value(data(value), None),
+                // A list or an object may have expressions in it.
+                _ => match self.template(value, &from, DURING) {
+                    Template::Constant(value) => Match::Value(value, None),
+                    template => Match::Expression(template),
+                },
             };
             (name.clone(), matched)
         });

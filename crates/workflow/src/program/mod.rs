@@ -65,6 +65,8 @@ pub(crate) struct Step {
     pub(crate) output: Transform,
     pub(crate) export: Transform,
     pub(crate) timeout: Option<Span>,
+    /// Of a call: who it says that it comes from.
+    pub(crate) authentication: Option<Template>,
     /// What it waits for a permit with.
     pub(crate) permit: Option<Data>,
     pub(crate) then: Next,
@@ -286,7 +288,7 @@ pub(crate) struct Filter {
 pub(crate) enum Match {
     /// This value, or a text that this expression matches as a whole.
     Value(Data, Option<Pattern>),
-    /// An expression over the attribute: true, or equal to it.
+    /// An expression over the attribute: true, or equal to it; or a value with expressions in it, equal to it.
     Expression(Template),
 }
 
