@@ -114,7 +114,7 @@ mod tests {
         let all = document.all_problems().unwrap().to_string();
         let lines: Vec<&str> = all.lines().collect();
         assert_eq!(lines.len(), 3, "{all}");
-        assert!(lines[1].starts_with("4:18: do[1].b.set.x: the expression cannot be read"), "{all}");
+        assert!(lines[1].starts_with("4:16: do[1].b.set.x: the expression cannot be read"), "{all}");
         assert!(
             lines[2].contains("do[2][\"c d\"].set.x: the expression names the unknown variable"),
             "{all}"

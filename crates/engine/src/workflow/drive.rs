@@ -676,7 +676,10 @@ impl<H: Host> Driver<'_, H> {
         let idle = self.effects.is_empty() && self.subscriptions.is_empty();
         if self.awaited().is_none() && idle && self.outside.is_none() {
             let detail = "the run waits for events that nobody here sends; workflows that listen to others run in `sos up`";
-            let Some(id) = self.listening.first().copied() else { return Err(detail.to_owned()) };
+            if self.listening.is_empty() {
+                return Err(detail.to_owned());
+            }
+            let id = self.listening.remove(0);
             let fault = Fault::of(ErrorType::Runtime, "Nothing will come", detail);
             self.tell(Event::Done { id, outcome: Err(fault) });
             return Ok(());

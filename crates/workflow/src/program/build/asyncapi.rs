@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Build, DURING};
-use crate::program::{Consume, Kind, Listen, Strategy, Subscription};
+use crate::program::{CallKind, Consume, Kind, Listen, Strategy, Subscription};
 use crate::{AsyncApiCall, AsyncApiSubscription, ReadAs};
 
 /// Protocols of `protocol` that are spoken.
@@ -31,7 +31,7 @@ impl Build<'_> {
         }
         let within = format!("{from}/subscription");
         let lasts = declared.r#for.as_ref().map(|span| self.span(span, &format!("{within}/consume/for")));
-        let with = self.arguments(&mut with, from);
+        let with = super::address::marked(self.arguments(&mut with, from), CallKind::AsyncApi);
         let filter = self.condition(declared.filter.as_ref(), &format!("{within}/filter"), DURING);
         let consume = self.consume(&declared.consume, &format!("{within}/consume"));
         let each = declared.foreach.as_ref().map(|each| self.each(each, &format!("{within}/foreach")));
