@@ -109,7 +109,7 @@ pub fn text(text: &str) -> Result<Template, String> {
 /// # Errors
 /// What is wrong with it.
 pub fn expression(text: &str) -> Result<Template, String> {
-    read(Template::read_bare(&Value::String(text.to_owned()), &[]))
+    read(Template::read_bare(&Value::String(text.to_owned()), Mode::Strict, &[]))
 }
 
 fn read(read: Result<Template, Vec<crate::template::Fault>>) -> Result<Template, String> {

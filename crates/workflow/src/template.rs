@@ -32,7 +32,7 @@ pub struct Scope<'a> {
 pub enum Template {
     /// What it says.
     Constant(Data),
-    /// An expression; in loose mode with the string that it is where it fails.
+    /// An expression; in loose mode with the string that it is written as, which it is where it fails.
     Expression(Expression, Option<Data>),
     /// A list with an expression in it.
     Array(Vec<Template>),
@@ -97,11 +97,10 @@ impl Template {
     ///
     /// # Errors
     /// When the expression cannot be read.
-    pub fn read_bare(value: &Value, variables: &[&str]) -> Result<Self, Vec<Fault>> {
-        let Value::String(text) = value else { return Self::read(value, Mode::Strict, variables) };
-        let read = Expression::read(enclosed(text).unwrap_or(text), variables);
-        let fault = |why| vec![Fault { pointer: String::new(), why }];
-        read.map(|expression| Self::Expression(expression, None)).map_err(fault)
+    pub fn read_bare(value: &Value, mode: Mode, variables: &[&str]) -> Result<Self, Vec<Fault>> {
+        let Value::String(text) = value else { return Self::read(value, mode, variables) };
+        let read = expression(value, enclosed(text).unwrap_or(text), mode, variables);
+        read.map_err(|why| vec![Fault { pointer: String::new(), why }])
     }
 
     /// The value.
@@ -155,21 +154,27 @@ fn part(
             if constant { Template::Constant(data(value)) } else { Template::Object(entries) }
         }
         Value::String(text) => {
-            let (source, otherwise) = match (enclosed(text), mode) {
-                (Some(source), _) => (source, None),
-                (None, Mode::Loose) => (text.as_str(), Some(data(value))),
+            let source = match (enclosed(text), mode) {
+                (Some(source), _) => source,
+                (None, Mode::Loose) => text.as_str(),
                 (None, Mode::Strict) => return Template::Constant(data(value)),
             };
-            match (Expression::read(source, variables), otherwise) {
-                (Ok(expression), otherwise) => Template::Expression(expression, otherwise),
-                (Err(_), Some(otherwise)) => Template::Constant(otherwise),
-                (Err(why), None) => {
-                    faults.push(Fault { pointer: pointer.clone(), why });
-                    Template::Constant(Data::Null)
-                }
-            }
+            expression(value, source, mode, variables).unwrap_or_else(|why| {
+                faults.push(Fault { pointer: pointer.clone(), why });
+                Template::Constant(Data::Null)
+            })
         }
         _ => Template::Constant(data(value)),
+    }
+}
+
+/// An expression; loosely, where it cannot be read or fails, it is what is written.
+fn expression(value: &Value, source: &str, mode: Mode, variables: &[&str]) -> Result<Template, Unreadable> {
+    match (Expression::read(source, variables), mode) {
+        (Ok(expression), Mode::Strict) => Ok(Template::Expression(expression, None)),
+        (Ok(expression), Mode::Loose) => Ok(Template::Expression(expression, Some(data(value)))),
+        (Err(_), Mode::Loose) => Ok(Template::Constant(data(value))),
+        (Err(why), Mode::Strict) => Err(why),
     }
 }
 
@@ -251,6 +256,18 @@ mod tests {
         let template = value!({"a": ".n + 1", "b": "as it is", "c": "${ .n }", "d": "length(", "e": ".n.x"});
         let expected = value!({"a": 4, "b": "as it is", "c": 3, "d": "length(", "e": ".n.x"});
         assert_eq!(evaluated(template, Mode::Loose), Ok(expected));
+    }
+
+    #[test]
+    fn loosely_what_fails_is_what_is_written() {
+        let template = value!({"a": "${ .n.x }", "b": "${ length( }", "c": "${ .n | debug }"});
+        let expected = value!({"a": "${ .n.x }", "b": "${ length( }", "c": 3});
+        assert_eq!(evaluated(template, Mode::Loose), Ok(expected));
+        for text in ["not an expression at all", ".a ~", "${ nothing }"] {
+            let read = Template::read_bare(&value!(text), Mode::Loose, &[]).unwrap();
+            assert!(matches!(&read, Template::Constant(data) if json(data) == text), "{read:?}");
+            assert!(Template::read_bare(&value!(text), Mode::Strict, &[]).is_err());
+        }
     }
 
     #[test]

@@ -15,6 +15,20 @@ pub(super) const GROWN: &str = "_grown";
 pub(super) const WHOLE: &str = "_whole";
 /// The product of two values, refused before it is made where it would be too large.
 pub(super) const PRODUCT: &str = "_product";
+/// What is left of a division, and what remains of one; by zero they are errors.
+pub(super) const QUOTIENT: &str = "_quotient";
+pub(super) const REMAINDER: &str = "_remainder";
+/// Changes what stands at paths, and sets it.
+pub(super) const UPDATE: &str = "_update";
+pub(super) const ASSIGN: &str = "_assign";
+/// Null, where the definition of that name is not there yet.
+pub(super) const NULL: &str = "_null";
+/// A value as text.
+pub(super) const TEXT: &str = "_tostring";
+/// A value as an index: numbers are whole.
+pub(super) const INDEX: &str = "_index";
+/// A value as the name of a property: text.
+pub(super) const NAME: &str = "_name";
 const RIGHT: &str = "$_right";
 
 /// Filters that walk through their whole input.
@@ -35,6 +49,14 @@ const WALKING: &[&str] = &[
     "rtrimstr",
     "has",
     "error_empty",
+];
+
+/// Filters that calculate numbers, which may be whole.
+const CALCULATING: &[&str] = &[
+    "cbrt", "exp", "exp10", "exp2", "expm1", "fabs", "fdim", "fma", "fmax", "fmin", "fmod", "gamma", "hypot", "ldexp",
+    "lgamma", "log", "log10", "log1p", "log2", "logb", "nearbyint", "now", "pow", "pow10", "remainder", "rint",
+    "scalb", "scalbln", "significand", "sqrt", "tgamma", "trunc", "drem", "copysign", "sin", "cos", "tan", "asin",
+    "acos", "atan", "atan2", "tanh", "sinh", "cosh", "path", "keys_unsorted",
 ];
 
 type Filter<'s> = Term<&'s str>;
@@ -65,13 +87,15 @@ pub(super) fn term(one: Filter<'_>) -> Filter<'_> {
     match one {
         Term::Id | Term::Num(_) | Term::Break(_) | Term::Var(_) => one,
         Term::Recurse => pipe(one, call(TICK)),
-        Term::Str(format, parts) => Term::Str(format, parts.into_iter().map(part).collect()),
+        Term::Str(format, parts) => {
+            Term::Str(format, parts.into_iter().map(|one| part(one, format.is_none())).collect())
+        }
         Term::Arr(items) => Term::Arr(items.map(boxed)),
         Term::Obj(entries) => {
-            let entries = entries.into_iter().map(|(key, value)| (term(key), value.map(term)));
+            let entries = entries.into_iter().map(|(key, value)| (name(key), value.map(term)));
             pipe(Term::Obj(entries.collect()), call(TICK))
         }
-        Term::Neg(of) => Term::Neg(boxed(of)),
+        Term::Neg(of) => pipe(Term::Neg(boxed(of)), call(GROWN)),
         Term::BinOp(left, op, right) => binary(*left, op, *right),
         Term::Label(name, body) => Term::Label(name, boxed(body)),
         Term::Fold(name, source, by, bodies) => Term::Fold(name, boxed(source), pattern(by), all(bodies)),
@@ -84,6 +108,7 @@ pub(super) fn term(one: Filter<'_>) -> Filter<'_> {
         Term::Call("localtime", args) => Term::Call("gmtime", all(args)),
         Term::Call("strflocaltime", args) => Term::Call("strftime", all(args)),
         Term::Call("range", args) if args.len() == 3 => pipe(Term::Call("range", all(args)), call(TICK)),
+        Term::Call(name, args) if CALCULATING.contains(&name) => pipe(Term::Call(name, all(args)), call(GROWN)),
         Term::Call(name, args) if WALKING.contains(&name) => pipe(call(WHOLE), Term::Call(name, all(args))),
         Term::Call(name, args) => Term::Call(name, all(args)),
         Term::Path(of, Path(parts)) => path(boxed(of), parts),
@@ -92,18 +117,50 @@ pub(super) fn term(one: Filter<'_>) -> Filter<'_> {
 
 fn path<'s>(of: Box<Filter<'s>>, parts: Vec<(Part<Filter<'s>>, jaq_core::path::Opt)>) -> Filter<'s> {
     let goes_through = parts.iter().any(|(part, _)| matches!(part, Part::Range(None, None)));
+    let bound = |of: Option<Filter<'s>>| match of {
+        Some(of) => term(of),
+        None => call(NULL),
+    };
+    // A slice is an index with a beginning and an end, which can be taken of null too.
     let one = |part| match part {
-        Part::Index(at) => Part::Index(term(at)),
-        Part::Range(from, to) => Part::Range(from.map(term), to.map(term)),
+        Part::Index(at) if is_index(&at) => Part::Index(term(at)),
+        Part::Index(at) => Part::Index(pipe(term(at), call(INDEX))),
+        Part::Range(None, None) => Part::Range(None, None),
+        Part::Range(from, to) => {
+            let bounds = vec![(text("start"), Some(bound(from))), (text("end"), Some(bound(to)))];
+            Part::Index(pipe(Term::Obj(bounds), call(INDEX)))
+        }
     };
     let parts = parts.into_iter().map(|(part, opt)| (one(part), opt)).collect();
     let path = Term::Path(of, Path(parts));
     if goes_through { pipe(path, call(TICK)) } else { path }
 }
 
-fn part<'s>(part: StrPart<&'s str, Filter<'s>>) -> StrPart<&'s str, Filter<'s>> {
+/// Whether a filter is written as the name of a property or as a whole number.
+fn is_index(of: &Filter<'_>) -> bool {
+    match of {
+        Term::Str(None, _) => true,
+        Term::Num(number) => number.bytes().all(|digit| digit.is_ascii_digit()),
+        _ => false,
+    }
+}
+
+fn text(of: &'static str) -> Filter<'static> {
+    Term::Str(None, vec![StrPart::Str(of)])
+}
+
+/// What names a property.
+fn name(of: Filter<'_>) -> Filter<'_> {
+    match of {
+        Term::Str(..) | Term::Var(_) => term(of),
+        of => pipe(term(of), call(NAME)),
+    }
+}
+
+/// A value in a text, written as jq does where there is no format that does so.
+fn part<'s>(part: StrPart<&'s str, Filter<'s>>, plain: bool) -> StrPart<&'s str, Filter<'s>> {
     match part {
-        StrPart::Term(of) => StrPart::Term(pipe(term(of), call(WHOLE))),
+        StrPart::Term(of) => StrPart::Term(pipe(term(of), call(if plain { TEXT } else { WHOLE }))),
         other => other,
     }
 }
@@ -126,14 +183,33 @@ fn binary<'s>(left: Filter<'s>, op: BinaryOp<&'s str>, right: Filter<'s>) -> Fil
             let update = Term::BinOp(Box::new(left), BinaryOp::Update, Box::new(changed));
             binary(right, BinaryOp::Pipe(Some(Pattern::Var(RIGHT))), update)
         }
-        BinaryOp::Math(Math::Mul) => pipe(Term::Call(PRODUCT, vec![term(left), term(right)]), call(GROWN)),
+        BinaryOp::UpdateAlt => {
+            let changed = Term::BinOp(Box::new(Term::Id), BinaryOp::Alt, Box::new(Term::Var(RIGHT)));
+            let update = Term::BinOp(Box::new(left), BinaryOp::Update, Box::new(changed));
+            binary(right, BinaryOp::Pipe(Some(Pattern::Var(RIGHT))), update)
+        }
+        BinaryOp::Update => pipe(Term::Call(UPDATE, vec![term(left), term(right)]), call(TICK)),
+        BinaryOp::Assign => pipe(Term::Call(ASSIGN, vec![term(left), term(right)]), call(TICK)),
+        // The right side comes first, and the left one for each of its outputs.
+        BinaryOp::Math(_) | BinaryOp::Cmp(_) if !single(&left) && !single(&right) => {
+            let joined = Term::BinOp(Box::new(left), op, Box::new(Term::Var(RIGHT)));
+            binary(right, BinaryOp::Pipe(Some(Pattern::Var(RIGHT))), joined)
+        }
+        BinaryOp::Math(math @ (Math::Mul | Math::Div | Math::Rem)) => {
+            let name = match math {
+                Math::Div => QUOTIENT,
+                Math::Rem => REMAINDER,
+                _ => PRODUCT,
+            };
+            pipe(Term::Call(name, vec![term(left), term(right)]), call(GROWN))
+        }
         BinaryOp::Cmp(_) => {
             let walked = |of| Box::new(pipe(term(of), call(WHOLE)));
             Term::BinOp(walked(left), op, walked(right))
         }
         _ => {
             let after = match &op {
-                BinaryOp::Comma | BinaryOp::Assign => Some(TICK),
+                BinaryOp::Comma => Some(TICK),
                 BinaryOp::Math(_) => Some(GROWN),
                 _ => None,
             };
@@ -144,5 +220,19 @@ fn binary<'s>(left: Filter<'s>, op: BinaryOp<&'s str>, right: Filter<'s>) -> Fil
             let joined = Term::BinOp(Box::new(term(left)), op, Box::new(term(right)));
             after.map_or_else(|| joined.clone(), |name| pipe(joined.clone(), call(name)))
         }
+    }
+}
+
+/// Whether a filter surely has one output at most.
+fn single(of: &Filter<'_>) -> bool {
+    match of {
+        Term::Id | Term::Num(_) | Term::Var(_) | Term::Arr(_) | Term::Str(_, _) => true,
+        Term::Neg(of) => single(of),
+        Term::Path(of, Path(parts)) => {
+            single(of) && parts.iter().all(|(part, _)| matches!(part, Part::Index(Term::Str(..) | Term::Num(_) | Term::Var(_))))
+        }
+        Term::BinOp(left, BinaryOp::Math(_) | BinaryOp::Pipe(None), right) => single(left) && single(right),
+        Term::Call(name, args) => args.is_empty() && matches!(*name, "length" | "add" | "tostring" | "floor" | "now"),
+        _ => false,
     }
 }

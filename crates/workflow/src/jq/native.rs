@@ -1,16 +1,18 @@
 //! The filters that expressions may call: those of the language, but for what would let an expression see the machine that it runs
 //! on, and those that meter it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use jaq_core::box_iter::box_once;
-use jaq_core::native::{self, Filter, bome, v};
+use jaq_core::native::{self, Filter, v};
 use jaq_core::{DataT, Error, Exn, Lut, Native, data::HasLut};
 use jaq_json::{Num, Val};
 use jiff::Timestamp;
+use regex::Regex;
 
-use super::meter::{GROWN, PRODUCT, TICK, WHOLE};
-use super::{Exceeded, Limits};
+use super::meter::{GROWN, TICK, WHOLE};
+use super::{Exceeded, Limits, own, pattern};
 
 /// Filters that reach outside of the expression.
 pub(super) const OUTSIDE: &[&str] = &[
@@ -31,8 +33,17 @@ pub(super) const OUTSIDE: &[&str] = &[
     "read",
     "input_filename",
 ];
+/// Filters that are there under another name, for our own to build on.
+const RENAMED: &[(&str, &str)] = &[
+    ("todateiso8601", "_todateiso8601"),
+    ("ltrimstr", "_ltrimstr"),
+    ("rtrimstr", "_rtrimstr"),
+];
 /// Values nested deeper than this are refused.
 const DEEPEST: usize = 512;
+/// How many regular expressions an evaluation keeps, and what reading one counts.
+const PATTERNS: usize = 32;
+const PATTERN_STEPS: u64 = 300;
 
 /// What an evaluation may still use.
 #[derive(Debug)]
@@ -41,8 +52,9 @@ pub(super) struct Meter {
     left: Cell<u64>,
     /// Address of the stack at which the evaluation began.
     base: usize,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) exceeded: Cell<Option<Exceeded>>,
+    patterns: RefCell<BTreeMap<(String, String), Regex>>,
 }
 
 /// The kind of data that expressions work on.
@@ -73,7 +85,9 @@ impl<'a> HasLut<'a, Kind> for Run<'a> {
     }
 }
 
-type Outcome<'a> = Result<(), Exn<'a, Val>>;
+/// What ends an evaluation, or can be caught.
+pub(super) type Stop<'a> = Exn<'a, Val>;
+type Outcome<'a> = Result<(), Stop<'a>>;
 
 #[inline(never)]
 fn stack_address() -> usize {
@@ -83,7 +97,14 @@ fn stack_address() -> usize {
 
 impl Meter {
     pub(super) fn new(limits: Limits, now: Timestamp) -> Self {
-        Self { limits, left: Cell::new(limits.steps), base: stack_address(), now, exceeded: Cell::new(None) }
+        Self {
+            limits,
+            left: Cell::new(limits.steps),
+            base: stack_address(),
+            now,
+            exceeded: Cell::new(None),
+            patterns: RefCell::default(),
+        }
     }
 
     /// Ends the evaluation in a way that it cannot catch.
@@ -92,7 +113,7 @@ impl Meter {
         Err(Exn::halt(1))
     }
 
-    fn use_up<'a>(&self, steps: u64) -> Outcome<'a> {
+    pub(super) fn use_up<'a>(&self, steps: u64) -> Outcome<'a> {
         match self.left.get().checked_sub(steps) {
             Some(left) => self.left.set(left),
             None => return self.stop(Exceeded::Steps(self.limits.steps)),
@@ -103,7 +124,7 @@ impl Meter {
         Ok(())
     }
 
-    fn fits<'a>(&self, bytes: usize) -> Outcome<'a> {
+    pub(super) fn fits<'a>(&self, bytes: usize) -> Outcome<'a> {
         if bytes > self.limits.bytes { self.stop(Exceeded::Size(self.limits.bytes)) } else { Ok(()) }
     }
 
@@ -111,7 +132,7 @@ impl Meter {
         self.use_up(1)
     }
 
-    fn grown<'a>(&self, value: &Val) -> Outcome<'a> {
+    pub(super) fn grown<'a>(&self, value: &Val) -> Outcome<'a> {
         let (bytes, steps) = match value {
             Val::TStr(text) | Val::BStr(text) => (text.len(), text.len() / 64),
             Val::Arr(items) => (items.len() * size_of::<Val>(), items.len() / 16),
@@ -127,7 +148,7 @@ impl Meter {
     }
 
     /// Counts every part; `left` bytes may still come.
-    fn whole<'a>(&self, value: &Val) -> Outcome<'a> {
+    pub(super) fn whole<'a>(&self, value: &Val) -> Outcome<'a> {
         let mut bytes = 0;
         self.parts(value, 0, &mut bytes)
     }
@@ -157,21 +178,20 @@ impl Meter {
         }
     }
 
-    /// What a product would take.
-    fn product<'a>(&self, left: &Val, right: &Val) -> Outcome<'a> {
-        let times = |text: usize, number: &Num| {
-            let times = match number {
-                Num::Int(times) => usize::try_from(*times).unwrap_or(0),
-                Num::Float(times) => *times as usize,
-                _ => usize::MAX,
-            };
-            text.saturating_mul(times)
-        };
-        match (left, right) {
-            (Val::TStr(text) | Val::BStr(text), Val::Num(number))
-            | (Val::Num(number), Val::TStr(text) | Val::BStr(text)) => self.fits(times(text.len(), number)),
-            _ => Ok(()),
+    /// A regular expression, which is read once.
+    pub(super) fn pattern<'a>(&self, source: &str, letters: &str) -> Result<Regex, Stop<'a>> {
+        let key = (source.to_owned(), letters.to_owned());
+        if let Some(known) = self.patterns.borrow().get(&key) {
+            return Ok(known.clone());
         }
+        self.use_up(PATTERN_STEPS + source.len() as u64)?;
+        let read = pattern::compile(source, letters).map_err(|why| Exn::from(Error::str(why)))?;
+        let mut patterns = self.patterns.borrow_mut();
+        if patterns.len() >= PATTERNS {
+            patterns.clear();
+        }
+        patterns.insert(key, read.clone());
+        Ok(read)
     }
 
     pub(super) fn check(&self, value: &Val) -> bool {
@@ -181,8 +201,12 @@ impl Meter {
 
 /// All filters.
 pub(super) fn filters() -> impl Iterator<Item = Filter<Native<Kind>>> {
-    let core = jaq_core::funs::<Kind>().chain(jaq_std::funs::<Kind>()).chain(jaq_json::funs::<Kind>());
-    core.filter(|(name, _, _)| !OUTSIDE.contains(name)).chain(own())
+    let core = || jaq_core::funs::<Kind>().chain(jaq_std::funs::<Kind>()).chain(jaq_json::funs::<Kind>());
+    let renamed = core().filter_map(|(name, arity, filter)| {
+        let (_, other) = RENAMED.iter().find(|(known, _)| *known == name)?;
+        Some((*other, arity, filter))
+    });
+    core().filter(|(name, _, _)| !OUTSIDE.contains(name)).chain(renamed).chain(metering()).chain(own::filters())
 }
 
 /// A filter that passes its input on when it has been counted.
@@ -204,32 +228,20 @@ macro_rules! passing {
     }};
 }
 
-fn own() -> impl Iterator<Item = Filter<Native<Kind>>> {
-    let metering =
-        [passing!(TICK, Meter::tick), passing!(GROWN, Meter::grown), passing!(WHOLE, Meter::whole)];
-    let product: Filter<jaq_core::RunPtr<Kind>> = (PRODUCT, v(2), |mut cv| {
-        let right = cv.0.pop_var();
-        let left = cv.0.pop_var();
-        match cv.0.data().meter.product(&left, &right) {
-            Ok(()) => bome(left * right),
-            Err(stop) => box_once(Err(stop)),
+/// A number that was calculated: where it is whole, it is written without a fraction.
+fn number(value: Val) -> Val {
+    match value {
+        Val::Num(Num::Float(number)) if number.fract() == 0.0 && number.abs() < 1e17 => {
+            Val::Num(Num::Int(number as isize))
         }
+        value => value,
+    }
+}
+
+fn metering() -> impl Iterator<Item = Filter<Native<Kind>>> {
+    let grown: Filter<jaq_core::RunPtr<Kind>> = (GROWN, v(0), |(ctx, value)| {
+        let counted = ctx.data().meter.grown(&value);
+        box_once(counted.map(|()| number(value)))
     });
-    let now: Filter<jaq_core::RunPtr<Kind>> = ("now", v(0), |cv| {
-        let now = cv.0.data().meter.now;
-        bome(Ok(Val::from(now.as_nanosecond() as f64 / 1e9)))
-    });
-    let fromjson: Filter<jaq_core::RunPtr<Kind>> = ("fromjson", v(0), |cv| {
-        let text = match &cv.1 {
-            Val::TStr(text) | Val::BStr(text) => text.clone(),
-            other => return bome(Err(Error::typ(other.clone(), "string"))),
-        };
-        let read = serde_json::from_slice::<Val>(&text);
-        bome(read.map_err(|error| Error::str(format!("cannot read JSON: {error}"))))
-    });
-    metering.into_iter().chain([
-        native::run::<Kind>(product),
-        native::run::<Kind>(now),
-        native::run::<Kind>(fromjson),
-    ])
+    [passing!(TICK, Meter::tick), passing!(WHOLE, Meter::whole), native::run::<Kind>(grown)].into_iter()
 }

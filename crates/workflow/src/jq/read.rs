@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use jaq_core::Compiler;
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
-use jaq_core::load::{Arena, File, Loader, parse};
+use jaq_core::load::{self, Arena, File, Loader, parse};
 use jaq_core::path::{Opt, Part, Path};
 
 use super::native::{self, Kind};
@@ -20,6 +20,7 @@ pub(super) enum Program {
 }
 
 pub(super) fn read(source: &str, variables: &[&str]) -> Result<Expression, Unreadable> {
+    let line = source.split(PLACE).next().map_or(1, |before| before.matches('\n').count() + 1).to_string();
     let term = parse(source, |parser| parser.term()).ok_or_else(|| syntax(source))?;
     let mut named = BTreeSet::new();
     each(&term, &mut |one| {
@@ -33,6 +34,7 @@ pub(super) fn read(source: &str, variables: &[&str]) -> Result<Expression, Unrea
         .map(|name| (*name).to_owned())
         .collect();
     let secrets = secrets(&term);
+    let term = if named.contains(PLACE) { placed(term, &line) } else { term };
     let program = match properties(&term) {
         Some((Some(name), _)) if uses.is_empty() => return Err(unknown_variable(name, variables)),
         Some((variable, names)) => Program::Properties { variable: variable.is_some(), names },
@@ -57,6 +59,17 @@ fn secrets(of: &Term<&str>) -> Vec<String> {
         }
     });
     named.into_iter().collect()
+}
+
+/// Where the expression stands, for those who look for what they wrote.
+const PLACE: &str = "$__loc__";
+
+/// The same filter, in which the place is a variable: the line on which it is asked for first.
+fn placed<'s>(of: Term<&'s str>, line: &'s str) -> Term<&'s str> {
+    let text = |of| Term::Str(None, vec![StrPart::Str(of)]);
+    let entries =
+        vec![(text("file"), Some(text("<top-level>"))), (text("line"), Some(Term::Num(line)))];
+    Term::BinOp(Box::new(Term::Obj(entries)), BinaryOp::Pipe(Some(Pattern::Var(PLACE))), Box::new(of))
 }
 
 /// Calls `see` with a filter and everything in it.
@@ -216,9 +229,20 @@ fn is_flat(of: &Term<&str>, depth: usize) -> bool {
 /// What the language brings, metered; each with what it calls.
 static LIBRARY: LazyLock<Vec<(Def<&'static str>, BTreeSet<&'static str>)>> = LazyLock::new(|| {
     let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-    let inside = all.filter(|def| !native::OUTSIDE.contains(&def.name)).map(meter::definition);
-    inside.map(|def| (def.clone(), calls(&def.body))).collect()
+    let own = load::parse(include_str!("library.jq"), |parser| parser.defs()).unwrap_or_default();
+    let inside = all.filter(|def| !native::OUTSIDE.contains(&def.name)).map(constant).chain(own);
+    inside.map(meter::definition).map(|def| (def.clone(), calls(&def.body))).collect()
 });
+
+/// The definition, or that of what it calculates by dividing by zero.
+fn constant(def: Def<&'static str>) -> Def<&'static str> {
+    let native = match def.name {
+        "nan" => "_nan",
+        "infinite" => "_infinite",
+        _ => return def,
+    };
+    Def { body: Term::Call(native, Vec::new()), ..def }
+}
 
 /// The names of all that a filter calls.
 fn calls<'s>(of: &Term<&'s str>) -> BTreeSet<&'s str> {

@@ -188,7 +188,7 @@ impl Build<'_> {
 
     /// Reads what is an expression whether it is enclosed or not.
     fn bare(&mut self, value: &Value, reference: &str, arguments: &[&str]) -> Template {
-        let read = Template::read_bare(value, &self.variables(arguments));
+        let read = Template::read_bare(value, self.mode, &self.variables(arguments));
         self.read(read, reference)
     }
 

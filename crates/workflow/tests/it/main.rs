@@ -2,6 +2,7 @@
 
 mod cases;
 mod conformance;
+mod expressions;
 mod mutate;
 mod robust;
 #[path = "../../../../scripts/skipped.rs"]
