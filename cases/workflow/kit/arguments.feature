@@ -81,6 +81,36 @@ Feature: Arguments of expressions
     text: as it is
     """
 
+  Scenario: Loosely what fails is what is written
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: loosely-what-fails-is-what-is-written
+      version: '1.0.0'
+    evaluate:
+      mode: loose
+    do:
+      - a:
+          set:
+            x: ${ .n.a }
+            y: '${ .n + 1 }'
+    output:
+      as: '{x, y, z: "not an expression at all"}'
+    """
+    And given the workflow input is:
+    """yaml
+    n: 1
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    x: ${ .n.a }
+    y: 2
+    z: not an expression at all
+    """
+
   Scenario: Several outputs are a list
     Given a workflow with definition:
     """yaml

@@ -97,3 +97,30 @@ Feature: Setting
     t: '1.5'
     missing: null
     """
+
+  Scenario: A path that is not there is made
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: default
+      name: a-path-that-is-not-there-is-made
+      version: '1.0.0'
+    do:
+      - a:
+          set: '${ .order.status = "paid" | .total = ([1, 3] | add / length) }'
+          export:
+            as: '$context | .stats.count += 1'
+      - b:
+          set:
+            order: ${ .order }
+            total: ${ "\(.total)" }
+            count: ${ $context.stats.count }
+    """
+    When the workflow is executed
+    Then the workflow should complete with output:
+    """yaml
+    order: {status: paid}
+    total: '2'
+    count: 1
+    """

@@ -53,10 +53,52 @@ const WALKING: &[&str] = &[
 
 /// Filters that calculate numbers, which may be whole.
 const CALCULATING: &[&str] = &[
-    "cbrt", "exp", "exp10", "exp2", "expm1", "fabs", "fdim", "fma", "fmax", "fmin", "fmod", "gamma", "hypot", "ldexp",
-    "lgamma", "log", "log10", "log1p", "log2", "logb", "nearbyint", "now", "pow", "pow10", "remainder", "rint",
-    "scalb", "scalbln", "significand", "sqrt", "tgamma", "trunc", "drem", "copysign", "sin", "cos", "tan", "asin",
-    "acos", "atan", "atan2", "tanh", "sinh", "cosh", "path", "keys_unsorted",
+    "cbrt",
+    "exp",
+    "exp10",
+    "exp2",
+    "expm1",
+    "fabs",
+    "fdim",
+    "fma",
+    "fmax",
+    "fmin",
+    "fmod",
+    "gamma",
+    "hypot",
+    "ldexp",
+    "lgamma",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logb",
+    "nearbyint",
+    "now",
+    "pow",
+    "pow10",
+    "remainder",
+    "rint",
+    "scalb",
+    "scalbln",
+    "significand",
+    "sqrt",
+    "tgamma",
+    "trunc",
+    "drem",
+    "copysign",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "tanh",
+    "sinh",
+    "cosh",
+    "path",
+    "keys_unsorted",
 ];
 
 type Filter<'s> = Term<&'s str>;
@@ -108,7 +150,9 @@ pub(super) fn term(one: Filter<'_>) -> Filter<'_> {
         Term::Call("localtime", args) => Term::Call("gmtime", all(args)),
         Term::Call("strflocaltime", args) => Term::Call("strftime", all(args)),
         Term::Call("range", args) if args.len() == 3 => pipe(Term::Call("range", all(args)), call(TICK)),
-        Term::Call(name, args) if CALCULATING.contains(&name) => pipe(Term::Call(name, all(args)), call(GROWN)),
+        Term::Call(name, args) if CALCULATING.contains(&name) => {
+            pipe(Term::Call(name, all(args)), call(GROWN))
+        }
         Term::Call(name, args) if WALKING.contains(&name) => pipe(call(WHOLE), Term::Call(name, all(args))),
         Term::Call(name, args) => Term::Call(name, all(args)),
         Term::Path(of, Path(parts)) => path(boxed(of), parts),
@@ -229,10 +273,15 @@ fn single(of: &Filter<'_>) -> bool {
         Term::Id | Term::Num(_) | Term::Var(_) | Term::Arr(_) | Term::Str(_, _) => true,
         Term::Neg(of) => single(of),
         Term::Path(of, Path(parts)) => {
-            single(of) && parts.iter().all(|(part, _)| matches!(part, Part::Index(Term::Str(..) | Term::Num(_) | Term::Var(_))))
+            single(of)
+                && parts
+                    .iter()
+                    .all(|(part, _)| matches!(part, Part::Index(Term::Str(..) | Term::Num(_) | Term::Var(_))))
         }
         Term::BinOp(left, BinaryOp::Math(_) | BinaryOp::Pipe(None), right) => single(left) && single(right),
-        Term::Call(name, args) => args.is_empty() && matches!(*name, "length" | "add" | "tostring" | "floor" | "now"),
+        Term::Call(name, args) => {
+            args.is_empty() && matches!(*name, "length" | "add" | "tostring" | "floor" | "now")
+        }
         _ => false,
     }
 }

@@ -315,11 +315,27 @@ mod tests {
             "reduce range(60) as $i ([]; [., .]) | . == 1",
             "reduce range(60) as $i ([]; [., .]) | [..] | length",
             "last(recurse(. + [1]))",
+            "[range(3000)] | .[] |= (reduce range(100) as $i (.; . + $i))",
+            "[range(3000)] as $kept | [range(3000) as $i | $kept | .[0] = $i]",
+            "reduce range(1e9) as $i ({}; .a[$i] = $i)",
+            "reduce range(60) as $i ([]; [., .]) | .. = 1",
+            "reduce range(60) as $i ([]; [., .]) | del(.. | .[0]?)",
+            "reduce range(60) as $i ([]; [., .]) | @text",
+            "[range(50000)] | map(test(\"a\\(.)\"))",
+            "[range(30000) | \"a\"] | join(\",\") * 20 | [scan(\"a\")]",
+            "reduce range(60) as $i ([]; [., .]) | [tostream]",
         ] {
             assert_eq!(exceeds(source), steps, "{source}");
         }
         let size = Exceeded::Size(16 << 20);
-        for source in ["\"x\" * 1e9", "\"x\" * 1000000000", "\"x\" * 20000 * 20000"] {
+        for source in [
+            "\"x\" * 1e9",
+            "\"x\" * 1000000000",
+            "\"x\" * 20000 * 20000",
+            "{} | .a[99999999] = 1",
+            "null | setpath([1e15]; 1)",
+            "\"x\" * 1e7 * 1.7",
+        ] {
             assert_eq!(exceeds(source), size, "{source}");
         }
         for source in [

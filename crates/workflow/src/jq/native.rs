@@ -34,11 +34,8 @@ pub(super) const OUTSIDE: &[&str] = &[
     "input_filename",
 ];
 /// Filters that are there under another name, for our own to build on.
-const RENAMED: &[(&str, &str)] = &[
-    ("todateiso8601", "_todateiso8601"),
-    ("ltrimstr", "_ltrimstr"),
-    ("rtrimstr", "_rtrimstr"),
-];
+const RENAMED: &[(&str, &str)] =
+    &[("todateiso8601", "_todateiso8601"), ("ltrimstr", "_ltrimstr"), ("rtrimstr", "_rtrimstr")];
 /// Values nested deeper than this are refused.
 const DEEPEST: usize = 512;
 /// How many regular expressions an evaluation keeps, and what reading one counts.
@@ -206,7 +203,11 @@ pub(super) fn filters() -> impl Iterator<Item = Filter<Native<Kind>>> {
         let (_, other) = RENAMED.iter().find(|(known, _)| *known == name)?;
         Some((*other, arity, filter))
     });
-    core().filter(|(name, _, _)| !OUTSIDE.contains(name)).chain(renamed).chain(metering()).chain(own::filters())
+    core()
+        .filter(|(name, _, _)| !OUTSIDE.contains(name))
+        .chain(renamed)
+        .chain(metering())
+        .chain(own::filters())
 }
 
 /// A filter that passes its input on when it has been counted.

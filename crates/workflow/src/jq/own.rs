@@ -144,7 +144,10 @@ fn reversed<'v>(path: impl Iterator<Item = &'v Val>) -> Path {
 }
 
 /// All paths, before anything at them changes.
-fn collected<'a>(meter: &Meter, paths: impl Iterator<Item = Result<Path, Stop<'a>>>) -> Result<Vec<Path>, Stop<'a>> {
+fn collected<'a>(
+    meter: &Meter,
+    paths: impl Iterator<Item = Result<Path, Stop<'a>>>,
+) -> Result<Vec<Path>, Stop<'a>> {
     let mut size = 0;
     paths
         .map(|path| {
@@ -213,7 +216,9 @@ fn index<'a>(_: &Meter, value: Val) -> Made<'a> {
             at if at.is_nan() => Val::Null,
             at => Val::from(at as isize),
         },
-        Val::Obj(bounds) if bounds.values().any(|bound| matches!(bound, Val::Num(Num::Float(_) | Num::Dec(_)))) => {
+        Val::Obj(bounds)
+            if bounds.values().any(|bound| matches!(bound, Val::Num(Num::Float(_) | Num::Dec(_)))) =>
+        {
             let whole = |(name, bound): (&Val, &Val)| {
                 let up = name == &Val::from("end".to_owned());
                 let bound = match bound {
@@ -335,7 +340,9 @@ fn parts<'a>(meter: &Meter, value: Val, re: Val, letters: Val) -> Made<'a> {
     let (mut parts, mut end, mut offset, mut size) = (Vec::new(), 0, 0, 0);
     for captures in re.captures_iter(&text) {
         meter.use_up(1 + captures.len() as u64 + (text.len() - end) as u64 / 1024)?;
-        let Some(whole) = captures.get(0).filter(|whole| !(flags.without_empty && whole.is_empty())) else { continue };
+        let Some(whole) = captures.get(0).filter(|whole| !(flags.without_empty && whole.is_empty())) else {
+            continue;
+        };
         size += captures.iter().flatten().map(|one| one.len()).sum::<usize>() + 256 * captures.len();
         meter.fits(size)?;
         let before = &text[end..whole.start()];
@@ -371,7 +378,10 @@ fn parsed<'a>(_: &Meter, value: Val, format: Val) -> Made<'a> {
     if time.year().is_none() && time.timestamp().is_none() {
         time.set_year(Some(1900)).map_err(fault)?;
     }
-    let day = time.day_of_year().is_some() || time.weekday().is_some() && named("%U") || named("%V") || time.timestamp().is_some();
+    let day = time.day_of_year().is_some()
+        || time.weekday().is_some() && named("%U")
+        || named("%V")
+        || time.timestamp().is_some();
     if !day && time.month().is_none() {
         time.set_month(Some(1)).map_err(fault)?;
     }

@@ -44,7 +44,9 @@ fn index(number: &Num, length: usize) -> Option<usize> {
 fn slice<'a>(bounds: &Map, length: usize) -> Changed<'a, (usize, usize)> {
     let bound = |name: &str, otherwise: usize, up: bool| match bounds.get(&Val::from(name.to_owned())) {
         None | Some(Val::Null) => Ok(otherwise),
-        Some(Val::Num(Num::Float(at))) if up => Ok(index(&Num::Float(at.ceil()), length).unwrap_or(0).min(length)),
+        Some(Val::Num(Num::Float(at))) if up => {
+            Ok(index(&Num::Float(at.ceil()), length).unwrap_or(0).min(length))
+        }
         Some(Val::Num(at)) => Ok(index(at, length).unwrap_or(0).min(length)),
         Some(_) => Err(error("start and end indices of an array slice must be numbers".to_owned())),
     };
@@ -157,9 +159,11 @@ fn inside<'a>(meter: &Meter, value: &mut Val, key: &Val, paths: &[&[Val]]) -> Ch
             Some(at) => delete(meter, &mut items(meter, list)?[at], &rest),
             None => Ok(()),
         },
-        (value @ Val::Arr(_), Val::Obj(_)) => change(meter, value, std::slice::from_ref(key), &mut |mut part| {
-            delete(meter, &mut part, &rest).map(|()| part)
-        }),
+        (value @ Val::Arr(_), Val::Obj(_)) => {
+            change(meter, value, std::slice::from_ref(key), &mut |mut part| {
+                delete(meter, &mut part, &rest).map(|()| part)
+            })
+        }
         (value, key) => Err(cannot_index(value, key)),
     }
 }
@@ -178,7 +182,10 @@ fn remove<'a>(meter: &Meter, value: &mut Val, keys: &[&Val]) -> Changed<'a, ()> 
             for key in keys {
                 match key {
                     Val::Num(number) => {
-                        index(number, gone.len()).and_then(|at| gone.get_mut(at)).into_iter().for_each(|at| *at = true);
+                        index(number, gone.len())
+                            .and_then(|at| gone.get_mut(at))
+                            .into_iter()
+                            .for_each(|at| *at = true);
                     }
                     Val::Obj(bounds) => {
                         let (from, to) = slice(bounds, gone.len())?;

@@ -67,8 +67,7 @@ const PLACE: &str = "$__loc__";
 /// The same filter, in which the place is a variable: the line on which it is asked for first.
 fn placed<'s>(of: Term<&'s str>, line: &'s str) -> Term<&'s str> {
     let text = |of| Term::Str(None, vec![StrPart::Str(of)]);
-    let entries =
-        vec![(text("file"), Some(text("<top-level>"))), (text("line"), Some(Term::Num(line)))];
+    let entries = vec![(text("file"), Some(text("<top-level>"))), (text("line"), Some(Term::Num(line)))];
     Term::BinOp(Box::new(Term::Obj(entries)), BinaryOp::Pipe(Some(Pattern::Var(PLACE))), Box::new(of))
 }
 

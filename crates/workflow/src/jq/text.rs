@@ -85,7 +85,8 @@ pub(super) fn base32(bytes: &[u8]) -> String {
     for five in bytes.chunks(5) {
         let bits = (0..5).fold(0u64, |bits, i| bits << 8 | u64::from(five.get(i).copied().unwrap_or(0)));
         let used = (five.len() * 8).div_ceil(5);
-        let letter = |i: usize| if i < used { char::from(BASE32[(bits >> (35 - 5 * i) & 31) as usize]) } else { '=' };
+        let letter =
+            |i: usize| if i < used { char::from(BASE32[(bits >> (35 - 5 * i) & 31) as usize]) } else { '=' };
         to.extend((0..8).map(letter));
     }
     to
