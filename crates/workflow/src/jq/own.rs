@@ -66,7 +66,7 @@ fn product<'a>(meter: &Meter, _: Val, left: Val, right: Val) -> Made<'a> {
     match (left, right) {
         (Val::TStr(text), Val::Num(number)) | (Val::Num(number), Val::TStr(text)) => {
             let times = float(&number);
-            if !(times > 0.0) {
+            if times.is_nan() || times <= 0.0 {
                 return Ok(Val::Null);
             }
             let times = times.ceil() as usize;

@@ -66,7 +66,7 @@ fn float(number: f64) -> String {
     }
     let number = number.clamp(f64::MIN, f64::MAX);
     match number.abs() {
-        size if (size >= 1e17 && size < 1e19) || size == 0.0 => format!("{number:.0}"),
+        size if (1e17..1e19).contains(&size) || size == 0.0 => format!("{number:.0}"),
         size if (1e-5..1e17).contains(&size) => format!("{number:?}"),
         _ => {
             let text = format!("{number:e}");
