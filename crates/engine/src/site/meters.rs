@@ -131,8 +131,11 @@ fn peak(snapshot: &Snapshot<'_>, place: Option<usize>, charge: &Charge) -> Optio
         Some(name) => &plan.problem.feeders.iter().find(|feeder| feeder.id == name)?.connection,
     };
     let flows = feeders::planned_flows(&plan.schedule, name)?;
-    let (begin, zone) = (plan.problem.steps.first()?.start, &snapshot.model.zone);
-    let period = periods_between((begin, snapshot.now), zone, declared.per);
+    let (steps, zone) = (&plan.problem.steps, &snapshot.model.zone);
+    // Of a plan that is over its last period counts.
+    let last = steps.last()?;
+    let at = if snapshot.now < last.end() { snapshot.now } else { last.start };
+    let period = periods_between((steps.first()?.start, at), zone, declared.per);
     let foreseen = feeders::foreseen(connection, flows, charge, period)?;
     Some(foreseen.max(snapshot.carried.of(charge, zone, snapshot.now)))
 }

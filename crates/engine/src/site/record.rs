@@ -47,8 +47,10 @@ struct Kept<'a> {
     plans: u64,
     fallbacks: u64,
     not_ready: Cow<'a, BTreeMap<String, i64>>,
-    /// Energy in the batteries at `now`, and what a kWh of it is worth.
+    /// Energy in all stores at `now`, that in the batteries alone, and what a kWh of it is worth.
     stored: Energy,
+    #[serde(default)]
+    stored_at_rest: Energy,
     worth: Price,
 }
 
@@ -105,7 +107,7 @@ impl Site {
         self.stats.plans = kept.plans;
         self.stats.fallbacks = kept.fallbacks;
         self.stats.not_ready = kept.not_ready.into_owned();
-        self.resumed = Some((kept.stored, kept.worth));
+        self.resumed = Some((kept.stored, kept.stored_at_rest, kept.worth));
         self.outlook.resume(&store, &self.task.model, kept.now)?;
         super::view::relearn(&store, &self.task.model, &mut self.outlook, kept.now)
     }
@@ -200,6 +202,7 @@ impl Site {
             fallbacks: self.stats.fallbacks,
             not_ready: Cow::Borrowed(&self.stats.not_ready),
             stored: self.stored(),
+            stored_at_rest: self.stored_at_rest(),
             worth: self.worth(),
         })
     }

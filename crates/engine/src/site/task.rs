@@ -183,7 +183,7 @@ pub(super) struct Site {
     /// Services that did not come up in time: site time waits for them no more until they are back.
     pub(super) given_up: BTreeSet<String>,
     /// Energy stored and its worth at the last tick of an earlier run.
-    pub(super) resumed: Option<(Energy, Price)>,
+    pub(super) resumed: Option<(Energy, Energy, Price)>,
     /// What plants that were turned down in the step that has ended could have given.
     pub(super) available: Vec<(usize, Power)>,
     /// Energies of ticks that were skipped, not recorded yet.
@@ -571,11 +571,16 @@ impl Site {
         super::account::stored(self.task.model.stores(), soc)
     }
 
+    /// The same of what stays where it is.
+    pub(super) fn stored_at_rest(&self) -> Energy {
+        super::account::stored(self.task.model.batteries(), |index| self.socs.get(&index).copied())
+    }
+
     fn close(mut self, finished: bool) -> Outcome {
         // Without a tick in this run, what the last one of the run before it left.
-        let (stored, worth) = match self.resumed {
+        let (stored, stored_at_rest, worth) = match self.resumed {
             Some(kept) if self.plan.is_none() => kept,
-            _ => (self.stored(), self.worth()),
+            _ => (self.stored(), self.stored_at_rest(), self.worth()),
         };
         if finished {
             let estimated = self.accounts.close(&self.task.model);
@@ -588,9 +593,7 @@ impl Site {
             accounts: self.accounts,
             work: self.task.work,
             stored,
-            stored_at_rest: super::account::stored(self.task.model.batteries(), |i| {
-                self.socs.get(&i).copied()
-            }),
+            stored_at_rest,
             worth,
             stats: self.stats,
             finished,
