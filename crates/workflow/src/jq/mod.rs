@@ -336,7 +336,7 @@ mod tests {
             "reduce range(60) as $i ([]; [., .]) | .. = 1",
             "reduce range(60) as $i ([]; [., .]) | del(.. | .[0]?)",
             "reduce range(60) as $i ([]; [., .]) | @text",
-            "[range(50000)] | map(test(\"a\\(.)\"))",
+            "[range(50000) as $n | \"a\" | test(\"a\\($n)\")]",
             "[range(30000) | \"a\"] | join(\",\") * 20 | [scan(\"a\")]",
             "reduce range(60) as $i ([]; [., .]) | [tostream]",
             "reduce range(60) as $i (\"x\"; . + .)",
